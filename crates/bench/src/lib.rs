@@ -1,0 +1,1 @@
+//! Load programs and figures, beside the peers.

@@ -1,0 +1,1 @@
+//! Leaderless reads, writes and Paxos rounds as pure state machines.

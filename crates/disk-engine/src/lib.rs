@@ -1,0 +1,1 @@
+//! The merge tree; so far its memtable.

@@ -1,0 +1,1 @@
+//! The Cassandra door: CQL native protocol v4.

@@ -1,0 +1,1 @@
+//! The kit of every door: listener, admission, metrics.

@@ -1,0 +1,1 @@
+//! The spine: implements the waist over log, tree, Raft and quorums.

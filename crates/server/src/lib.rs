@@ -1,0 +1,1 @@
+//! The holdfast binary: settings, wiring, health.

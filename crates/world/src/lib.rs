@@ -1,0 +1,27 @@
+//! The only crate that touches the world: clock, entropy, disk, sockets, tasks.
+//!
+//! Everything else is a function of what this crate hands it. Clock, entropy and disk are concrete
+//! handles with a real half and a simulated half behind the same methods, so the code under
+//! simulation is the code that ships. Sockets and tasks have their real half only, so far; they
+//! are here so that nothing else touches them.
+//!
+//! clippy's `disallowed-methods` (see `clippy.toml`) keeps others out.
+
+mod clock;
+mod entropy;
+pub mod net;
+pub mod process;
+pub mod task;
+pub mod time;
+
+pub use clock::Clock;
+pub use entropy::Entropy;
+
+/// The handles a node is born with.
+#[derive(Clone, Debug)]
+pub struct World {
+    /// Wall and monotonic time.
+    pub clock: Clock,
+    /// Random numbers.
+    pub entropy: Entropy,
+}
