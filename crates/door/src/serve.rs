@@ -1,0 +1,116 @@
+//! Accepting connections, up to a number, until the door closes.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::{
+    Budget, Guest, Limits, Outbox, Session, Shutdown,
+    drive::{Driver, Ended},
+    meters::Meters,
+};
+
+/// How long to wait after a failed accept. It fails when descriptors run out, and then trying
+/// again at once would only heat the machine.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Serves `listener` until `shutdown`: each connection gets the session that `make` gives it.
+/// Returns when every connection has ended, which takes at most [`Limits::drain_ms`] and a little.
+/// `door` names the door in metrics and log lines.
+pub async fn serve(
+    door: &'static str,
+    listener: world::net::Listener,
+    limits: Limits,
+    shutdown: Shutdown,
+    make: impl Fn(Guest) -> Box<dyn Session> + Send + Sync + 'static,
+) {
+    let hall = Arc::new(Hall {
+        door,
+        budget: Arc::new(Budget::new(limits.budget_bytes)),
+        room: Arc::new(Semaphore::new(limits.connections as usize)),
+        meters: Meters::new(door),
+        limits,
+        make: Box::new(make),
+    });
+    let mut closing = shutdown.clone();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = closing.wait() => break,
+        };
+        match accepted {
+            Ok((stream, peer)) => hall.admit(stream, peer, &shutdown),
+            Err(error) => {
+                tracing::warn!(door, %error, "cannot accept a connection");
+                world::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    drop(listener);
+    // All permits are back when the last connection has ended.
+    let _ = hall.room.acquire_many(hall.limits.connections).await;
+}
+
+/// What the connections of one door share.
+struct Hall {
+    door: &'static str,
+    limits: Limits,
+    budget: Arc<Budget>,
+    room: Arc<Semaphore>,
+    meters: Meters,
+    make: Box<dyn Fn(Guest) -> Box<dyn Session> + Send + Sync>,
+}
+
+impl Hall {
+    fn admit(self: &Arc<Hall>, stream: world::net::Stream, peer: SocketAddr, shutdown: &Shutdown) {
+        match self.room.clone().try_acquire_owned() {
+            Ok(place) => {
+                world::task::spawn(self.clone().host(stream, peer, shutdown.clone(), place));
+            }
+            Err(_) => {
+                self.meters.refused.increment(1);
+                tracing::debug!(door = self.door, %peer, "connection refused: too many");
+            }
+        }
+    }
+
+    async fn host(
+        self: Arc<Hall>,
+        stream: world::net::Stream,
+        peer: SocketAddr,
+        shutdown: Shutdown,
+        place: OwnedSemaphorePermit,
+    ) {
+        // Answers are gathered here already; Nagle's algorithm would only delay them.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(door = self.door, %peer, %error, "connection lost at once");
+            return;
+        }
+        let outbox =
+            Arc::new(Outbox::new(self.budget.clone(), self.limits.unsent_bytes, self.limits.pause_bytes));
+        let session = (self.make)(Guest { peer, outbox: outbox.clone(), budget: self.budget.clone() });
+        let driver = Driver {
+            stream,
+            session,
+            outbox,
+            budget: self.budget.clone(),
+            limits: &self.limits,
+            meters: &self.meters,
+        };
+        self.meters.connections.increment(1.0);
+        let ended = driver.run(shutdown).await;
+        self.meters.connections.decrement(1.0);
+        match ended {
+            Ended::Peacefully => tracing::debug!(door = self.door, %peer, "connection ended"),
+            Ended::Broken(error) => tracing::debug!(door = self.door, %peer, %error, "connection broke"),
+            Ended::Dropped(reason) => {
+                self.meters.dropped(reason);
+                tracing::info!(door = self.door, %peer, reason, "connection dropped");
+            }
+        }
+        drop(place);
+    }
+}
+
+#[cfg(test)]
+mod tests;
