@@ -8,6 +8,7 @@
 //! clippy's `disallowed-methods` (see `clippy.toml`) keeps others out.
 
 mod clock;
+mod disk;
 mod entropy;
 pub mod net;
 pub mod process;
@@ -15,6 +16,7 @@ pub mod task;
 pub mod time;
 
 pub use clock::Clock;
+pub use disk::{Boundary, Disk, DiskError, Fault, File, LOCK_FILE, Lock, SimDisk};
 pub use entropy::Entropy;
 
 /// The handles a node is born with.
@@ -24,4 +26,6 @@ pub struct World {
     pub clock: Clock,
     /// Random numbers.
     pub entropy: Entropy,
+    /// The directory the node may write to.
+    pub disk: Disk,
 }

@@ -1,0 +1,463 @@
+//! Files in memory. Without a [`Journal`] this is the RAM disk of `--in-memory`; with one it also
+//! remembers what a power cut may take back, and is the simulated disk of the tests.
+//!
+//! Every file is two contents: `now`, which reads see, and `durable` with the list of `pending`
+//! changes since the last sync. Every folder is likewise the names that are, the names that are
+//! durable, and the changes between. A power cut (see [`super::sim`]) builds what comes up again
+//! from the durable part and any subset of the pending one.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    mem,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use super::{DiskError, folder_of, pages::Pages};
+use crate::Entropy;
+
+/// One disk, shared by its handles.
+#[derive(Clone, Debug)]
+pub(super) struct Shared(Arc<Mutex<Ram>>);
+
+#[derive(Debug)]
+pub(super) struct RamFile {
+    shared: Shared,
+    inode: u64,
+    boot: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct RamLock {
+    shared: Shared,
+    boot: u64,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Ram {
+    pub(super) names: BTreeMap<String, u64>,
+    folders: BTreeSet<String>,
+    pub(super) inodes: BTreeMap<u64, Inode>,
+    next_inode: u64,
+    pub(super) capacity_bytes: u64,
+    locked: bool,
+    /// Counts power cuts: handles and locks from before one are dead.
+    boot: u64,
+    pub(super) journal: Option<Box<Journal>>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Inode {
+    pub(super) now: Pages,
+    pub(super) durable: Pages,
+    pub(super) pending: Vec<Pending>,
+    /// Open handles, which keep a removed file.
+    pub(super) handles: u64,
+}
+
+/// A change to a file's bytes that was not synced.
+#[derive(Clone, Debug)]
+pub(super) enum Pending {
+    Len(u64),
+    Write { offset: u64, bytes: Arc<[u8]> },
+}
+
+/// A change to the names of a folder that was not synced.
+#[derive(Clone, Debug)]
+pub(super) enum NameChange {
+    Create { name: String, inode: u64 },
+    Rename { from: String, to: String, inode: u64 },
+    Remove { name: String, inode: u64 },
+}
+
+/// What only a disk that can suffer needs.
+#[derive(Clone, Debug)]
+pub(super) struct Journal {
+    pub(super) durable_names: BTreeMap<String, u64>,
+    pub(super) name_changes: Vec<NameChange>,
+    pub(super) random: Entropy,
+    pub(super) ops: u64,
+    pub(super) cut_at_op: Option<u64>,
+    pub(super) powered: bool,
+    pub(super) syncs: u64,
+    pub(super) fail_sync: Option<u64>,
+    pub(super) writes: u64,
+    pub(super) fail_write: Option<u64>,
+    /// The disk as it was before each operation, when asked for.
+    pub(super) boundaries: Option<Vec<Ram>>,
+}
+
+impl Shared {
+    pub(super) fn new(seed: Option<u64>) -> Shared {
+        Shared::of(Ram {
+            names: BTreeMap::new(),
+            folders: BTreeSet::from([String::new()]),
+            inodes: BTreeMap::new(),
+            next_inode: 0,
+            capacity_bytes: u64::MAX,
+            locked: false,
+            boot: 0,
+            journal: seed.map(|seed| Box::new(Journal::new(seed))),
+        })
+    }
+
+    pub(super) fn of(ram: Ram) -> Shared {
+        Shared(Arc::new(Mutex::new(ram)))
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, Ram> {
+        // A panic of another test thread while it held the lock leaves plain values behind.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn make_folder(&self, name: &str) -> Result<(), DiskError> {
+        let mut ram = self.state();
+        ram.powered("make folder", name)?;
+        ram.folders.insert(name.to_owned());
+        Ok(())
+    }
+
+    pub(super) fn create(&self, name: &str, len: u64) -> Result<RamFile, DiskError> {
+        let mut ram = self.state();
+        ram.begin("create", name)?;
+        if !ram.folders.contains(folder_of(name)) {
+            return Err(DiskError::NotFound { path: name.to_owned() });
+        }
+        if ram.names.contains_key(name) {
+            return Err(DiskError::Exists { path: name.to_owned() });
+        }
+        if len > ram.free_bytes() {
+            return Err(DiskError::Full { path: name.to_owned() });
+        }
+        let inode = ram.next_inode;
+        ram.next_inode += 1;
+        let mut file = Inode { handles: 1, ..Inode::default() };
+        file.now.set_len(len);
+        if ram.change_names(|| NameChange::Create { name: name.to_owned(), inode }) {
+            file.pending.push(Pending::Len(len));
+        }
+        ram.inodes.insert(inode, file);
+        ram.names.insert(name.to_owned(), inode);
+        Ok(RamFile { shared: self.clone(), inode, boot: ram.boot })
+    }
+
+    pub(super) fn open(&self, name: &str) -> Result<RamFile, DiskError> {
+        let mut ram = self.state();
+        ram.powered("open", name)?;
+        let inode = ram.find(name)?;
+        ram.inodes.get_mut(&inode).expect("a name leads to an inode").handles += 1;
+        Ok(RamFile { shared: self.clone(), inode, boot: ram.boot })
+    }
+
+    pub(super) fn rename(&self, from: &str, to: &str) -> Result<(), DiskError> {
+        let mut ram = self.state();
+        ram.begin("rename", from)?;
+        let inode = ram.find(from)?;
+        if !ram.folders.contains(folder_of(to)) {
+            return Err(DiskError::NotFound { path: to.to_owned() });
+        }
+        ram.names.remove(from);
+        let replaced = ram.names.insert(to.to_owned(), inode);
+        ram.change_names(|| NameChange::Rename { from: from.to_owned(), to: to.to_owned(), inode });
+        if let Some(replaced) = replaced {
+            ram.release(replaced);
+        }
+        Ok(())
+    }
+
+    pub(super) fn remove(&self, name: &str) -> Result<(), DiskError> {
+        let mut ram = self.state();
+        ram.begin("remove", name)?;
+        let inode = ram.find(name)?;
+        ram.names.remove(name);
+        ram.change_names(|| NameChange::Remove { name: name.to_owned(), inode });
+        ram.release(inode);
+        Ok(())
+    }
+
+    pub(super) fn list(&self, folder: &str) -> Result<Vec<String>, DiskError> {
+        let ram = self.state();
+        ram.powered("list", folder)?;
+        if !ram.folders.contains(folder) {
+            return Err(DiskError::NotFound { path: folder.to_owned() });
+        }
+        let inside = ram.names.keys().filter(|name| folder_of(name) == folder);
+        Ok(inside.map(|name| name.rsplit('/').next().unwrap_or(name).to_owned()).collect())
+    }
+
+    pub(super) fn sync_folder(&self, folder: &str) -> Result<(), DiskError> {
+        let mut ram = self.state();
+        let failing = ram.begin_sync(folder)?;
+        let Some(journal) = &mut ram.journal else { return Ok(()) };
+        for change in mem::take(&mut journal.name_changes) {
+            if change.folder() != folder {
+                journal.name_changes.push(change);
+            } else if !failing || journal.random.below(2) == 0 {
+                change.apply(&mut journal.durable_names);
+            }
+        }
+        ram.release_unreachable();
+        if failing { Err(DiskError::failed("sync", folder, INJECTED)) } else { Ok(()) }
+    }
+
+    pub(super) fn lock(&self) -> Result<RamLock, DiskError> {
+        let mut ram = self.state();
+        ram.powered("lock", super::LOCK_FILE)?;
+        if mem::replace(&mut ram.locked, true) {
+            return Err(DiskError::Locked {
+                path: super::LOCK_FILE.to_owned(),
+                holder: Some(std::process::id()),
+            });
+        }
+        Ok(RamLock { shared: self.clone(), boot: ram.boot })
+    }
+}
+
+impl Drop for RamLock {
+    fn drop(&mut self) {
+        let mut ram = self.shared.state();
+        if ram.boot == self.boot {
+            ram.locked = false;
+        }
+    }
+}
+
+impl RamFile {
+    pub(super) fn len(&self, name: &str) -> Result<u64, DiskError> {
+        let mut ram = self.shared.state();
+        ram.powered("read", name)?;
+        Ok(self.inode(&mut ram, name)?.now.len())
+    }
+
+    pub(super) fn read_at(&self, name: &str, buffer: &mut [u8], offset: u64) -> Result<(), DiskError> {
+        let mut ram = self.shared.state();
+        ram.powered("read", name)?;
+        if self.inode(&mut ram, name)?.now.read(buffer, offset) {
+            Ok(())
+        } else {
+            Err(DiskError::failed("read", name, "the file ends before"))
+        }
+    }
+
+    pub(super) fn write_at(&self, name: &str, bytes: &[u8], offset: u64) -> Result<(), DiskError> {
+        let mut ram = self.shared.state();
+        let failing = ram.begin_write(name)?;
+        let end = offset.checked_add(bytes.len() as u64);
+        let grows = end.map(|end| end.saturating_sub(self.inode(&mut ram, name).map_or(0, |i| i.now.len())));
+        if grows.is_none_or(|grows| grows > ram.free_bytes()) {
+            return Err(DiskError::Full { path: name.to_owned() });
+        }
+        // A failing device has taken some of it.
+        let bytes = match (&ram.journal, failing) {
+            (Some(journal), true) => &bytes[..journal.random.below(bytes.len() as u64 + 1) as usize],
+            _ => bytes,
+        };
+        let journaled = ram.journal.is_some();
+        let inode = self.inode(&mut ram, name)?;
+        inode.now.write(bytes, offset);
+        if journaled {
+            inode.pending.push(Pending::Write { offset, bytes: bytes.into() });
+        }
+        if failing { Err(DiskError::failed("write", name, INJECTED)) } else { Ok(()) }
+    }
+
+    pub(super) fn sync_data(&self, name: &str) -> Result<(), DiskError> {
+        let mut ram = self.shared.state();
+        let failing = ram.begin_sync(name)?;
+        let random = ram.journal.as_ref().map(|journal| journal.random.clone());
+        let inode = self.inode(&mut ram, name)?;
+        for change in mem::take(&mut inode.pending) {
+            // After a failed sync the page cache says "clean" of what never reached the device:
+            // reads still see it, no later sync writes it.
+            let lost = failing && random.as_ref().is_some_and(|random| random.below(2) == 0);
+            if !lost {
+                change.apply(&mut inode.durable);
+            }
+        }
+        if failing { Err(DiskError::failed("sync", name, INJECTED)) } else { Ok(()) }
+    }
+
+    fn inode<'a>(&self, ram: &'a mut Ram, name: &str) -> Result<&'a mut Inode, DiskError> {
+        if ram.boot != self.boot {
+            return Err(DiskError::failed("use", name, "the file was opened before a power cut"));
+        }
+        Ok(ram.inodes.get_mut(&self.inode).expect("an open file keeps its inode"))
+    }
+}
+
+impl Drop for RamFile {
+    fn drop(&mut self) {
+        let mut ram = self.shared.state();
+        if ram.boot == self.boot {
+            if let Some(inode) = ram.inodes.get_mut(&self.inode) {
+                inode.handles -= 1;
+            }
+            ram.release(self.inode);
+        }
+    }
+}
+
+const INJECTED: &str = "the device failed (injected)";
+
+impl Ram {
+    fn find(&self, name: &str) -> Result<u64, DiskError> {
+        self.names.get(name).copied().ok_or_else(|| DiskError::NotFound { path: name.to_owned() })
+    }
+
+    fn free_bytes(&self) -> u64 {
+        if self.capacity_bytes == u64::MAX {
+            return u64::MAX;
+        }
+        let used: u64 = self.inodes.values().map(|inode| inode.now.len()).sum();
+        self.capacity_bytes.saturating_sub(used)
+    }
+
+    fn powered(&self, op: &'static str, name: &str) -> Result<(), DiskError> {
+        match &self.journal {
+            Some(journal) if !journal.powered => Err(DiskError::failed(op, name, "the power is cut")),
+            _ => Ok(()),
+        }
+    }
+
+    /// One operation that changes the disk begins: counts it, remembers the boundary, and cuts
+    /// the power if this is the operation it was to be cut at.
+    fn begin(&mut self, op: &'static str, name: &str) -> Result<(), DiskError> {
+        self.powered(op, name)?;
+        if self.journal.as_ref().is_some_and(|journal| journal.boundaries.is_some()) {
+            let boundary = self.boundary();
+            if let Some(boundaries) = self.journal.as_mut().and_then(|journal| journal.boundaries.as_mut()) {
+                boundaries.push(boundary);
+            }
+        }
+        if let Some(journal) = &mut self.journal {
+            if journal.cut_at_op.is_some_and(|at| journal.ops >= at) {
+                journal.powered = false;
+            }
+            journal.ops += 1;
+        }
+        self.powered(op, name)
+    }
+
+    fn begin_sync(&mut self, name: &str) -> Result<bool, DiskError> {
+        self.begin("sync", name)?;
+        let Some(journal) = &mut self.journal else { return Ok(false) };
+        journal.syncs += 1;
+        Ok(journal.fail_sync.is_some_and(|at| journal.syncs == at))
+    }
+
+    fn begin_write(&mut self, name: &str) -> Result<bool, DiskError> {
+        self.begin("write", name)?;
+        let Some(journal) = &mut self.journal else { return Ok(false) };
+        journal.writes += 1;
+        Ok(journal.fail_write.is_some_and(|at| journal.writes == at))
+    }
+
+    /// Makes every handle and lock from before a stranger.
+    pub(super) fn power_up(&mut self) {
+        self.locked = false;
+        self.boot += 1;
+    }
+
+    /// A copy without the boundaries collected so far.
+    pub(super) fn boundary(&mut self) -> Ram {
+        let boundaries = self.journal.as_mut().and_then(|journal| journal.boundaries.take());
+        let copy = self.clone();
+        if let Some(journal) = &mut self.journal {
+            journal.boundaries = boundaries;
+        }
+        copy
+    }
+
+    /// Journals a change of names; returns whether there is a journal.
+    fn change_names(&mut self, change: impl FnOnce() -> NameChange) -> bool {
+        match &mut self.journal {
+            Some(journal) => {
+                journal.name_changes.push(change());
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Frees an inode that no name, handle or possible future needs.
+    fn release(&mut self, inode: u64) {
+        let held = self.inodes.get(&inode).is_some_and(|inode| inode.handles > 0);
+        let named = |names: &BTreeMap<String, u64>| names.values().any(|&named| named == inode);
+        let in_future = self.journal.as_ref().is_some_and(|journal| {
+            named(&journal.durable_names) || journal.name_changes.iter().any(|change| change.inode() == inode)
+        });
+        if !held && !in_future && !named(&self.names) {
+            self.inodes.remove(&inode);
+        }
+    }
+
+    /// [`Ram::release`] for every inode.
+    pub(super) fn release_unreachable(&mut self) {
+        for inode in self.inodes.keys().copied().collect::<Vec<_>>() {
+            self.release(inode);
+        }
+    }
+}
+
+impl Journal {
+    fn new(seed: u64) -> Journal {
+        Journal {
+            durable_names: BTreeMap::new(),
+            name_changes: Vec::new(),
+            random: Entropy::seeded(seed),
+            ops: 0,
+            cut_at_op: None,
+            powered: true,
+            syncs: 0,
+            fail_sync: None,
+            writes: 0,
+            fail_write: None,
+            boundaries: None,
+        }
+    }
+}
+
+impl Pending {
+    pub(super) fn apply(&self, pages: &mut Pages) {
+        match self {
+            Pending::Len(len) => pages.set_len(*len),
+            Pending::Write { offset, bytes } => pages.write(bytes, *offset),
+        }
+    }
+}
+
+impl NameChange {
+    fn folder(&self) -> &str {
+        match self {
+            NameChange::Create { name, .. } | NameChange::Remove { name, .. } => folder_of(name),
+            NameChange::Rename { to, .. } => folder_of(to),
+        }
+    }
+
+    fn inode(&self) -> u64 {
+        match self {
+            NameChange::Create { inode, .. }
+            | NameChange::Rename { inode, .. }
+            | NameChange::Remove { inode, .. } => *inode,
+        }
+    }
+
+    /// Applies it to durable names, of which changes before it may be missing.
+    pub(super) fn apply(&self, names: &mut BTreeMap<String, u64>) {
+        match self {
+            NameChange::Create { name, inode } => {
+                names.insert(name.clone(), *inode);
+            }
+            NameChange::Rename { from, to, inode } => {
+                if names.get(from) == Some(inode) {
+                    names.remove(from);
+                }
+                names.insert(to.clone(), *inode);
+            }
+            NameChange::Remove { name, inode } => {
+                if names.get(name) == Some(inode) {
+                    names.remove(name);
+                }
+            }
+        }
+    }
+}

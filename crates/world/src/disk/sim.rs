@@ -1,0 +1,182 @@
+//! [`SimDisk`]: the hand that makes a simulated disk suffer.
+//!
+//! What a power cut does is the worst that POSIX allows and file systems were seen to do (Pillai
+//! et al., "All File Systems Are Not Created Equal", OSDI 2014): of what was not synced, any
+//! subset survives, in any order, and each write whole or torn at any byte; so do names.
+
+use std::mem;
+
+use super::{
+    Disk, DiskError, Kind,
+    pages::Pages,
+    ram::{Pending, Ram, Shared},
+};
+use crate::Entropy;
+
+/// The handle of a simulated disk, made by [`Disk::simulated`]. Clones are the same disk.
+#[derive(Clone, Debug)]
+pub struct SimDisk(Shared);
+
+/// A disk as it was just before one operation: see [`SimDisk::record_boundaries`].
+#[derive(Clone, Debug)]
+pub struct Boundary(Ram);
+
+/// Something that will go wrong.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fault {
+    /// The power goes after this many more operations (create, write, rename, remove, sync of a
+    /// file or folder). Everything then fails until [`SimDisk::crash`].
+    CutPower {
+        /// 0 fails the very next one.
+        after_ops: u64,
+    },
+    /// The n-th sync from now (1 is the next) fails: any part of what it was to make durable is
+    /// lost for good, though reads still see it.
+    FailSync {
+        /// At least 1.
+        nth: u64,
+    },
+    /// The n-th write from now (1 is the next) fails half way.
+    FailWrite {
+        /// At least 1.
+        nth: u64,
+    },
+}
+
+impl SimDisk {
+    pub(super) fn new(shared: Shared) -> SimDisk {
+        SimDisk(shared)
+    }
+
+    /// The disk this is the hand of.
+    pub fn disk(&self) -> Disk {
+        Disk(Kind::Ram(self.0.clone()))
+    }
+
+    /// Has `fault` happen.
+    pub fn inject(&self, fault: Fault) {
+        let mut ram = self.0.state();
+        let journal = ram.journal.as_mut().expect("a simulated disk has a journal");
+        match fault {
+            Fault::CutPower { after_ops } => journal.cut_at_op = Some(journal.ops + after_ops),
+            Fault::FailSync { nth } => journal.fail_sync = Some(journal.syncs + nth),
+            Fault::FailWrite { nth } => journal.fail_write = Some(journal.writes + nth),
+        }
+    }
+
+    /// Operations so far that changed the disk or were to make a change durable.
+    pub fn ops(&self) -> u64 {
+        self.0.state().journal.as_ref().map_or(0, |journal| journal.ops)
+    }
+
+    /// Makes the disk hold at most `bytes` (the sum of the lengths of its files).
+    pub fn set_capacity(&self, bytes: u64) {
+        self.0.state().capacity_bytes = bytes;
+    }
+
+    /// Cuts the power (if it is not cut) and starts again: what was not synced survives or not, by
+    /// the disk's seed. Files and locks from before are dead; faults that were to come are gone.
+    pub fn crash(&self) {
+        self.0.state().crash();
+    }
+
+    /// From now on keeps the disk as it is before each operation, for [`SimDisk::take_boundaries`].
+    pub fn record_boundaries(&self) {
+        let mut ram = self.0.state();
+        ram.journal.as_mut().expect("a simulated disk has a journal").boundaries = Some(Vec::new());
+    }
+
+    /// What was recorded since [`SimDisk::record_boundaries`], and the disk as it is now. Entry `n`
+    /// is the disk when `n` operations of that time were done. Recording ends.
+    pub fn take_boundaries(&self) -> Vec<Boundary> {
+        let mut ram = self.0.state();
+        let recorded = ram.journal.as_mut().and_then(|journal| journal.boundaries.take());
+        let now = ram.clone();
+        recorded.into_iter().flatten().chain([now]).map(Boundary).collect()
+    }
+
+    /// Inverts bit `bit` (0 to 7) of the byte at `offset` of the file `name`, durably and without
+    /// a trace, as bad media does.
+    pub fn flip_bit(&self, name: &str, offset: u64, bit: u8) -> Result<(), DiskError> {
+        let mut ram = self.0.state();
+        let inode =
+            ram.names.get(name).copied().ok_or_else(|| DiskError::NotFound { path: name.to_owned() })?;
+        let inode = ram.inodes.get_mut(&inode).expect("a name leads to an inode");
+        for pages in [&mut inode.now, &mut inode.durable] {
+            let mut byte = [0];
+            if pages.read(&mut byte, offset) {
+                pages.write(&[byte[0] ^ (1 << bit)], offset);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Boundary {
+    /// Cuts the power here and starts a disk of its own from what survives, drawn from `seed`.
+    pub fn crash(&self, seed: u64) -> (Disk, SimDisk) {
+        let mut ram = self.0.clone();
+        ram.journal.as_mut().expect("a simulated disk has a journal").random = Entropy::seeded(seed);
+        ram.crash();
+        let sim = SimDisk(Shared::of(ram));
+        (sim.disk(), sim)
+    }
+}
+
+impl Ram {
+    fn crash(&mut self) {
+        let Some(journal) = &mut self.journal else { return };
+        let random = journal.random.clone();
+        for change in mem::take(&mut journal.name_changes) {
+            if random.below(2) == 0 {
+                change.apply(&mut journal.durable_names);
+            }
+        }
+        self.names.clone_from(&journal.durable_names);
+        journal.cut_at_op = None;
+        journal.fail_sync = None;
+        journal.fail_write = None;
+        journal.powered = true;
+        for inode in self.inodes.values_mut() {
+            let mut pending = mem::take(&mut inode.pending);
+            shuffle(&mut pending, &random);
+            for change in &pending {
+                survive(change, &mut inode.durable, &random);
+            }
+            inode.now = inode.durable.clone();
+            inode.handles = 0;
+        }
+        self.power_up();
+        self.release_unreachable();
+    }
+}
+
+/// Applies none, all or a part of one unsynced change.
+fn survive(change: &Pending, durable: &mut Pages, random: &Entropy) {
+    match (random.below(3), change) {
+        (0, _) => {}
+        (1, _) => change.apply(durable),
+        (_, Pending::Len(len)) => durable.set_len(random.below(len + 1)),
+        (_, Pending::Write { offset, bytes }) => tear(*offset, bytes, durable, random),
+    }
+}
+
+/// Writes a subset of the pieces of one write: a beginning, or pieces here and there.
+fn tear(offset: u64, bytes: &[u8], durable: &mut Pages, random: &Entropy) {
+    let piece = [1, 8, 64, 512, 4096][random.below(5) as usize];
+    let beginning = random.below(2) == 0;
+    let end = random.below(bytes.len() as u64 + 1) as usize;
+    for (index, part) in bytes.chunks(piece).enumerate() {
+        let kept = if beginning { (index + 1) * piece <= end } else { random.below(2) == 0 };
+        if kept {
+            durable.write(part, offset + (index * piece) as u64);
+        }
+    }
+}
+
+/// Fisher and Yates.
+fn shuffle<T>(items: &mut [T], random: &Entropy) {
+    for last in (1..items.len()).rev() {
+        items.swap(last, random.below(last as u64 + 1) as usize);
+    }
+}
