@@ -126,6 +126,10 @@ impl Driver<'_> {
         let mut closing = pin!(shutdown.wait());
         loop {
             self.flush(buffers, &mut stall)?;
+            if self.session.holds_back() && !self.session.is_full() && !self.outbox.is_closed() {
+                self.feed(buffers)?;
+                continue;
+            }
             let blocked = buffers.is_blocked();
             match self.outbox.end() {
                 End::Open => {}

@@ -43,7 +43,8 @@ impl fmt::Display for Close {
 pub trait Session: Send {
     /// Takes all whole messages from the front of `input` and leaves an unfinished one there,
     /// which comes again with more bytes behind it. A length that exceeds the protocol's bound is
-    /// a reason to close *before* its bytes have arrived.
+    /// a reason to close *before* its bytes have arrived. A session that is full
+    /// may leave whole messages too, if it says so ([`Session::holds_back`]).
     fn feed(&mut self, input: &mut BytesMut) -> Result<(), Close>;
 
     /// Whether the handshake is done; until then the connection lives on borrowed time
@@ -57,6 +58,12 @@ pub trait Session: Send {
 
     /// Whether nothing more should be read for now. Looked at again after each push.
     fn is_full(&self) -> bool {
+        false
+    }
+
+    /// Whether the last [`Session::feed`] left whole messages behind because the session was full;
+    /// they are fed again when it is not.
+    fn holds_back(&self) -> bool {
         false
     }
 }
