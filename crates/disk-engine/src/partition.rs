@@ -1,0 +1,115 @@
+//! One partition: its deletions, its rows, and how a change is merged into them.
+
+use base::{Bound, Change, NO_TIMESTAMP};
+use bytes::Bytes;
+
+use crate::{
+    rows::Rows,
+    steps::Steps,
+    weight::{self, Meter},
+};
+
+/// A partition.
+#[derive(Debug)]
+pub(crate) struct Partition {
+    /// The serialized partition key.
+    pub(crate) key: Bytes,
+    /// Deletes everything at or before it; [`NO_TIMESTAMP`] if the partition was never deleted.
+    pub(crate) deleted_at: i64,
+    /// Deletions of ranges, each step above `deleted_at`. Rare, hence boxed.
+    pub(crate) ranges: Option<Box<Steps>>,
+    /// Rows of which anything is known.
+    pub(crate) rows: Rows,
+    /// The next partition with the same token, by key. Two keys with one 64-bit token are rarer
+    /// than rare, but they exist.
+    pub(crate) next: Option<Box<Partition>>,
+}
+
+impl Partition {
+    pub(crate) fn new(key: &[u8]) -> Partition {
+        Partition {
+            key: Bytes::copy_from_slice(key),
+            deleted_at: NO_TIMESTAMP,
+            ranges: None,
+            rows: Rows::new(),
+            next: None,
+        }
+    }
+
+    /// What it costs without rows and deletions.
+    pub(crate) fn weight(&self) -> usize {
+        weight::tree_entry(size_of::<(i64, Partition)>()) + weight::owned_bytes(self.key.len())
+    }
+
+    /// The latest deletion, but the row's own, that covers `clustering`.
+    fn floor(&self, clustering: &[u8]) -> i64 {
+        self.ranges.as_ref().map_or(NO_TIMESTAMP, |ranges| ranges.at(clustering)).max(self.deleted_at)
+    }
+
+    /// Merges one change.
+    pub(crate) fn apply(&mut self, change: &Change, meter: &mut Meter) {
+        match change {
+            Change::Row { clustering, cells } => {
+                let mut floor = self.floor(clustering);
+                if let Some(row) = self.rows.get_mut(clustering) {
+                    floor = floor.max(row.deleted_at);
+                }
+                let mut standing = cells.iter().filter(|(_, cell)| cell.timestamp > floor).peekable();
+                if standing.peek().is_none() {
+                    return;
+                }
+                let row = self.rows.get_or_insert(clustering, meter);
+                if row.cells.is_empty() {
+                    row.cells.reserve_exact(cells.len());
+                }
+                for (column, cell) in standing {
+                    row.merge(*column, cell, meter);
+                }
+            }
+            Change::DeleteRows { from, to, timestamp } => self.delete_rows(from, to, *timestamp, meter),
+            Change::DeletePartition { timestamp } => {
+                if *timestamp <= self.deleted_at {
+                    return;
+                }
+                self.deleted_at = *timestamp;
+                if let Some(ranges) = &mut self.ranges {
+                    ranges.prune(*timestamp, meter);
+                    self.drop_empty_ranges();
+                }
+                self.rows.shadow(&[], None, *timestamp, meter);
+            }
+        }
+    }
+
+    fn delete_rows(&mut self, from: &Bytes, to: &Bound, timestamp: i64, meter: &mut Meter) {
+        let empty = to.as_ref().is_some_and(|to| to <= from);
+        if empty || timestamp <= self.deleted_at {
+            return;
+        }
+        if is_one_row(from, to) {
+            let floor = self.floor(from);
+            if timestamp > floor {
+                let row = self.rows.get_or_insert(from, meter);
+                if timestamp > row.deleted_at {
+                    row.deleted_at = timestamp;
+                    row.shadow(timestamp, meter);
+                }
+            }
+            return;
+        }
+        self.ranges.get_or_insert_default().raise(from, to.as_deref(), timestamp, meter);
+        self.rows.shadow(from, to.as_deref(), timestamp, meter);
+    }
+
+    fn drop_empty_ranges(&mut self) {
+        if self.ranges.as_ref().is_some_and(|ranges| ranges.is_empty()) {
+            self.ranges = None;
+        }
+    }
+}
+
+/// Whether the range holds one key only: nothing lies between a key and the key with a zero added.
+/// Kept as the row's own timestamp, it costs no step.
+fn is_one_row(from: &[u8], to: &Bound) -> bool {
+    to.as_ref().and_then(|to| to.strip_suffix(&[0])).is_some_and(|to| to == from)
+}

@@ -1,0 +1,79 @@
+//! Raw answers: what is known of some rows, as the mutations that would rebuild it.
+
+use base::{Change, Mutation, NO_TIMESTAMP, TableId};
+use bytes::Bytes;
+
+use crate::{
+    partition::Partition,
+    read::{Place, Slice},
+    rows::Row,
+    shard::{Sink, bytes_of},
+};
+
+/// Everything known of the rows a read selects (see [`crate::Engine::read_raw`]).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RawFound {
+    /// One mutation for each partition of which anything is known, in ring order.
+    pub mutations: Vec<Mutation>,
+    /// Where to go on; `None` when no live row is left.
+    pub more: Option<Place>,
+    /// Rows looked at, dead ones included.
+    pub scanned_rows: u64,
+    /// Bytes looked at.
+    pub scanned_bytes: u64,
+}
+
+/// Gathers a raw answer.
+pub(crate) struct Raw {
+    table: TableId,
+    mutations: Vec<Mutation>,
+}
+
+impl Raw {
+    pub(crate) fn new(table: TableId) -> Raw {
+        Raw { table, mutations: Vec::new() }
+    }
+
+    pub(crate) fn into_mutations(mut self) -> Vec<Mutation> {
+        self.mutations.retain(|mutation| !mutation.changes.is_empty());
+        self.mutations
+    }
+
+    fn push(&mut self, clustering: &Bytes, row: &Row) {
+        let changes = &mut self.mutations.last_mut().expect("a partition is open").changes;
+        if row.deleted_at != NO_TIMESTAMP {
+            let to = [clustering.as_ref(), &[0]].concat();
+            changes.push(Change::DeleteRows {
+                from: clustering.clone(),
+                to: Some(to.into()),
+                timestamp: row.deleted_at,
+            });
+        }
+        if !row.cells.is_empty() {
+            changes.push(Change::Row { clustering: clustering.clone(), cells: row.cells.clone() });
+        }
+    }
+}
+
+impl Sink for Raw {
+    fn open(&mut self, partition: &Partition, slices: &[Slice]) {
+        let mut changes = Vec::new();
+        if partition.deleted_at != NO_TIMESTAMP {
+            changes.push(Change::DeletePartition { timestamp: partition.deleted_at });
+        }
+        if let Some(ranges) = &partition.ranges {
+            let cut = slices.iter().flat_map(|slice| ranges.within(&slice.from, &slice.to));
+            changes.extend(cut.map(|(from, to, timestamp)| Change::DeleteRows { from, to, timestamp }));
+        }
+        self.mutations.push(Mutation { table: self.table, key: partition.key.clone(), changes });
+    }
+
+    fn live(&mut self, _: &Partition, clustering: &Bytes, row: &Row) -> usize {
+        self.push(clustering, row);
+        bytes_of(clustering, row)
+    }
+
+    fn dead(&mut self, clustering: &Bytes, row: &Row) {
+        self.push(clustering, row);
+    }
+}

@@ -1,0 +1,212 @@
+//! A shard (a run of the ring under one lock) and the walk that every read is.
+//!
+//! The walk goes over the rows of a selection in order, judges which live, hands them to a
+//! [`Sink`], and ends the page at the first limit reached. What is done with a row (resolved for a
+//! client, or handed on raw for another replica) is the sink's business.
+
+use std::{collections::BTreeMap, ops::Bound, ops::ControlFlow};
+
+use base::{Change, Mutation, NO_TIMESTAMP, Token};
+use bytes::Bytes;
+
+use crate::{
+    partition::Partition,
+    read::{Place, ReadSpec, Slice},
+    rows::Row,
+    weight::Meter,
+};
+
+/// Partitions of a run of tokens.
+#[derive(Debug, Default)]
+pub(crate) struct Shard {
+    partitions: BTreeMap<Token, Partition>,
+}
+
+impl Shard {
+    /// Merges a mutation. Tells how memory and rows changed, and how many partitions were made.
+    pub(crate) fn apply(&mut self, token: Token, mutation: &Mutation) -> (Meter, u64) {
+        let mut meter = Meter::default();
+        if !mutation.changes.iter().any(says_something) {
+            return (meter, 0);
+        }
+        let (partition, made) = self.get_or_insert(token, &mutation.key);
+        if made {
+            meter.add(partition.weight());
+        }
+        for change in &mutation.changes {
+            partition.apply(change, &mut meter);
+        }
+        (meter, u64::from(made))
+    }
+
+    fn get_or_insert(&mut self, token: Token, key: &[u8]) -> (&mut Partition, bool) {
+        let mut made = false;
+        let head = self.partitions.entry(token).or_insert_with(|| {
+            made = true;
+            Partition::new(key)
+        });
+        if head.key == key {
+            return (head, made);
+        }
+        if key < head.key.as_ref() {
+            let old = std::mem::replace(head, Partition::new(key));
+            head.next = Some(Box::new(old));
+            return (head, true);
+        }
+        chained(&mut head.next, key)
+    }
+
+    /// The partition with this token and key.
+    pub(crate) fn find(&self, token: Token, key: &[u8]) -> Option<&Partition> {
+        let head = self.partitions.get(&token)?;
+        chain(head).find(|partition| partition.key == key)
+    }
+
+    /// Partitions with `first <= token <= last` in ring order.
+    pub(crate) fn scan(&self, first: Token, last: Token) -> impl Iterator<Item = (Token, &Partition)> {
+        let heads = (first <= last).then(|| self.partitions.range(first..=last));
+        heads.into_iter().flatten().flat_map(|(token, head)| chain(head).map(|partition| (*token, partition)))
+    }
+}
+
+/// The place of `key` in a chain sorted by key; made if it is not there.
+fn chained<'a>(slot: &'a mut Option<Box<Partition>>, key: &[u8]) -> (&'a mut Partition, bool) {
+    if slot.as_ref().is_some_and(|partition| partition.key < key) {
+        let partition = slot.as_mut().expect("the slot was just looked at");
+        return chained(&mut partition.next, key);
+    }
+    let made = slot.as_ref().is_none_or(|partition| partition.key != key);
+    if made {
+        let mut partition = Partition::new(key);
+        partition.next = slot.take();
+        *slot = Some(Box::new(partition));
+    }
+    (slot.as_mut().expect("the slot was just filled"), made)
+}
+
+fn chain(head: &Partition) -> impl Iterator<Item = &Partition> {
+    std::iter::successors(Some(head), |partition| partition.next.as_deref())
+}
+
+/// Whether a change leaves a trace in an empty partition. Nothing is older than
+/// [`NO_TIMESTAMP`], and what carries it says nothing.
+fn says_something(change: &Change) -> bool {
+    match change {
+        Change::Row { cells, .. } => cells.iter().any(|(_, cell)| cell.timestamp > NO_TIMESTAMP),
+        Change::DeleteRows { from, to, timestamp } => {
+            *timestamp > NO_TIMESTAMP && to.as_ref().is_none_or(|to| to > from)
+        }
+        Change::DeletePartition { timestamp } => *timestamp > NO_TIMESTAMP,
+    }
+}
+
+/// What becomes of the rows of a walk.
+pub(crate) trait Sink {
+    /// Rows of this partition, within these slices, follow (perhaps none).
+    fn open(&mut self, partition: &Partition, slices: &[Slice]);
+    /// A row that lives. Returns the bytes it adds to the page.
+    fn live(&mut self, partition: &Partition, clustering: &Bytes, row: &Row) -> usize;
+    /// A row that is dead.
+    fn dead(&mut self, clustering: &Bytes, row: &Row);
+}
+
+/// A read under way.
+pub(crate) struct Walk<'a, S> {
+    pub(crate) spec: &'a ReadSpec,
+    pub(crate) sink: S,
+    /// Where the page ended, if more may follow.
+    pub(crate) more: Option<Place>,
+    pub(crate) scanned_rows: u64,
+    pub(crate) scanned_bytes: u64,
+    rows: usize,
+    bytes: usize,
+    /// The last row of a page that holds all it may: the walk only goes on to see whether a live
+    /// row follows.
+    full: Option<Place>,
+}
+
+impl<'a, S: Sink> Walk<'a, S> {
+    pub(crate) fn new(spec: &'a ReadSpec, sink: S) -> Walk<'a, S> {
+        Walk { spec, sink, more: None, scanned_rows: 0, scanned_bytes: 0, rows: 0, bytes: 0, full: None }
+    }
+
+    /// Walks the rows of one partition that lie in `slices`, behind the row `after`.
+    pub(crate) fn partition(
+        &mut self,
+        partition: &Partition,
+        slices: &[Slice],
+        reversed: bool,
+        after: Option<&[u8]>,
+    ) -> ControlFlow<()> {
+        if self.full.is_none() {
+            self.sink.open(partition, slices);
+        }
+        let scanned_before = self.scanned_rows;
+        for nth in 0..slices.len() {
+            let slice = &slices[if reversed { slices.len() - 1 - nth } else { nth }];
+            let (lower, upper) = bounds(slice, reversed, after);
+            let mut rows = partition.rows.range(lower, upper);
+            while let Some((clustering, row)) = if reversed { rows.next_back() } else { rows.next() } {
+                self.row(partition, clustering, row)?;
+            }
+        }
+        if self.scanned_rows == scanned_before {
+            self.looked_at(partition, None)?;
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn row(&mut self, partition: &Partition, clustering: &Bytes, row: &Row) -> ControlFlow<()> {
+        self.scanned_bytes += bytes_of(clustering, row) as u64;
+        if row.is_live(self.spec.now_seconds) {
+            if self.full.is_some() {
+                self.more = self.full.take();
+                return ControlFlow::Break(());
+            }
+            self.bytes += self.sink.live(partition, clustering, row);
+            self.rows += 1;
+            if self.rows >= self.spec.limit_rows || self.bytes >= self.spec.limit_bytes {
+                self.full = Some(Place { key: partition.key.clone(), clustering: Some(clustering.clone()) });
+            }
+        } else if self.full.is_none() {
+            self.sink.dead(clustering, row);
+        }
+        self.looked_at(partition, Some(clustering))
+    }
+
+    /// Counts one row; ends the page here if that was the last that may be looked at.
+    fn looked_at(&mut self, partition: &Partition, clustering: Option<&Bytes>) -> ControlFlow<()> {
+        self.scanned_rows += 1;
+        if self.scanned_rows < self.spec.scan_rows {
+            return ControlFlow::Continue(());
+        }
+        self.more = Some(Place { key: partition.key.clone(), clustering: clustering.cloned() });
+        ControlFlow::Break(())
+    }
+}
+
+/// Bytes of a row as limits count them.
+pub(crate) fn bytes_of(clustering: &Bytes, row: &Row) -> usize {
+    let cells = row.cells.iter().map(|(_, cell)| 16 + cell.value.as_ref().map_or(0, Bytes::len));
+    clustering.len() + cells.sum::<usize>()
+}
+
+/// A slice cut at the place where the page before ended.
+fn bounds<'a>(
+    slice: &'a Slice,
+    reversed: bool,
+    after: Option<&'a [u8]>,
+) -> (Bound<&'a [u8]>, Bound<&'a [u8]>) {
+    let mut lower = Bound::Included(slice.from.as_ref());
+    let mut upper = slice.to.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+    match after {
+        Some(after) if reversed => {
+            if slice.to.as_deref().is_none_or(|to| after < to) {
+                upper = Bound::Excluded(after);
+            }
+        }
+        Some(after) if after >= slice.from.as_ref() => lower = Bound::Excluded(after),
+        _ => {}
+    }
+    (lower, upper)
+}
