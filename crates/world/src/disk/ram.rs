@@ -351,10 +351,18 @@ impl Ram {
         Ok(journal.fail_write.is_some_and(|at| journal.writes == at))
     }
 
-    /// Makes every handle and lock from before a stranger.
-    pub(super) fn power_up(&mut self) {
+    /// Begins the life of another process, with the power on and no faults to come: handles and
+    /// locks from before are strangers.
+    pub(super) fn restart(&mut self) {
         self.locked = false;
         self.boot += 1;
+        for inode in self.inodes.values_mut() {
+            inode.handles = 0;
+        }
+        if let Some(journal) = &mut self.journal {
+            journal.powered = true;
+            (journal.cut_at_op, journal.fail_sync, journal.fail_write) = (None, None, None);
+        }
     }
 
     /// A copy without the boundaries collected so far.

@@ -80,6 +80,14 @@ impl SimDisk {
         self.0.state().crash();
     }
 
+    /// Ends the process, not the power: files and locks from before are dead and faults that were
+    /// to come are gone, but what was written is still there, and still not synced.
+    pub fn kill(&self) {
+        let mut ram = self.0.state();
+        ram.restart();
+        ram.release_unreachable();
+    }
+
     /// From now on keeps the disk as it is before each operation, for [`SimDisk::take_boundaries`].
     pub fn record_boundaries(&self) {
         let mut ram = self.0.state();
@@ -133,10 +141,6 @@ impl Ram {
             }
         }
         self.names.clone_from(&journal.durable_names);
-        journal.cut_at_op = None;
-        journal.fail_sync = None;
-        journal.fail_write = None;
-        journal.powered = true;
         for inode in self.inodes.values_mut() {
             let mut pending = mem::take(&mut inode.pending);
             shuffle(&mut pending, &random);
@@ -144,9 +148,8 @@ impl Ram {
                 survive(change, &mut inode.durable, &random);
             }
             inode.now = inode.durable.clone();
-            inode.handles = 0;
         }
-        self.power_up();
+        self.restart();
         self.release_unreachable();
     }
 }
