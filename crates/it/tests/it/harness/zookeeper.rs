@@ -1,0 +1,86 @@
+//! A bare ZooKeeper connection, for what a client would never do. Every packet is a length and that
+//! many bytes.
+
+use std::{
+    io::{self, Read, Write},
+    net::{SocketAddr, TcpStream},
+    time::Duration,
+};
+
+pub(crate) const GET_DATA: i32 = 4;
+
+/// A connection with a session.
+pub(crate) struct Conn {
+    pub(crate) stream: TcpStream,
+}
+
+impl Conn {
+    /// Connects, without a word.
+    pub(crate) fn silent(address: SocketAddr) -> TcpStream {
+        let limit = Duration::from_secs(10);
+        let stream = TcpStream::connect_timeout(&address, limit).unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream.set_read_timeout(Some(limit)).unwrap();
+        stream.set_write_timeout(Some(limit)).unwrap();
+        stream
+    }
+
+    /// Connects and makes a session.
+    pub(crate) fn open(address: SocketAddr) -> Conn {
+        let mut stream = Conn::silent(address);
+        stream.write_all(&connect(30_000)).unwrap();
+        let answer = read(&mut stream).unwrap();
+        assert_ne!(answer[8..16], [0; 8], "a session was refused");
+        Conn { stream }
+    }
+
+    /// Sends a request and gives its reply's error code and body.
+    pub(crate) fn call(&mut self, xid: i32, opcode: i32, body: &[u8]) -> io::Result<(i32, Vec<u8>)> {
+        self.stream.write_all(&request(xid, opcode, body))?;
+        let answer = read(&mut self.stream)?;
+        assert_eq!(answer[..4], xid.to_be_bytes(), "replies are in order");
+        Ok((i32::from_be_bytes(answer[12..16].try_into().unwrap()), answer[16..].to_vec()))
+    }
+}
+
+/// One packet's body.
+pub(crate) fn read(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
+    let mut length = [0; 4];
+    stream.read_exact(&mut length)?;
+    let mut body = vec![0; u32::from_be_bytes(length) as usize];
+    stream.read_exact(&mut body)?;
+    Ok(body)
+}
+
+fn packet(body: &[u8]) -> Vec<u8> {
+    let mut bytes = (body.len() as u32).to_be_bytes().to_vec();
+    bytes.extend(body);
+    bytes
+}
+
+/// ConnectRequest of a new session: protocol version, last zxid, timeout, session, password, and
+/// the read-only flag that newer clients send.
+pub(crate) fn connect(timeout_ms: i32) -> Vec<u8> {
+    let mut body = vec![0; 12];
+    body.extend(timeout_ms.to_be_bytes());
+    body.extend([0; 8]);
+    body.extend(16_i32.to_be_bytes());
+    body.extend([0; 17]);
+    packet(&body)
+}
+
+/// A request: header and body.
+pub(crate) fn request(xid: i32, opcode: i32, body: &[u8]) -> Vec<u8> {
+    let mut bytes = xid.to_be_bytes().to_vec();
+    bytes.extend(opcode.to_be_bytes());
+    bytes.extend(body);
+    packet(&bytes)
+}
+
+/// A path and a watch flag: the body of getData and exists.
+pub(crate) fn path_and_watch(path: &str, watch: bool) -> Vec<u8> {
+    let mut bytes = (path.len() as u32).to_be_bytes().to_vec();
+    bytes.extend(path.as_bytes());
+    bytes.push(watch.into());
+    bytes
+}
