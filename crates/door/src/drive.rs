@@ -159,7 +159,8 @@ impl Driver<'_> {
             };
             match event {
                 Event::Socket(ready) => {
-                    if reading && ready?.is_readable() && !self.read(buffers)? {
+                    let ready = ready?;
+                    if reading && ready.is_readable() && !self.read(buffers)? {
                         drain = Some(after(self.limits.drain_ms));
                     }
                 }
