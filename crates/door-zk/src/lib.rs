@@ -1,1 +1,33 @@
-//! The ZooKeeper door.
+//! The ZooKeeper door: clients of Apache ZooKeeper 3.4 and later, over one replicated tree.
+//!
+//! Two halves meet in the hub ([`hub`]): the state machine that the spine drives through its log
+//! ([`machine`], [`replica`], [`tree`]), and the connections ([`session`], [`link`]). A write goes
+//! from a connection into the log as an entry ([`entry`]) and comes back as a finished reply; a
+//! read is answered from the state of this node. [`watches`] and [`sessions`] are what this node
+//! knows of its own clients.
+//!
+//! What is there and what is refused stands in the crate's README.
+
+mod acl;
+mod entry;
+mod faults;
+mod hub;
+mod limits;
+mod link;
+mod machine;
+mod ops;
+mod path;
+mod replica;
+mod serve;
+mod session;
+mod sessions;
+mod tree;
+mod watches;
+mod wire;
+mod words;
+
+pub use limits::Settings;
+pub use serve::{Door, new};
+
+#[cfg(test)]
+mod testing;

@@ -1,0 +1,275 @@
+//! Entries of the replicated log: transactions as a door proposes them, in the house's bytes.
+//!
+//! Layout, version 1: the version, time (i64, milliseconds since 1970), session (i64), cxid (u32,
+//! the client's number of the request, for whoever reads a log), then a kind and its fields.
+//! Kinds: 1 a session opens (timeout u32, 16 bytes password), 2 it closes, 3 one change, 4 a multi
+//! (a count and that many changes), 5 a request that was refused already and only takes its zxid
+//! (code). Changes: 1 create, 2 create2 (path, data, ACL, mode), 3 delete, 4 setData, 5 check, 6
+//! one that is unsupported. Data is 0 for null, or 1 and bytes.
+
+use base::{Malformed, Reader, Writer};
+
+use crate::{
+    faults::Code,
+    wire::request::{Ace, Change},
+};
+
+const VERSION: u8 = 1;
+
+/// A transaction to be ordered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Entry<'a> {
+    /// Milliseconds since 1970, by the proposer's clock.
+    pub(crate) time_ms: i64,
+    /// The session that asks; 0 when it is being opened.
+    pub(crate) session: i64,
+    /// The client's number of the request.
+    pub(crate) cxid: i32,
+    /// What is asked.
+    pub(crate) what: What<'a>,
+}
+
+/// What an entry asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum What<'a> {
+    /// Opens a session.
+    Open {
+        /// How long it lives without a sign of life.
+        timeout_ms: u32,
+        /// What its owner must know to come back.
+        password: [u8; 16],
+    },
+    /// Closes the session, and deletes its ephemeral znodes.
+    Close,
+    /// Changes a znode.
+    One(Change<'a>),
+    /// Changes several, all or none.
+    Multi(Vec<Change<'a>>),
+    /// Changes nothing: the request is refused with this code. ZooKeeper counts a transaction for
+    /// some of these.
+    Refuse(Code),
+}
+
+impl Entry<'_> {
+    /// Its bytes.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut out = Writer::with_capacity(self.size_hint());
+        out.u8(VERSION);
+        out.i64(self.time_ms);
+        out.i64(self.session);
+        out.u32(self.cxid as u32);
+        match &self.what {
+            What::Open { timeout_ms, password } => {
+                out.u8(1);
+                out.u32(*timeout_ms);
+                out.raw(password);
+            }
+            What::Close => out.u8(2),
+            What::One(change) => {
+                out.u8(3);
+                write_change(&mut out, change);
+            }
+            What::Multi(changes) => {
+                out.u8(4);
+                out.varint(changes.len() as u64);
+                for change in changes {
+                    write_change(&mut out, change);
+                }
+            }
+            What::Refuse(code) => {
+                out.u8(5);
+                out.u32(code.number() as u32);
+            }
+        }
+        out.into_vec()
+    }
+
+    fn size_hint(&self) -> usize {
+        const FIXED: usize = 64;
+        match &self.what {
+            What::One(Change::Create { path, data, acl, .. }) => {
+                FIXED + path.len() + data.map_or(0, <[u8]>::len) + acl.len() * 32
+            }
+            What::One(Change::SetData { path, data, .. }) => FIXED + path.len() + data.map_or(0, <[u8]>::len),
+            What::One(Change::Delete { path, .. }) => FIXED + path.len(),
+            What::Multi(changes) => FIXED * (1 + changes.len()),
+            _ => FIXED,
+        }
+    }
+}
+
+impl<'a> Entry<'a> {
+    /// The entry of these bytes.
+    pub(crate) fn decode(bytes: &'a [u8]) -> Result<Entry<'a>, Malformed> {
+        let mut input = Reader::new(bytes);
+        if input.u8("version")? != VERSION {
+            return Err(Malformed("entry of a newer version"));
+        }
+        let time_ms = input.i64("time")?;
+        let session = input.i64("session")?;
+        let cxid = input.u32("cxid")? as i32;
+        let what = match input.u8("kind")? {
+            1 => What::Open { timeout_ms: input.u32("timeout")?, password: password(&mut input)? },
+            2 => What::Close,
+            3 => What::One(read_change(&mut input)?),
+            4 => {
+                let count = input.count("changes")?;
+                let mut changes = Vec::new();
+                for _ in 0..count {
+                    changes.push(read_change(&mut input)?);
+                }
+                What::Multi(changes)
+            }
+            5 => What::Refuse(Code::from_number(input.u32("code")? as i32)),
+            _ => return Err(Malformed("kind")),
+        };
+        input.end("entry")?;
+        Ok(Entry { time_ms, session, cxid, what })
+    }
+}
+
+/// The 16 bytes of a session's password.
+pub(crate) fn password(input: &mut Reader<'_>) -> Result<[u8; 16], Malformed> {
+    input.take(16, "password")?.try_into().map_err(|_| Malformed("password"))
+}
+
+fn write_data(out: &mut Writer, data: Option<&[u8]>) {
+    match data {
+        None => out.u8(0),
+        Some(data) => {
+            out.u8(1);
+            out.bytes(data);
+        }
+    }
+}
+
+fn read_data<'a>(input: &mut Reader<'a>) -> Result<Option<&'a [u8]>, Malformed> {
+    match input.u8("data")? {
+        0 => Ok(None),
+        1 => input.bytes("data").map(Some),
+        _ => Err(Malformed("data")),
+    }
+}
+
+fn write_change(out: &mut Writer, change: &Change<'_>) {
+    match change {
+        Change::Create { path, data, acl, mode, with_stat } => {
+            out.u8(if *with_stat { 2 } else { 1 });
+            out.str(path);
+            write_data(out, *data);
+            out.varint(acl.len() as u64);
+            for entry in acl {
+                out.u32(entry.perms as u32);
+                out.str(entry.scheme);
+                out.str(entry.id);
+            }
+            out.u32(*mode as u32);
+        }
+        Change::Delete { path, version } => {
+            out.u8(3);
+            out.str(path);
+            out.u32(*version as u32);
+        }
+        Change::SetData { path, data, version } => {
+            out.u8(4);
+            out.str(path);
+            write_data(out, *data);
+            out.u32(*version as u32);
+        }
+        Change::Check { path, version } => {
+            out.u8(5);
+            out.str(path);
+            out.u32(*version as u32);
+        }
+        Change::Unsupported => out.u8(6),
+    }
+}
+
+fn read_change<'a>(input: &mut Reader<'a>) -> Result<Change<'a>, Malformed> {
+    let kind = input.u8("change")?;
+    Ok(match kind {
+        1 | 2 => {
+            let path = input.str("path")?;
+            let data = read_data(input)?;
+            let count = input.count("acl")?;
+            let mut acl = Vec::new();
+            for _ in 0..count {
+                let perms = input.u32("perms")? as i32;
+                acl.push(Ace { perms, scheme: input.str("scheme")?, id: input.str("id")? });
+            }
+            let mode = input.u32("mode")? as i32;
+            Change::Create { path, data, acl, mode, with_stat: kind == 2 }
+        }
+        3 => Change::Delete { path: input.str("path")?, version: input.u32("version")? as i32 },
+        4 => {
+            let (path, data) = (input.str("path")?, read_data(input)?);
+            Change::SetData { path, data, version: input.u32("version")? as i32 }
+        }
+        5 => Change::Check { path: input.str("path")?, version: input.u32("version")? as i32 },
+        6 => Change::Unsupported,
+        _ => return Err(Malformed("change")),
+    })
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    pub(crate) const OPEN_ACL: Ace<'static> = Ace { perms: 31, scheme: "world", id: "anyone" };
+
+    fn samples() -> Vec<What<'static>> {
+        let create =
+            Change::Create { path: "/a/b", data: Some(b"x"), acl: vec![OPEN_ACL], mode: -3, with_stat: true };
+        let set = Change::SetData { path: "/ä", data: None, version: -1 };
+        let delete = Change::Delete { path: "/", version: i32::MIN };
+        let check = Change::Check { path: "", version: 3 };
+        vec![
+            What::Open { timeout_ms: 4000, password: [7; 16] },
+            What::Close,
+            What::One(create.clone()),
+            What::One(set.clone()),
+            What::Multi(vec![]),
+            What::Multi(vec![create, set, delete, check, Change::Unsupported]),
+            What::Refuse(Code::MARSHALLING_ERROR),
+        ]
+    }
+
+    #[test]
+    fn entries_come_back() {
+        for what in samples() {
+            let entry = Entry { time_ms: -5, session: i64::MIN, cxid: -1, what };
+            let bytes = entry.encode();
+            assert_eq!(Entry::decode(&bytes), Ok(entry));
+            for len in 0..bytes.len() {
+                assert!(Entry::decode(&bytes[..len]).is_err());
+            }
+        }
+    }
+
+    /// The bytes of version 1, which a log on disk may hold.
+    #[test]
+    fn the_bytes_of_version_1_stay() {
+        let what = What::One(Change::SetData { path: "/a", data: Some(b"v"), version: 2 });
+        let bytes = Entry { time_ms: 1, session: 2, cxid: 3, what }.encode();
+        let expected = [
+            1, 1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 3, 4, 2, b'/', b'a', 1, 1, b'v',
+            2, 0, 0, 0,
+        ];
+        assert_eq!(bytes, expected);
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_never_panic(mut bytes: Vec<u8>) {
+            let _ = Entry::decode(&bytes);
+            if let Some(first) = bytes.first_mut() {
+                *first = VERSION;
+                let _ = Entry::decode(&bytes);
+            }
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! The hub: the one place where state machine and connections meet.
+//!
+//! One lock holds the tree, the watches and the table of sessions. The state machine applies an
+//! entry and tells watchers under it; a connection reads, sets a watch and puts the answer into
+//! its outbox under it. So a client is told of a change before it can see it, and never misses
+//! one between reading and watching. Entries hold the lock for microseconds, and readers less.
+
+use std::{
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use base::Cause;
+use world::{Clock, Entropy};
+
+use crate::{
+    Settings,
+    entry::Entry,
+    faults::Code,
+    replica::{Effects, Replica},
+    sessions::Sessions,
+    watches::{LinkId, Watches},
+    wire::reply,
+};
+
+/// What the lock holds.
+pub(crate) struct State {
+    /// What all nodes agree on.
+    pub(crate) replica: Replica,
+    /// Who of this node's clients is to be told of what.
+    pub(crate) watches: Watches,
+    /// Who of the sessions is alive.
+    pub(crate) sessions: Sessions,
+}
+
+/// Shared by the state machine and all connections of the door.
+pub(crate) struct Hub {
+    state: Mutex<State>,
+    pub(crate) settings: Settings,
+    pub(crate) clock: Clock,
+    pub(crate) entropy: Entropy,
+    pub(crate) traffic: Traffic,
+    links: AtomicU64,
+}
+
+impl Hub {
+    pub(crate) fn new(settings: Settings, clock: Clock, entropy: Entropy) -> Hub {
+        let state = State {
+            replica: Replica::new(),
+            watches: Watches::new(settings.watch_bytes),
+            sessions: Sessions::default(),
+        };
+        Hub {
+            state: Mutex::new(state),
+            settings,
+            clock,
+            entropy,
+            traffic: Traffic::default(),
+            links: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A number for a new connection.
+    pub(crate) fn new_link(&self) -> LinkId {
+        self.links.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Milliseconds of the boot clock.
+    pub(crate) fn now_ms(&self) -> u64 {
+        millis(self.clock.boot())
+    }
+
+    /// Milliseconds since 1970, for the times that znodes carry.
+    pub(crate) fn wall_ms(&self) -> i64 {
+        (self.clock.wall_micros() / 1000) as i64
+    }
+
+    /// Applies an entry, tells watchers, and notes sessions that came and went.
+    pub(crate) fn apply(&self, bytes: &[u8]) -> Vec<u8> {
+        let mut state = self.lock();
+        let state = &mut *state;
+        let entry = match Entry::decode(bytes) {
+            Ok(entry) => entry,
+            Err(error) => {
+                // All nodes fail alike, so they stay equal; the proposer's client is told.
+                tracing::error!(%error, "an entry of the log cannot be read");
+                let mut result = Vec::new();
+                reply::tail(&mut result, state.replica.zxid, Code::SYSTEM_ERROR);
+                return result;
+            }
+        };
+        let mut effects = Effects::default();
+        let result = state.replica.apply(&entry, &mut effects);
+        for event in &effects.events {
+            state.watches.fire(event, state.replica.zxid);
+        }
+        if let Some(id) = effects.opened {
+            let timeout_ms = state.replica.sessions.get(&id).map_or(0, |session| session.timeout_ms);
+            state.sessions.open(id, timeout_ms, self.now_ms());
+        }
+        if let Some(id) = effects.closed {
+            state.sessions.close(id);
+        }
+        result
+    }
+
+    /// Replaces the replicated state.
+    pub(crate) fn restore(&self, snapshot: &[u8]) -> Result<(), Cause> {
+        let replica = Replica::restore(snapshot)?;
+        let now_ms = self.now_ms();
+        let mut state = self.lock();
+        state.sessions = Sessions::default();
+        for (id, session) in &replica.sessions {
+            state.sessions.open(*id, session.timeout_ms, now_ms);
+        }
+        state.replica = replica;
+        Ok(())
+    }
+}
+
+/// A duration in whole milliseconds.
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Counts for the word `srvr`. The latency is that of requests, from their arrival to their answer.
+#[derive(Default)]
+pub(crate) struct Traffic {
+    pub(crate) connections: AtomicU64,
+    pub(crate) received: AtomicU64,
+    pub(crate) sent: AtomicU64,
+    pub(crate) latency_sum_ms: AtomicU64,
+    pub(crate) latency_max_ms: AtomicU64,
+    /// One more than the least latency; 0 before the first.
+    latency_min_ms: AtomicU64,
+}
+
+impl Traffic {
+    /// Counts an answer that took this long.
+    pub(crate) fn answered(&self, latency_ms: u64) {
+        self.sent.fetch_add(1, Ordering::Relaxed);
+        self.latency_sum_ms.fetch_add(latency_ms, Ordering::Relaxed);
+        if latency_ms > self.latency_max_ms.load(Ordering::Relaxed) {
+            self.latency_max_ms.fetch_max(latency_ms, Ordering::Relaxed);
+        }
+        let least = self.latency_min_ms.load(Ordering::Relaxed);
+        if least == 0 || latency_ms + 1 < least {
+            self.latency_min_ms.store(latency_ms + 1, Ordering::Relaxed);
+        }
+    }
+
+    /// The least latency so far.
+    pub(crate) fn latency_min_ms(&self) -> u64 {
+        self.latency_min_ms.load(Ordering::Relaxed).saturating_sub(1)
+    }
+}

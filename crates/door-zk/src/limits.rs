@@ -1,0 +1,67 @@
+//! The door's settings, each with its default, range and reason.
+
+/// Settings of the ZooKeeper door.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The unit of session timeouts. Default 2,000; 10 to 60,000. ZooKeeper's own default;
+    /// clients ask for timeouts with it in mind.
+    pub tick_ms: u32,
+    /// The shortest session timeout given, in ticks. Default 2; 1 to 1,000. Shorter ones would end
+    /// sessions over a pause of the garbage collector.
+    pub min_session_ticks: u32,
+    /// The longest session timeout given, in ticks. Default 20; `min_session_ticks` to 100,000.
+    /// Longer ones keep locks of dead clients for longer.
+    pub max_session_ticks: u32,
+    /// The longest message taken from a client, `jute.maxbuffer`. Default 1,048,575 (ZooKeeper's);
+    /// 1,024 to 64 MiB. Bounds the data of a znode too. Clients have the same bound on answers.
+    pub message_bytes: usize,
+    /// Requests of one connection in flight; more are left in the socket. Default 1,000; 1 to
+    /// 100,000. As ZooKeeper's `globalOutstandingLimit`, for each connection instead of all.
+    pub in_flight: usize,
+    /// Memory for watches of all connections; beyond, a read that sets one is refused as
+    /// throttled. Default 64 MiB; 64 KiB to the machine's memory. About 300,000 watches, and a
+    /// bound on what clients can make the server remember without writing anything.
+    pub watch_bytes: usize,
+    /// Four-letter words that are answered, of `ruok`, `srvr`, `envi`, `isro`. Default `srvr` and
+    /// `ruok`. ZooKeeper's default is `srvr`; `envi` tells strangers about the machine.
+    pub four_letter_words: Vec<String>,
+    /// Bounds on connections; see there.
+    pub connections: door::Limits,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            tick_ms: 2000,
+            min_session_ticks: 2,
+            max_session_ticks: 20,
+            message_bytes: 0xf_ffff,
+            in_flight: 1000,
+            watch_bytes: 64 << 20,
+            four_letter_words: vec!["srvr".to_owned(), "ruok".to_owned()],
+            connections: door::Limits::default(),
+        }
+    }
+}
+
+impl Settings {
+    /// The timeout given to a client that asks for `asked_ms`.
+    pub(crate) fn session_timeout_ms(&self, asked_ms: i32) -> u32 {
+        let shortest = self.min_session_ticks.saturating_mul(self.tick_ms);
+        let longest = self.max_session_ticks.saturating_mul(self.tick_ms).max(shortest);
+        u32::try_from(asked_ms).unwrap_or(0).clamp(shortest, longest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timeouts_stay_between_2_and_20_ticks() {
+        let settings = Settings::default();
+        for (asked, given) in [(-1, 4000), (0, 4000), (10_000, 10_000), (i32::MAX, 40_000)] {
+            assert_eq!(settings.session_timeout_ms(asked), given);
+        }
+    }
+}

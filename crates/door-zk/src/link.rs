@@ -1,0 +1,393 @@
+//! A connection's requests in flight, and the order of its answers.
+//!
+//! Requests stand in a queue in the order they came, and are answered in that order. A write
+//! waits for its entry to be applied, a read for the store's word that the state includes all
+//! that was acknowledged before; both arrive as a [`store::Done`], on whatever thread. Whoever
+//! completes the front of the queue answers it and all that is ready behind it, right there: the
+//! answer to a write is in the outbox before the next entry is applied, and no task wakes but the
+//! connection's own, once.
+//!
+//! Locks are taken in the order queue, state, outbox; never the other way.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use base::{Cause, GroupId};
+use bytes::Bytes;
+use door::Guest;
+use metrics::Counter;
+use store::{Action, Done, Inbox, Principal, Store, Target};
+
+use crate::{
+    faults::{self, Answer, Code},
+    hub::Hub,
+    ops::{ReadFn, Reading},
+    sessions::Heard,
+    watches::LinkId,
+    wire::{
+        jute::{Input, put_i32},
+        reply,
+    },
+};
+
+/// What the connections of a door share.
+pub(crate) struct Service {
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) store: Store,
+    pub(crate) group: GroupId,
+    /// Requests counted, by row of the table of operations.
+    pub(crate) counters: Vec<Counter>,
+}
+
+impl Service {
+    /// Proposes an entry. `done` hears of a refusal too.
+    pub(crate) fn propose(&self, who: &Principal, entry: Vec<u8>, done: Done<Bytes>) {
+        match self.store.gate.permit(who, Action::Write, Target::Machine(self.group)) {
+            Ok(permit) => self.store.machines.propose(permit, self.group, entry.into(), done),
+            Err(cause) => done.complete(Err(cause)),
+        }
+    }
+
+    /// Asks to be told when the state includes all that was acknowledged before.
+    pub(crate) fn barrier(&self, done: Done<()>) {
+        match self.store.gate.permit(&Principal::Anonymous, Action::Read, Target::Machine(self.group)) {
+            Ok(permit) => self.store.machines.barrier(permit, self.group, done),
+            Err(cause) => done.complete(Err(cause)),
+        }
+    }
+}
+
+/// Where a connection is in its life.
+#[derive(Clone)]
+pub(crate) enum Phase {
+    /// Its session is being opened or found again.
+    Connecting,
+    /// It serves a session.
+    Live(Live),
+    /// It is gone, or as good as.
+    Over,
+}
+
+/// A session on a connection.
+#[derive(Clone)]
+pub(crate) struct Live {
+    /// The session.
+    pub(crate) session: i64,
+    /// Where its signs of life are noted.
+    pub(crate) heard: Heard,
+}
+
+/// What a request in flight waits for.
+pub(crate) enum Step {
+    /// The connect request of a new session.
+    Open { timeout_ms: u32, password: [u8; 16], knows_read_only: bool },
+    /// The connect request of a known session.
+    Renew { session: i64, password: Box<[u8]>, last_zxid: i64, timeout_ms: u32, knows_read_only: bool },
+    /// An entry to be applied.
+    Write { closes_session: bool },
+    /// The state to be current; then the record is answered from it.
+    Read { read: ReadFn, record: Box<[u8]> },
+    /// Nothing.
+    Ping,
+    /// Nothing; it is refused. The zxid in the header is this, or the state's.
+    Refuse { code: Code, zxid: Option<i64>, closes: bool },
+}
+
+/// A request in flight.
+pub(crate) struct Pending {
+    xid: i32,
+    step: Step,
+    since_ms: u64,
+    /// Bytes of the door's budget that it holds.
+    charge: usize,
+    answer: Option<Result<Bytes, Cause>>,
+}
+
+impl Pending {
+    fn is_ready(&self) -> bool {
+        self.answer.is_some() || matches!(self.step, Step::Ping | Step::Refuse { .. })
+    }
+}
+
+struct Queue {
+    phase: Phase,
+    /// The tag of the front; tags count up.
+    front_tag: u64,
+    pending: VecDeque<Pending>,
+}
+
+/// A connection as its answers see it.
+pub(crate) struct Link {
+    pub(crate) id: LinkId,
+    pub(crate) guest: Guest,
+    pub(crate) service: Arc<Service>,
+    queue: Mutex<Queue>,
+}
+
+impl Link {
+    pub(crate) fn new(guest: Guest, service: Arc<Service>) -> Link {
+        let id = service.hub.new_link();
+        let queue = Queue { phase: Phase::Connecting, front_tag: 0, pending: VecDeque::new() };
+        service.hub.traffic.connections.fetch_add(1, Ordering::Relaxed);
+        Link { id, guest, service, queue: Mutex::new(queue) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        self.lock().phase.clone()
+    }
+
+    /// Requests without an answer.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.lock().pending.len()
+    }
+
+    /// Puts a request at the end of the queue, answers it if it can be at once, and gives its tag.
+    pub(crate) fn push(&self, xid: i32, step: Step, since_ms: u64, charge: usize) -> u64 {
+        let mut queue = self.lock();
+        let tag = queue.front_tag + queue.pending.len() as u64;
+        queue.pending.push_back(Pending { xid, step, since_ms, charge, answer: None });
+        if queue.pending.len() == 1 {
+            self.answer_ready(&mut queue);
+        }
+        tag
+    }
+
+    fn deliver(&self, tag: u64, answer: Result<Bytes, Cause>) {
+        let mut queue = self.lock();
+        // The connection may be gone, and its queue with it.
+        let Some(index) = tag.checked_sub(queue.front_tag) else { return };
+        let Some(pending) = queue.pending.get_mut(index as usize) else { return };
+        pending.answer = Some(answer);
+        if index == 0 {
+            self.answer_ready(&mut queue);
+        }
+    }
+
+    /// Answers the front of the queue for as long as it is ready.
+    fn answer_ready(&self, queue: &mut Queue) {
+        let mut now_ms = None;
+        while queue.pending.front().is_some_and(Pending::is_ready) {
+            let Some(pending) = queue.pending.pop_front() else { return };
+            queue.front_tag += 1;
+            self.guest.budget.give_back(pending.charge);
+            let now_ms = *now_ms.get_or_insert_with(|| self.service.hub.now_ms());
+            self.service.hub.traffic.answered(now_ms.saturating_sub(pending.since_ms));
+            self.answer(queue, pending, now_ms);
+        }
+    }
+
+    fn answer(&self, queue: &mut Queue, pending: Pending, now_ms: u64) {
+        let Pending { xid, step, answer, .. } = pending;
+        let answer = answer.unwrap_or_else(|| Ok(Bytes::new()));
+        match (step, answer) {
+            (Step::Open { timeout_ms, password, knows_read_only }, Ok(result)) => {
+                self.opened(queue, &result, timeout_ms, &password, knows_read_only, now_ms);
+            }
+            (Step::Renew { session, password, last_zxid, timeout_ms, knows_read_only }, Ok(_)) => {
+                let who = Renewal { session, password: &password, last_zxid };
+                self.renewed(queue, who, timeout_ms, knows_read_only, now_ms);
+            }
+            (Step::Open { .. } | Step::Renew { .. }, Err(cause)) => {
+                tracing::debug!(%cause, "no session could be given");
+                self.guest.outbox.close();
+            }
+            (Step::Write { closes_session }, Ok(result)) => {
+                self.guest.outbox.write(|out| {
+                    reply::frame(out, |out| {
+                        put_i32(out, xid);
+                        out.extend_from_slice(&result);
+                    });
+                });
+                if closes_session || code_of(&result) == Some(Code::SESSION_EXPIRED) {
+                    self.guest.outbox.close();
+                }
+            }
+            (Step::Write { closes_session: true }, Err(cause)) => {
+                // The session is still there, and will expire; its client wanted to go, and goes.
+                self.refuse(xid, &cause);
+                self.guest.outbox.close();
+            }
+            (Step::Read { read, record }, Ok(_)) => self.read(xid, read, &record),
+            (Step::Ping, Ok(_)) => self.refuse_with(xid, Code::OK, None),
+            (Step::Refuse { code, zxid, closes }, _) => {
+                self.refuse_with(xid, code, zxid);
+                if closes {
+                    self.guest.outbox.close();
+                }
+            }
+            (Step::Write { .. } | Step::Read { .. } | Step::Ping, Err(cause)) => self.refuse(xid, &cause),
+        }
+    }
+
+    /// A session was opened for this connection.
+    fn opened(
+        &self,
+        queue: &mut Queue,
+        result: &[u8],
+        timeout_ms: u32,
+        password: &[u8; 16],
+        knows_read_only: bool,
+        now_ms: u64,
+    ) {
+        let Some(session) = session_of(result) else {
+            tracing::error!("the state machine opened no session");
+            self.guest.outbox.close();
+            return;
+        };
+        let heard =
+            self.service.hub.lock().sessions.attach(session, self.id, &self.guest.outbox, timeout_ms, now_ms);
+        let Some(heard) = heard else {
+            // It expired before its client heard of it.
+            self.guest.outbox.close();
+            return;
+        };
+        queue.phase = Phase::Live(Live { session, heard });
+        self.guest.outbox.write(|out| {
+            reply::frame(out, |out| reply::connected(out, timeout_ms, session, password, knows_read_only));
+        });
+    }
+
+    /// The state is current, so a known session can be looked up.
+    fn renewed(
+        &self,
+        queue: &mut Queue,
+        who: Renewal<'_>,
+        timeout_ms: u32,
+        knows_read_only: bool,
+        now_ms: u64,
+    ) {
+        let mut state = self.service.hub.lock();
+        if who.last_zxid > state.replica.zxid {
+            // The client has seen a future that is not ours; it must look for another server.
+            self.guest.outbox.close();
+            return;
+        }
+        let known = state.replica.sessions.get(&who.session);
+        let password = known.map(|known| known.password).filter(|known| known[..] == *who.password);
+        let heard = password.and_then(|_| {
+            state.sessions.attach(who.session, self.id, &self.guest.outbox, timeout_ms, now_ms)
+        });
+        drop(state);
+        match (heard, password) {
+            (Some(heard), Some(password)) => {
+                let session = who.session;
+                queue.phase = Phase::Live(Live { session, heard });
+                self.guest.outbox.write(|out| {
+                    reply::frame(out, |out| {
+                        reply::connected(out, timeout_ms, session, &password, knows_read_only);
+                    });
+                });
+            }
+            _ => {
+                self.guest.outbox.write(|out| {
+                    reply::frame(out, |out| reply::no_session(out, knows_read_only));
+                });
+                self.guest.outbox.close();
+            }
+        }
+    }
+
+    /// Reads, sets a watch, and puts the answer into the outbox, all under the state's lock.
+    fn read(&self, xid: i32, read: ReadFn, record: &[u8]) {
+        let mut state = self.service.hub.lock();
+        let zxid = state.replica.zxid;
+        let mut reading = Reading { state: &mut state, link: self.id, outbox: &self.guest.outbox };
+        self.guest.outbox.write(|out| {
+            reply::frame(out, |out| {
+                let start = out.len();
+                reply::header(out, xid, zxid, Code::OK);
+                if let Err(code) = read(&mut reading, Input::new(record), out) {
+                    out.truncate(start);
+                    reply::header(out, xid, zxid, code);
+                }
+            });
+        });
+    }
+
+    /// Answers a request that the store did not carry out.
+    fn refuse(&self, xid: i32, cause: &Cause) {
+        match faults::answer(cause) {
+            Answer::Code(code) => self.refuse_with(xid, code, None),
+            Answer::Close => {
+                tracing::debug!(%cause, "closing a connection over a request");
+                self.guest.outbox.close();
+            }
+        }
+    }
+
+    /// Answers by a header alone.
+    fn refuse_with(&self, xid: i32, code: Code, zxid: Option<i64>) {
+        let zxid = zxid.unwrap_or_else(|| self.service.hub.lock().replica.zxid);
+        self.guest.outbox.write(|out| {
+            reply::frame(out, |out| reply::header(out, xid, zxid, code));
+        });
+    }
+
+    /// Notes that the client is closing its session, so that it gets to hear that it did.
+    pub(crate) fn leave(&self, session: i64) {
+        self.service.hub.lock().sessions.leave(session, self.id);
+    }
+
+    /// The connection is gone: nobody waits for its answers, and its watches must not outlive it.
+    pub(crate) fn end(&self) {
+        let mut queue = self.lock();
+        let phase = std::mem::replace(&mut queue.phase, Phase::Over);
+        queue.front_tag += queue.pending.len() as u64;
+        for pending in queue.pending.drain(..) {
+            self.guest.budget.give_back(pending.charge);
+        }
+        drop(queue);
+        let mut state = self.service.hub.lock();
+        state.watches.remove(self.id);
+        if let Phase::Live(live) = phase {
+            state.sessions.detach(live.session, self.id);
+        }
+        drop(state);
+        self.service.hub.traffic.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Who comes back.
+struct Renewal<'a> {
+    session: i64,
+    password: &'a [u8],
+    last_zxid: i64,
+}
+
+/// Answers of writes are results of the state machine.
+impl Inbox<Bytes> for Link {
+    fn deliver(&self, tag: u64, answer: Result<Bytes, Cause>) {
+        Link::deliver(self, tag, answer);
+    }
+}
+
+/// Answers of barriers say only that they came.
+impl Inbox<()> for Link {
+    fn deliver(&self, tag: u64, answer: Result<(), Cause>) {
+        Link::deliver(self, tag, answer.map(|()| Bytes::new()));
+    }
+}
+
+/// The error in a result of the state machine.
+fn code_of(result: &[u8]) -> Option<Code> {
+    result.get(8..12)?.try_into().ok().map(|bytes| Code::from_number(i32::from_be_bytes(bytes)))
+}
+
+/// The id in the result of opening a session.
+fn session_of(result: &[u8]) -> Option<i64> {
+    result.get(12..20)?.try_into().ok().map(i64::from_be_bytes)
+}
+
+/// Notes a sign of life.
+pub(crate) fn hear(heard: &AtomicU64, now_ms: u64) {
+    heard.store(now_ms, Ordering::Relaxed);
+}

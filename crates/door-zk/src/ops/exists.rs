@@ -1,0 +1,31 @@
+//! exists (3): the Stat of a znode. A watch is set also when there is none, and then tells of its
+//! creation.
+
+use super::Reading;
+use crate::{
+    faults::Code,
+    watches::Kind,
+    wire::{jute::Input, reply, request},
+};
+
+pub(super) fn read(reading: &mut Reading<'_>, mut record: Input<'_>, out: &mut Vec<u8>) -> Result<(), Code> {
+    let look = request::look(&mut record)?;
+    if look.path.contains('\0') {
+        return Err(Code::BAD_ARGUMENTS);
+    }
+    if look.watch {
+        reading.state.watches.check_room(look.path)?;
+    }
+    let stat = match reading.state.replica.tree.get(look.path) {
+        Some(node) => {
+            node.check_readable()?;
+            Some(node.stat())
+        }
+        None => None,
+    };
+    if look.watch {
+        reading.watch(Kind::Data, look.path);
+    }
+    reply::stat(out, &stat.ok_or(Code::NO_NODE)?);
+    Ok(())
+}

@@ -1,0 +1,43 @@
+//! getChildren (8) answers the names of a znode's children, getChildren2 (12) its Stat too.
+//! ZooKeeper gives the names in no order; here they come sorted.
+
+use super::Reading;
+use crate::{
+    faults::Code,
+    watches::Kind,
+    wire::{jute::Input, reply, request},
+};
+
+pub(super) fn read(reading: &mut Reading<'_>, record: Input<'_>, out: &mut Vec<u8>) -> Result<(), Code> {
+    children(reading, record, out, false)
+}
+
+pub(super) fn read_with_stat(
+    reading: &mut Reading<'_>,
+    record: Input<'_>,
+    out: &mut Vec<u8>,
+) -> Result<(), Code> {
+    children(reading, record, out, true)
+}
+
+fn children(
+    reading: &mut Reading<'_>,
+    mut record: Input<'_>,
+    out: &mut Vec<u8>,
+    with_stat: bool,
+) -> Result<(), Code> {
+    let look = request::look(&mut record)?;
+    let node = reading.state.replica.tree.get(look.path).ok_or(Code::NO_NODE)?;
+    node.check_readable()?;
+    if look.watch {
+        reading.state.watches.check_room(look.path)?;
+    }
+    reply::strings(out, node.children());
+    if with_stat {
+        reply::stat(out, &node.stat());
+    }
+    if look.watch {
+        reading.watch(Kind::Children, look.path);
+    }
+    Ok(())
+}

@@ -1,0 +1,26 @@
+//! getData (4): a znode's data and Stat.
+
+use super::Reading;
+use crate::{
+    faults::Code,
+    watches::Kind,
+    wire::{
+        jute::{Input, put_buffer},
+        reply, request,
+    },
+};
+
+pub(super) fn read(reading: &mut Reading<'_>, mut record: Input<'_>, out: &mut Vec<u8>) -> Result<(), Code> {
+    let look = request::look(&mut record)?;
+    let node = reading.state.replica.tree.get(look.path).ok_or(Code::NO_NODE)?;
+    node.check_readable()?;
+    if look.watch {
+        reading.state.watches.check_room(look.path)?;
+    }
+    put_buffer(out, node.data.as_deref());
+    reply::stat(out, &node.stat());
+    if look.watch {
+        reading.watch(Kind::Data, look.path);
+    }
+    Ok(())
+}

@@ -1,0 +1,258 @@
+//! The replicated state: the tree, the sessions, and the zxid that counts transactions.
+//!
+//! A pure function of the entries. An entry's result is a reply without its length and xid
+//! (zxid, error, record), so that answering a client is a copy; its effects, which each node
+//! carries out for its own clients, are handed out beside it.
+//!
+//! Every transaction takes one zxid, also one that fails, as ZooKeeper counts. A closed session
+//! takes one for all its ephemeral znodes.
+
+use std::collections::BTreeMap;
+
+use base::{Cause, Reader, Writer};
+
+use crate::{
+    entry::{self, Entry, What},
+    faults::Code,
+    tree::{Draft, Event, Stamp, Tree},
+    wire::{
+        jute::put_str,
+        reply,
+        request::{Change, opcode},
+    },
+};
+
+/// Version of the snapshot's layout.
+const SNAPSHOT_VERSION: u8 = 1;
+
+/// The most a snapshot's chunk takes.
+const CHUNK_BYTES: usize = 1 << 20;
+
+/// What a session takes in memory, roughly, here and in the door.
+const SESSION_BYTES: usize = 512;
+
+/// A session, as all nodes know it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Session {
+    /// How long it lives without a sign of life.
+    pub(crate) timeout_ms: u32,
+    /// What its owner must know to come back.
+    pub(crate) password: [u8; 16],
+}
+
+/// What an entry does beside changing the state.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Effects<'a> {
+    /// Changes that watches are about, in order.
+    pub(crate) events: Vec<Event<'a>>,
+    /// The session that was opened.
+    pub(crate) opened: Option<i64>,
+    /// The session that was closed.
+    pub(crate) closed: Option<i64>,
+}
+
+/// The state.
+#[derive(Debug)]
+pub(crate) struct Replica {
+    pub(crate) zxid: i64,
+    pub(crate) tree: Tree,
+    pub(crate) sessions: BTreeMap<i64, Session>,
+    /// The highest session id given.
+    last_session: i64,
+}
+
+impl Replica {
+    /// The state before the first entry.
+    pub(crate) fn new() -> Replica {
+        Replica { zxid: 0, tree: Tree::new(), sessions: BTreeMap::new(), last_session: 0 }
+    }
+
+    /// Bytes of memory, roughly.
+    pub(crate) fn weight(&self) -> usize {
+        self.tree.weight() + self.sessions.len() * SESSION_BYTES
+    }
+
+    /// Applies an entry; gives its result and fills in its effects.
+    pub(crate) fn apply<'a>(&mut self, entry: &'a Entry<'a>, effects: &mut Effects<'a>) -> Vec<u8> {
+        let mut out = Vec::with_capacity(96);
+        match &entry.what {
+            What::Open { timeout_ms, password } => {
+                let session = Session { timeout_ms: *timeout_ms, password: *password };
+                let id = self.open(entry.time_ms, session);
+                effects.opened = Some(id);
+                reply::tail(&mut out, self.zxid, Code::OK);
+                crate::wire::jute::put_i64(&mut out, id);
+            }
+            // Closed already, or expired under its owner's hands: not a transaction.
+            _ if !self.sessions.contains_key(&entry.session) => {
+                reply::tail(&mut out, self.zxid, Code::SESSION_EXPIRED);
+            }
+            What::Close => {
+                self.zxid += 1;
+                self.sessions.remove(&entry.session);
+                self.tree.remove_ephemerals(entry.session, self.zxid, &mut effects.events);
+                effects.closed = Some(entry.session);
+                reply::tail(&mut out, self.zxid, Code::OK);
+            }
+            What::One(change) => {
+                let stamp = self.stamp(entry);
+                reply::tail(&mut out, self.zxid, Code::OK);
+                if let Err(code) = self.change(stamp, change, effects, &mut out) {
+                    out.clear();
+                    reply::tail(&mut out, self.zxid, code);
+                }
+            }
+            What::Multi(changes) => {
+                let stamp = self.stamp(entry);
+                // A failed multi is a successful reply that tells of failures.
+                reply::tail(&mut out, self.zxid, Code::OK);
+                self.multi(stamp, changes, effects, &mut out);
+            }
+            What::Refuse(code) => {
+                self.zxid += 1;
+                reply::tail(&mut out, self.zxid, *code);
+            }
+        }
+        out
+    }
+
+    fn stamp(&mut self, entry: &Entry<'_>) -> Stamp {
+        self.zxid += 1;
+        Stamp { zxid: self.zxid, time_ms: entry.time_ms, session: entry.session }
+    }
+
+    /// Session ids look like ZooKeeper's (server 1, time, counter) and only rise, so an id is
+    /// never given twice, not even after the data was wiped.
+    fn open(&mut self, time_ms: i64, session: Session) -> i64 {
+        const SERVER: i64 = 1 << 56;
+        let by_time = SERVER | (time_ms << 16) & (SERVER - 1);
+        self.last_session = by_time.max(self.last_session + 1);
+        self.zxid += 1;
+        self.sessions.insert(self.last_session, session);
+        self.last_session
+    }
+
+    /// Makes one change and appends its record to `out`.
+    fn change<'a>(
+        &mut self,
+        stamp: Stamp,
+        change: &'a Change<'a>,
+        effects: &mut Effects<'a>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Code> {
+        let events = &mut effects.events;
+        match change {
+            Change::Create { path, data, acl, mode, with_stat } => {
+                let draft = Draft { path, data: *data, acl, mode: *mode };
+                let made = self.tree.create(stamp, draft, events)?;
+                put_str(out, &made);
+                if *with_stat {
+                    let node = self.tree.get(&made).expect("it was made just now");
+                    reply::stat(out, &node.stat());
+                }
+            }
+            Change::Delete { path, version } => self.tree.delete(stamp, path, *version, events)?,
+            Change::SetData { path, data, version } => {
+                let stat = self.tree.set_data(stamp, path, *data, *version, events)?;
+                reply::stat(out, &stat);
+            }
+            Change::Check { path, version } => self.tree.check(path, *version)?,
+            Change::Unsupported => return Err(Code::UNIMPLEMENTED),
+        }
+        Ok(())
+    }
+
+    fn multi<'a>(
+        &mut self,
+        stamp: Stamp,
+        changes: &'a [Change<'a>],
+        effects: &mut Effects<'a>,
+        out: &mut Vec<u8>,
+    ) {
+        let start = out.len();
+        self.tree.begin();
+        for (index, change) in changes.iter().enumerate() {
+            reply::multi_header(out, opcode_of(change), Code::OK);
+            if let Err(code) = self.change(stamp, change, effects, out) {
+                self.tree.roll_back();
+                effects.events.clear();
+                out.truncate(start);
+                for other in 0..changes.len() {
+                    reply::multi_error(
+                        out,
+                        match other.cmp(&index) {
+                            std::cmp::Ordering::Less => Code::OK,
+                            std::cmp::Ordering::Equal => code,
+                            std::cmp::Ordering::Greater => Code::RUNTIME_INCONSISTENCY,
+                        },
+                    );
+                }
+                break;
+            }
+        }
+        self.tree.commit();
+        reply::multi_end(out);
+    }
+
+    /// Writes the state in chunks. Layout, version 1: the version, zxid, the last session id (both
+    /// i64), a count of sessions, each as id (i64), timeout (u32) and password; then the tree
+    /// ([`crate::tree::snapshot`]).
+    pub(crate) fn snapshot(&self, out: &mut dyn FnMut(&[u8])) {
+        let mut writer = Writer::new();
+        writer.u8(SNAPSHOT_VERSION);
+        writer.i64(self.zxid);
+        writer.i64(self.last_session);
+        writer.varint(self.sessions.len() as u64);
+        for (id, session) in &self.sessions {
+            writer.i64(*id);
+            writer.u32(session.timeout_ms);
+            writer.raw(&session.password);
+        }
+        let mut gathered = Vec::with_capacity(CHUNK_BYTES);
+        let mut gather = |writer: &mut Writer| {
+            gathered.extend_from_slice(&std::mem::take(writer).into_vec());
+            while gathered.len() >= CHUNK_BYTES {
+                out(&gathered[..CHUNK_BYTES]);
+                gathered.drain(..CHUNK_BYTES);
+            }
+        };
+        self.tree.write(&mut writer, &mut gather);
+        gather(&mut writer);
+        if !gathered.is_empty() {
+            out(&gathered);
+        }
+    }
+
+    /// The state of a snapshot.
+    pub(crate) fn restore(snapshot: &[u8]) -> Result<Replica, Cause> {
+        let mut input = Reader::new(snapshot);
+        if input.u8("snapshot version")? != SNAPSHOT_VERSION {
+            return Err(Cause::corrupt("the ZooKeeper snapshot is of an unknown version"));
+        }
+        let zxid = input.i64("zxid")?;
+        let last_session = input.i64("last session")?;
+        let mut sessions = BTreeMap::new();
+        for _ in 0..input.count("sessions")? {
+            let id = input.i64("session")?;
+            let timeout_ms = input.u32("timeout")?;
+            sessions.insert(id, Session { timeout_ms, password: entry::password(&mut input)? });
+        }
+        let tree = Tree::read(&mut input)?;
+        input.end("snapshot")?;
+        Ok(Replica { zxid, tree, sessions, last_session })
+    }
+}
+
+fn opcode_of(change: &Change<'_>) -> i32 {
+    match change {
+        Change::Create { with_stat: false, .. } => opcode::CREATE,
+        Change::Create { with_stat: true, .. } => opcode::CREATE2,
+        Change::Delete { .. } => opcode::DELETE,
+        Change::SetData { .. } => opcode::SET_DATA,
+        Change::Check { .. } => opcode::CHECK,
+        Change::Unsupported => opcode::ERROR,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,143 @@
+//! The door itself: its connections, and the end of silent sessions.
+
+use std::{sync::Arc, time::Duration};
+
+use base::{Cause, GroupId};
+use bytes::Bytes;
+use door::Shutdown;
+use metrics::{Gauge, gauge};
+use store::{Done, Inbox, Principal, Store};
+use world::{Clock, Entropy};
+
+use crate::{
+    Settings,
+    entry::{Entry, What},
+    hub::Hub,
+    link::Service,
+    machine::TreeMachine,
+    ops::OPERATIONS,
+    session::Connection,
+};
+
+/// The door's name in metrics and log lines.
+const NAME: &str = "zookeeper";
+
+/// A ZooKeeper door and the state machine behind it, which the spine is to drive. Times are the
+/// `clock`'s, passwords of sessions are drawn from `entropy`.
+pub fn new(settings: Settings, clock: Clock, entropy: Entropy) -> (Box<dyn store::Machine>, Door) {
+    let hub = Arc::new(Hub::new(settings, clock, entropy));
+    (Box::new(TreeMachine { hub: hub.clone() }), Door { hub })
+}
+
+/// A door that is not open yet.
+pub struct Door {
+    hub: Arc<Hub>,
+}
+
+impl Door {
+    /// Serves clients on `listener` until `shutdown`. `group` is the Raft group through which
+    /// `store` drives the machine that came with this door; it must have caught up with its log.
+    pub async fn serve(
+        self,
+        listener: world::net::Listener,
+        store: Store,
+        group: GroupId,
+        shutdown: Shutdown,
+    ) {
+        let limits = self.hub.settings.connections.clone();
+        let service = Arc::new(self.service(store, group));
+        {
+            let now_ms = service.hub.now_ms();
+            service.hub.lock().sessions.hear_all(now_ms);
+        }
+        let connections = {
+            let service = service.clone();
+            door::serve(NAME, listener, limits, shutdown, move |guest| {
+                Box::new(Connection::new(guest, service.clone()))
+            })
+        };
+        tokio::select! {
+            () = connections => {}
+            () = end_silent_sessions(service) => {}
+        }
+    }
+
+    pub(crate) fn service(self, store: Store, group: GroupId) -> Service {
+        let counters =
+            OPERATIONS.iter().map(|operation| door::request_counter(NAME, operation.name)).collect();
+        Service { hub: self.hub, store, group, counters }
+    }
+}
+
+/// Closes sessions that were silent for their timeout, for ever.
+async fn end_silent_sessions(service: Arc<Service>) {
+    let gauges = Gauges::new();
+    loop {
+        let wait_ms = expire(&service);
+        gauges.set(&service.hub);
+        world::time::sleep(Duration::from_millis(wait_ms)).await;
+    }
+}
+
+/// Proposes to close the sessions whose time is up; gives the milliseconds until this should be
+/// looked at again. No session's time can be up earlier than that: a new one lives for two ticks.
+pub(crate) fn expire(service: &Arc<Service>) -> u64 {
+    let hub = &service.hub;
+    let now_ms = hub.now_ms();
+    let (expired, next_ms) = {
+        let mut state = hub.lock();
+        let expired = state.sessions.expire(now_ms);
+        (expired, state.sessions.next_deadline_ms())
+    };
+    for session in expired {
+        tracing::debug!(session, "a session expires");
+        let entry = Entry { time_ms: hub.wall_ms(), session, cxid: 0, what: What::Close }.encode();
+        let reaper = Arc::new(Reaper { service: service.clone() });
+        service.propose(&Principal::Node, entry, Done::new(reaper, session as u64));
+    }
+    let longest_ms = u64::from(hub.settings.tick_ms).max(1);
+    next_ms.map_or(longest_ms, |next_ms| next_ms.saturating_sub(now_ms).clamp(1, longest_ms))
+}
+
+/// Hears what became of closing a session.
+struct Reaper {
+    service: Arc<Service>,
+}
+
+impl Inbox<Bytes> for Reaper {
+    fn deliver(&self, tag: u64, answer: Result<Bytes, Cause>) {
+        if let Err(cause) = answer {
+            let session = tag as i64;
+            tracing::warn!(session, %cause, "an expired session could not be closed yet");
+            let now_ms = self.service.hub.now_ms();
+            self.service.hub.lock().sessions.retry(session, now_ms);
+        }
+    }
+}
+
+/// Sizes of the state, told once a tick.
+struct Gauges {
+    znodes: Gauge,
+    ephemerals: Gauge,
+    sessions: Gauge,
+    watches: Gauge,
+}
+
+impl Gauges {
+    fn new() -> Gauges {
+        Gauges {
+            znodes: gauge!("holdfast_zookeeper_znodes"),
+            ephemerals: gauge!("holdfast_zookeeper_ephemeral_znodes"),
+            sessions: gauge!("holdfast_zookeeper_sessions"),
+            watches: gauge!("holdfast_zookeeper_watches"),
+        }
+    }
+
+    fn set(&self, hub: &Hub) {
+        let state = hub.lock();
+        self.znodes.set(state.replica.tree.len() as f64);
+        self.ephemerals.set(state.replica.tree.ephemeral_len() as f64);
+        self.sessions.set(state.sessions.len() as f64);
+        self.watches.set(state.watches.len() as f64);
+    }
+}

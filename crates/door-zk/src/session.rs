@@ -1,0 +1,246 @@
+//! One connection, as the protocol sees it: fed bytes, no I/O.
+//!
+//! The first frame is a connect request, or four letters; then come requests. Until the session
+//! is opened nothing else is taken from the connection. See [`crate::link`] for how answers leave.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use bytes::{Buf, BytesMut};
+use door::{Close, Guest, Session};
+use store::{Done, Principal};
+
+use crate::{
+    entry::{Entry, What},
+    faults::Code,
+    link::{Link, Live, Phase, Service, Step, hear},
+    ops::{self, Operation, Run},
+    wire::{
+        Frame, LENGTH_BYTES, frame,
+        jute::{Input, Malformed},
+        request::{self, Connect, Header, opcode},
+    },
+    words,
+};
+
+/// A connection takes no more requests while this much is unsent: what a client does not read it
+/// need not ask for. Within the bounds of the kit, and checked between two requests, so that a
+/// burst of small requests for large answers waits instead of breaking the connection.
+const PAUSE_BYTES: usize = 1 << 20;
+
+/// See the module.
+pub(crate) struct Connection {
+    link: Arc<Link>,
+    greeted: bool,
+    live: Option<Live>,
+    holds_back: bool,
+    /// A request that ends the connection was taken; what follows is not looked at.
+    ending: bool,
+}
+
+impl Connection {
+    pub(crate) fn new(guest: Guest, service: Arc<Service>) -> Connection {
+        let link = Arc::new(Link::new(guest, service));
+        Connection { link, greeted: false, live: None, holds_back: false, ending: false }
+    }
+
+    fn service(&self) -> &Service {
+        &self.link.service
+    }
+
+    /// The first bytes of a connection.
+    fn greet(&mut self, input: &mut BytesMut) -> Result<(), Close> {
+        if let Some(first) = input.first_chunk::<4>()
+            && let Some(word) = words::known(*first)
+        {
+            self.link.guest.outbox.push(words::answer(&self.service().hub, word).as_bytes());
+            return Err(Close::because("a four-letter word was answered"));
+        }
+        let body = match frame(input, self.service().hub.settings.message_bytes) {
+            Frame::Whole(body) => body,
+            Frame::Unfinished => return Ok(()),
+            Frame::Unreasonable => return Err(Close::because("not a ZooKeeper client")),
+        };
+        let connect =
+            request::connect(body).map_err(|Malformed| Close::because("malformed connect request"))?;
+        self.greeted = true;
+        let length = LENGTH_BYTES + body.len();
+        self.connect(connect)?;
+        input.advance(length);
+        Ok(())
+    }
+
+    fn connect(&self, connect: Connect<'_>) -> Result<(), Close> {
+        let hub = &self.service().hub;
+        let now_ms = hub.now_ms();
+        let timeout_ms = hub.settings.session_timeout_ms(connect.timeout_ms);
+        let knows_read_only = connect.knows_read_only;
+        hub.traffic.received.fetch_add(1, Ordering::Relaxed);
+        if connect.session != 0 {
+            let (session, last_zxid) = (connect.session, connect.last_zxid);
+            let password = connect.password.into();
+            let step = Step::Renew { session, password, last_zxid, timeout_ms, knows_read_only };
+            let tag = self.link.push(0, step, now_ms, 0);
+            self.service().barrier(Done::new(self.link.clone(), tag));
+            return Ok(());
+        }
+        if connect.last_zxid > hub.lock().replica.zxid {
+            return Err(Close::because("the client has seen a zxid that is ahead of ours"));
+        }
+        let mut password = [0; 16];
+        hub.entropy.fill(&mut password);
+        let what = What::Open { timeout_ms, password };
+        let entry = Entry { time_ms: hub.wall_ms(), session: 0, cxid: 0, what }.encode();
+        let tag = self.link.push(0, Step::Open { timeout_ms, password, knows_read_only }, now_ms, 0);
+        self.service().propose(&Principal::Anonymous, entry, Done::new(self.link.clone(), tag));
+        Ok(())
+    }
+
+    /// Takes the requests at the front of `input`.
+    fn requests(&mut self, live: &Live, input: &mut BytesMut) -> Result<(), Close> {
+        let now_ms = self.service().hub.now_ms();
+        hear(&live.heard, now_ms);
+        let max_bytes = self.service().hub.settings.message_bytes;
+        let mut taken = 0;
+        let mut count = 0;
+        let outcome = loop {
+            if self.ending {
+                taken = input.len();
+                break Ok(());
+            }
+            if self.is_full() {
+                self.holds_back = true;
+                break Ok(());
+            }
+            match frame(&input[taken..], max_bytes) {
+                Frame::Whole(body) => {
+                    taken += LENGTH_BYTES + body.len();
+                    count += 1;
+                    if let Err(Malformed) = self.request(live.session, body, now_ms) {
+                        break Err(Close::because("a request without a header"));
+                    }
+                }
+                Frame::Unfinished => break Ok(()),
+                Frame::Unreasonable => break Err(Close::because("unreasonable length")),
+            }
+        };
+        self.service().hub.traffic.received.fetch_add(count, Ordering::Relaxed);
+        input.advance(taken);
+        outcome
+    }
+
+    fn request(&mut self, session: i64, body: &[u8], now_ms: u64) -> Result<(), Malformed> {
+        let mut input = Input::new(body);
+        let header = request::header(&mut input)?;
+        match header.opcode {
+            opcode::PING => {
+                self.link.push(header.xid, Step::Ping, now_ms, 0);
+            }
+            // No scheme is there to check credentials, and to say yes to wrong ones would be worse.
+            opcode::AUTH | opcode::SASL => self.end(header, Code::AUTH_FAILED, 0, now_ms),
+            code => match ops::find(code) {
+                // As ZooKeeper does; -1 is the zxid of a request that never got one.
+                None => self.end(header, Code::UNIMPLEMENTED, -1, now_ms),
+                Some((row, operation)) => {
+                    self.service().counters[row].increment(1);
+                    self.operate(session, header, operation, input, now_ms);
+                }
+            },
+        }
+        Ok(())
+    }
+
+    /// Refuses a request and ends the connection after it.
+    fn end(&mut self, header: Header, code: Code, zxid: i64, now_ms: u64) {
+        self.ending = true;
+        self.link.push(header.xid, Step::Refuse { code, zxid: Some(zxid), closes: true }, now_ms, 0);
+    }
+
+    fn operate(
+        &mut self,
+        session: i64,
+        header: Header,
+        operation: &'static Operation,
+        mut record: Input<'_>,
+        now_ms: u64,
+    ) {
+        let decode = match operation.run {
+            Run::Read(read) => {
+                let record = record.rest().into();
+                let tag = self.link.push(header.xid, Step::Read { read, record }, now_ms, 0);
+                return self.service().barrier(Done::new(self.link.clone(), tag));
+            }
+            Run::Write(decode) => decode,
+        };
+        let Ok(what) = decode(&mut record) else {
+            let step = Step::Refuse { code: Code::MARSHALLING_ERROR, zxid: None, closes: false };
+            self.link.push(header.xid, step, now_ms, 0);
+            return;
+        };
+        let closes_session = what == What::Close;
+        let time_ms = self.service().hub.wall_ms();
+        let entry = Entry { time_ms, session, cxid: header.xid, what }.encode();
+        if !self.link.guest.budget.try_take(entry.len()) {
+            let step = Step::Refuse { code: Code::THROTTLED, zxid: None, closes: false };
+            self.link.push(header.xid, step, now_ms, 0);
+            return;
+        }
+        if closes_session {
+            self.ending = true;
+            self.link.leave(session);
+        }
+        let tag = self.link.push(header.xid, Step::Write { closes_session }, now_ms, entry.len());
+        self.service().propose(&Principal::Anonymous, entry, Done::new(self.link.clone(), tag));
+    }
+}
+
+impl Session for Connection {
+    fn feed(&mut self, input: &mut BytesMut) -> Result<(), Close> {
+        self.holds_back = false;
+        if self.ending {
+            input.clear();
+            return Ok(());
+        }
+        if !self.greeted {
+            self.greet(input)?;
+        }
+        if self.live.is_none() {
+            match self.link.phase() {
+                Phase::Live(live) => self.live = Some(live),
+                Phase::Connecting | Phase::Over => {
+                    self.holds_back = self.greeted && !input.is_empty();
+                    return Ok(());
+                }
+            }
+        }
+        match self.live.clone() {
+            Some(live) if !input.is_empty() => self.requests(&live, input),
+            _ => Ok(()),
+        }
+    }
+
+    fn established(&self) -> bool {
+        self.live.is_some() || matches!(self.link.phase(), Phase::Live(_))
+    }
+
+    fn in_flight(&self) -> usize {
+        self.link.in_flight()
+    }
+
+    fn is_full(&self) -> bool {
+        if self.live.is_none() && self.greeted {
+            return matches!(self.link.phase(), Phase::Connecting);
+        }
+        self.link.in_flight() >= self.service().hub.settings.in_flight
+            || self.link.guest.outbox.unsent() > PAUSE_BYTES
+    }
+
+    fn holds_back(&self) -> bool {
+        self.holds_back
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.link.end();
+    }
+}

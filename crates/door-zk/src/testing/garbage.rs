@@ -1,0 +1,163 @@
+//! What no honest client sends: nobody else notices, and no memory is taken on its word.
+#![allow(clippy::unwrap_used)]
+
+use proptest::prelude::*;
+
+use super::{House, client::*};
+use crate::{Settings, wire::request::opcode};
+
+/// The requests of a lively session, as one stream of bytes behind the connect request.
+fn recording() -> Vec<u8> {
+    let open = [(31, "world", "anyone")];
+    let multi = transaction(&[
+        (opcode::CREATE2, create("/m", Some(b"1"), &open, 0)),
+        (opcode::SET_DATA, set_data("/m", Some(b"22"), 0)),
+        (opcode::CHECK, versioned("/m", 1)),
+        (opcode::DELETE, versioned("/m", -1)),
+    ]);
+    let requests = [
+        (opcode::CREATE, create("/a", Some(b"x"), &open, 0)),
+        (opcode::CREATE2, create("/a/b-", None, &open, 3)),
+        (opcode::EXISTS, look("/none", true)),
+        (opcode::GET_DATA, look("/a", true)),
+        (opcode::GET_CHILDREN2, look("/a", true)),
+        (opcode::SYNC, look("/a", false)),
+        (opcode::MULTI, multi),
+        (opcode::PING, vec![]),
+        (opcode::SET_DATA, set_data("/a", Some(&[7; 300]), -1)),
+        (opcode::DELETE, versioned("/a", 9)),
+        (opcode::CLOSE_SESSION, vec![]),
+    ];
+    let mut bytes = Vec::new();
+    for (xid, (code, record)) in requests.iter().enumerate() {
+        bytes.extend_from_slice(&(8 + record.len() as u32).to_be_bytes());
+        bytes.extend_from_slice(&(xid as i32 + 1).to_be_bytes());
+        bytes.extend_from_slice(&code.to_be_bytes());
+        bytes.extend_from_slice(record);
+    }
+    bytes
+}
+
+/// What a client gets for a recording that arrives in pieces of these sizes.
+fn replies(pieces: impl Iterator<Item = usize>) -> Vec<u8> {
+    let house = House::new(Settings::default());
+    let mut client = Client::connect(&house, 10_000, Ticket::default());
+    client.outbox.drain();
+    let bytes = recording();
+    let mut rest = &bytes[..];
+    for piece in pieces {
+        let (now, later) = rest.split_at(piece.clamp(1, rest.len()));
+        client.send(now);
+        rest = later;
+        if rest.is_empty() {
+            break;
+        }
+    }
+    client.outbox.drain()
+}
+
+#[test]
+fn a_stream_cut_anywhere_is_the_same_stream() {
+    let whole = replies(std::iter::repeat(usize::MAX));
+    assert!(whole.len() > 500);
+    assert_eq!(replies(std::iter::repeat(1)), whole);
+    for piece in [2, 3, 5, 7, 64] {
+        assert_eq!(replies(std::iter::repeat(piece)), whole, "pieces of {piece}");
+    }
+}
+
+/// Another client's view is as it should be.
+fn others_are_served(house: &House) {
+    let mut other = Client::connect(house, 10_000, Ticket::default());
+    other.request(opcode::CREATE, &create("/other", None, &[(31, "world", "anyone")], 0));
+    let lines = other.receive();
+    assert_eq!(lines[0], "connected timeout=10000");
+    assert!(lines[1].starts_with("1: /other zxid="), "{lines:?}");
+}
+
+proptest! {
+    #[test]
+    fn arbitrary_first_bytes_harm_nobody(bytes: Vec<u8>) {
+        let house = House::new(Settings::default());
+        let mut client = Client::silent(&house);
+        client.send(&bytes);
+        client.send(&bytes);
+        others_are_served(&house);
+    }
+
+    #[test]
+    fn a_mutated_recording_harms_nobody(
+        flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..20),
+        piece in 1usize..200,
+    ) {
+        let house = House::new(Settings::default());
+        let mut client = Client::connect(&house, 10_000, Ticket::default());
+        client.receive();
+        let mut bytes = recording();
+        for (at, byte) in flips {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        for part in bytes.chunks(piece) {
+            client.send(part);
+        }
+        drop(client);
+        prop_assert_eq!(house.hub().lock().watches.len(), 0);
+        others_are_served(&house);
+    }
+}
+
+#[test]
+fn an_oversized_frame_ends_the_connection_at_its_length() {
+    let house = House::new(Settings { message_bytes: 1000, ..Settings::default() });
+    for length in [1001u32, u32::MAX, 1 << 31] {
+        let mut client = Client::connect(&house, 10_000, Ticket::default());
+        client.receive();
+        client.send(&length.to_be_bytes());
+        assert_eq!(client.receive(), ["connection closed"]);
+    }
+    others_are_served(&house);
+}
+
+#[test]
+fn a_multi_of_ten_thousand_operations_is_one_transaction() {
+    let house = House::new(Settings::default());
+    let mut client = Client::connect(&house, 10_000, Ticket::default());
+    let open = [(31, "world", "anyone")];
+    let mut operations: Vec<_> =
+        (0..10_000).map(|n| (opcode::CREATE, create(&format!("/n{n}"), None, &open, 0))).collect();
+    client.request(opcode::MULTI, &transaction(&operations));
+    assert_eq!(house.hub().lock().replica.zxid, 2);
+    assert_eq!(house.hub().lock().replica.tree.len(), 10_004);
+    let weight = house.hub().lock().replica.weight();
+    // The second time the last one fails, and nothing of the others stays.
+    for (n, operation) in operations.iter_mut().enumerate().take(9_999) {
+        *operation = (opcode::CREATE, create(&format!("/m{n}"), None, &open, 0));
+    }
+    client.request(opcode::MULTI, &transaction(&operations));
+    assert_eq!(house.hub().lock().replica.tree.len(), 10_004);
+    assert_eq!(house.hub().lock().replica.weight(), weight);
+    let lines = client.receive();
+    assert!(lines[2].starts_with("2: [error 0]") && lines[2].ends_with("[error -110] zxid=3"));
+}
+
+#[test]
+fn a_client_that_does_not_read_is_asked_no_more() {
+    let house = House::new(Settings { in_flight: 100_000, ..Settings::default() });
+    let mut client = Client::connect(&house, 10_000, Ticket::default());
+    client.request(opcode::CREATE, &create("/big", Some(&[7; 500_000]), &[(31, "world", "anyone")], 0));
+    client.receive();
+    for _ in 0..100 {
+        client.request(opcode::GET_DATA, &look("/big", false));
+    }
+    assert!(client.holds_back());
+    assert!(client.outbox.unsent() < 2_000_000, "{} bytes", client.outbox.unsent());
+    // It reads again, and gets all of them.
+    let mut got = 0;
+    while got < 100 {
+        let lines = client.receive();
+        assert!(!lines.is_empty());
+        got += lines.len();
+        client.feed();
+    }
+}
