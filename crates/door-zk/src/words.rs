@@ -51,7 +51,7 @@ fn server(hub: &Hub) -> String {
     let mut text = String::new();
     let written = write!(
         text,
-        "Zookeeper version: {VERSION}\nLatency min/avg/max: {}/{}/{}\nReceived: {received}\nSent: {sent}\n\
+        "Zookeeper version: {VERSION}\nLatency min/avg/max: {}/{:?}/{}\nReceived: {received}\nSent: {sent}\n\
          Connections: {}\nOutstanding: {}\nZxid: 0x{zxid:x}\nMode: standalone\nNode count: {}\n",
         traffic.latency_min_ms(),
         (average * 10_000.0).round() / 10_000.0,
