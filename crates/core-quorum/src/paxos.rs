@@ -43,6 +43,10 @@
 mod acceptor;
 mod codec;
 mod proposer;
+#[cfg(test)]
+mod sim;
+#[cfg(test)]
+mod story;
 
 use base::{Hlc, NodeId};
 use bytes::Bytes;

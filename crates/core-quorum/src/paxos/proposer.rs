@@ -112,7 +112,9 @@ pub enum Effect<R> {
     Read,
     /// Decide from the rows, and input the decision.
     Decide {
-        /// The timestamp of the mutation, in microseconds: above those of all earlier ones.
+        /// The timestamp of the mutation, in microseconds: above those of all earlier ones. (If a
+        /// higher ballot has overtaken this one, the rows may hold a later one; the proposal will
+        /// be refused then.)
         timestamp: i64,
         /// The rows as they stand.
         rows: R,
@@ -180,12 +182,12 @@ pub struct Proposer<R> {
     attempts: u32,
     phase: Phase<R>,
     /// Own decrees that were sent and are not known to be dead, by ascending origin.
-    sent: Vec<Sent<R>>,
+    pub(super) sent: Vec<Sent<R>>,
 }
 
 /// An own decree that was sent.
 #[derive(Debug)]
-struct Sent<R> {
+pub(super) struct Sent<R> {
     origin: Ballot,
     rows: R,
     /// Acceptors that refused it and will never have it.
@@ -231,6 +233,7 @@ enum Phase<R> {
         purpose: Purpose<R>,
     },
     Committing {
+        commit: Ballot,
         acknowledged: Mask,
         required: usize,
         own: Option<Ballot>,
@@ -369,17 +372,17 @@ impl<R> Proposer<R> {
         if let Some(vote) = committed.as_ref().filter(|vote| self.is_own(vote)) {
             return self.commit(vote.clone(), Some(vote.decree.origin)); // 1
         }
-        if let Some(vote) = &committed
-            && self.barred_by(vote)
+        if let (Some(vote), Some(oldest)) = (&committed, self.sent.first())
+            && vote.decree.base < oldest.origin
         {
-            self.sent.clear(); // 3
+            self.sent.retain(|sent| sent.origin > vote.ballot); // 3
         }
         let own_in_progress = in_progress.as_ref().is_some_and(|vote| self.is_own(vote));
-        if !own_in_progress {
-            let newest = in_progress.as_ref().or(committed.as_ref());
-            if let (Some(newest), Some(oldest)) = (newest, self.sent.first())
-                && newest.decree.base >= oldest.origin
-            {
+        if let Some(oldest) = self.sent.first()
+            && !own_in_progress
+        {
+            let mut others = committed.iter().chain(&in_progress);
+            if others.any(|vote| vote.decree.base >= oldest.origin) {
                 return self.give_up(self.unanswered(promised)); // 4
             }
         }
@@ -400,12 +403,6 @@ impl<R> Proposer<R> {
 
     fn is_own(&self, vote: &Vote) -> bool {
         self.sent.iter().any(|sent| sent.origin == vote.decree.origin)
-    }
-
-    /// Whether a commit proves that no own decree was or will be chosen.
-    fn barred_by(&self, commit: &Vote) -> bool {
-        let (Some(oldest), Some(newest)) = (self.sent.first(), self.sent.last()) else { return false };
-        commit.ballot > newest.origin && commit.decree.base < oldest.origin
     }
 
     /// Tells the newest commit to the acceptors that promised and lack it, until a majority has it:
@@ -496,8 +493,8 @@ impl<R> Proposer<R> {
 
     fn commit(&mut self, vote: Vote, own: Option<Ballot>) -> Vec<Effect<R>> {
         let required = if own.is_some() { self.plan.commit_required as usize } else { self.quorum() };
-        self.ballot = self.ballot.max(vote.ballot);
-        self.phase = Phase::Committing { acknowledged: Mask::default(), required, own };
+        let acknowledged = Mask::default();
+        self.phase = Phase::Committing { commit: vote.ballot, acknowledged, required, own };
         let commit = Request::Commit { vote, keep: !self.alone() };
         let mut effects = self.send(self.plan.electorate.alive(), &commit);
         effects.extend(self.committed_enough());
@@ -512,7 +509,7 @@ impl<R> Proposer<R> {
                 let base = *base;
                 if informed.count() >= quorum { self.read(base) } else { Vec::new() }
             }
-            Phase::Committing { acknowledged, .. } => {
+            Phase::Committing { commit, acknowledged, .. } if *commit == ballot => {
                 acknowledged.insert(from);
                 self.committed_enough()
             }
@@ -521,7 +518,7 @@ impl<R> Proposer<R> {
     }
 
     fn committed_enough(&mut self) -> Vec<Effect<R>> {
-        let Phase::Committing { acknowledged, required, own } = self.phase else { return Vec::new() };
+        let Phase::Committing { acknowledged, required, own, .. } = self.phase else { return Vec::new() };
         if acknowledged.count() < required {
             return Vec::new();
         }
