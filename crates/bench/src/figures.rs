@@ -50,7 +50,7 @@ impl Run {
             self.rate(),
             sample.p50_us,
             sample.p99_us,
-            self.each(sample.server_cpu.total_us()),
+            self.each(sample.steady_server_cpu_us()),
             self.each(sample.client_cpu_us),
             sample.errors,
         )
@@ -102,7 +102,7 @@ pub struct Figure {
     pub p50_us: f64,
     /// Microseconds.
     pub p99_us: f64,
-    /// Server processor time an operation, microseconds.
+    /// Server processor time an operation, without a JVM's compiler, microseconds.
     pub server_cpu_us: f64,
     /// Client processor time an operation, microseconds.
     pub client_cpu_us: f64,
@@ -130,7 +130,7 @@ pub fn figure(runs: &[Run], server: Kind, cell: Cell) -> Option<Figure> {
         rate_high: rates().fold(0.0, f64::max),
         p50_us: over(&|run| run.sample.p50_us),
         p99_us: over(&|run| run.sample.p99_us),
-        server_cpu_us: over(&|run| run.each(run.sample.server_cpu.total_us())),
+        server_cpu_us: over(&|run| run.each(run.sample.steady_server_cpu_us())),
         client_cpu_us: over(&|run| run.each(run.sample.client_cpu_us)),
         fsyncs: last.sample.fsyncs.map(|_| over(&|run| run.each(run.sample.fsyncs.unwrap_or(0)))),
         resident_bytes: last.size.resident_bytes,

@@ -102,9 +102,16 @@ pub fn signal(pid: u32, signal: &str) -> Outcome<()> {
     if status.success() { Ok(()) } else { Err(format!("kill -{signal} {pid} failed").into()) }
 }
 
-/// Binds every thread of `pid`, and those it will start, to one core.
-pub fn pin(pid: u32, core: usize) -> Outcome<()> {
-    let output = Command::new("taskset").args(["-acp", &core.to_string(), &pid.to_string()]).output()?;
+/// The number of cores of this machine, whatever this process is bound to.
+pub fn cores() -> usize {
+    let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    cpus.lines().filter(|line| line.starts_with("processor")).count().max(1)
+}
+
+/// Binds every thread of `pid`, and those and the processes they will start, to `cores`
+/// (`1`, `0-3`).
+pub fn pin(pid: u32, cores: &str) -> Outcome<()> {
+    let output = Command::new("taskset").args(["-acp", cores, &pid.to_string()]).output()?;
     if output.status.success() {
         return Ok(());
     }

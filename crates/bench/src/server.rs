@@ -220,13 +220,16 @@ pub(crate) fn ask(address: SocketAddr, question: &[u8]) -> std::io::Result<Strin
     Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 
-/// The number on the line of `text` that begins with `name` and white space.
+/// The sum of the numbers on the lines of `text` that begin with `name`, labels in braces or none,
+/// and white space; `None` if there is no such line.
 pub(crate) fn number_after(text: &str, name: &str) -> Option<u64> {
-    text.lines().find_map(|line| {
+    let numbers = text.lines().filter_map(|line| {
         let rest = line.strip_prefix(name)?;
+        let rest = if rest.starts_with('{') { rest.split_once('}')?.1 } else { rest };
         let value = rest.strip_prefix([' ', '\t'])?.split_ascii_whitespace().next()?;
         Some(value.parse::<f64>().ok()? as u64)
-    })
+    });
+    numbers.reduce(|sum, number| sum + number)
 }
 
 #[cfg(test)]
@@ -254,5 +257,6 @@ mod tests {
         assert_eq!(number_after(text, "a_total"), Some(12));
         assert_eq!(number_after(text, "b"), Some(3));
         assert_eq!(number_after(text, "a"), None);
+        assert_eq!(number_after("a{disk=\"0\"} 2\na{disk=\"1\"} 3\n", "a"), Some(5));
     }
 }

@@ -31,12 +31,16 @@ pub async fn take<L: Load>(kinds: &[Kind], options: &Options) -> Outcome<Vec<Run
     for kind in kinds {
         eprintln!("{}: starting, filling, warming up {}", L::SUITE, kind.name());
         let server = kind.start().await?;
-        if options.pin {
-            process::pin(server.pid(), 0)?;
-        }
         prepare::<L>(&server, options).await?;
         server.pause()?;
         servers.push(server);
+    }
+    if options.pin {
+        // Only now: a JVM that is born on one core chooses another garbage collector.
+        for server in &servers {
+            process::pin(server.pid(), "0")?;
+        }
+        process::pin(std::process::id(), "1")?;
     }
     let mut runs = Vec::new();
     for round in 0..options.rounds {
@@ -50,6 +54,9 @@ pub async fn take<L: Load>(kinds: &[Kind], options: &Options) -> Outcome<Vec<Run
                 runs.push(run);
             }
         }
+    }
+    if options.pin {
+        process::pin(std::process::id(), &format!("0-{}", process::cores() - 1))?;
     }
     for server in servers {
         server.stop().await?;

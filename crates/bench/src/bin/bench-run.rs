@@ -10,7 +10,7 @@ use bench::{
     holdfast,
     load::Load,
     options::{Options, Suite, USAGE},
-    place, process, report,
+    place, report,
     server::Kind,
     start, turns, waist,
     zookeeper::ZooKeeper,
@@ -40,9 +40,6 @@ fn run(options: &Options) -> Outcome<()> {
     }
     // One thread for the client: on two cores a second one would take the server's.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    if options.pin {
-        process::pin(std::process::id(), 1)?;
-    }
     runtime.block_on(async {
         tokio::select! {
             result = suites(options) => result,
@@ -68,7 +65,7 @@ async fn suites(options: &Options) -> Outcome<()> {
         match suite {
             Suite::Start => start(options).await?,
             Suite::Log => log(options)?,
-            Suite::Waist => waist(options)?,
+            Suite::Waist => waist(options).await?,
             Suite::Cql => load::<Cql>(suite, options).await?,
             Suite::ZooKeeper => load::<ZooKeeper>(suite, options).await?,
         }
@@ -98,9 +95,10 @@ fn log(options: &Options) -> Outcome<()> {
     report::keep(Suite::Log, options, &circumstances, json!({ "output": text }), &table)
 }
 
-fn waist(options: &Options) -> Outcome<()> {
+async fn waist(options: &Options) -> Outcome<()> {
     let circumstances = report::circumstances(options);
-    let costs = waist::run()?;
+    // It has a runtime of its own, which can't be entered from a thread of this one.
+    let costs = tokio::task::spawn_blocking(waist::run).await??;
     let raw: Value = costs.iter().map(waist::Cost::json).collect();
     report::keep(Suite::Waist, options, &circumstances, raw, &report::waist_table(&costs))
 }

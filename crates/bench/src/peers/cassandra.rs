@@ -48,8 +48,9 @@ fn java_agent(lib: &Path) -> String {
     format!("-javaagent:{}", lib.join("jamm-0.4.0.jar").display())
 }
 
-const MACHINE: [&str; 14] = [
+const MACHINE: [&str; 15] = [
     "-Xmx2g",
+    super::STEADY_COMPILERS,
     "-Xss256k",
     "-XX:+UseG1GC",
     "-XX:+ParallelRefProcEnabled",

@@ -15,6 +15,9 @@ use crate::{Outcome, place, process};
 /// A library in Maven Central: group, artifact, version.
 type Artifact = (&'static str, &'static str, &'static str);
 
+/// Compiler threads that stay, so that their time can be told from the server's own.
+const STEADY_COMPILERS: &str = "-XX:-UseDynamicNumberOfCompilerThreads";
+
 /// The folder `lib` of `peer`, with its jars and everything they need; fetched if it isn't there.
 fn jars(peer: &str, artifacts: &[Artifact]) -> Outcome<PathBuf> {
     let folder = place::peer(peer);

@@ -30,7 +30,8 @@ pub(crate) async fn start() -> Outcome<Server> {
         ),
     )?;
     let mut command = Command::new(super::java()?);
-    command.args(["-Xmx512m", "-Dfile.encoding=UTF-8", "-Dzookeeper.extendedTypesEnabled=true", "-cp"]);
+    command.args(["-Xmx512m", super::STEADY_COMPILERS, "-Dfile.encoding=UTF-8"]);
+    command.args(["-Dzookeeper.extendedTypesEnabled=true", "-cp"]);
     command.arg(super::class_path(None, &lib));
     command.arg("org.apache.zookeeper.server.quorum.QuorumPeerMain").arg(&settings);
     let address = loopback(port);
