@@ -295,3 +295,112 @@ fn get_u32(bytes: &[u8], at: usize) -> u32 {
     value.copy_from_slice(&bytes[at..at + 4]);
     u32::from_le_bytes(value)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn header(log_id: u64, segment: u64, first: u64, previous: u64) -> SegmentHeader {
+        SegmentHeader { log_id, segment, first: Position(first), previous, segment_bytes: 1 << 20 }
+    }
+
+    /// A batch of `records` at `offset` of a segment, with zeros before and after.
+    fn segment(offset: usize, kind: Kind, records: &[(u64, Vec<u8>)]) -> (Vec<u8>, BatchHeader, u64) {
+        let mut body = Vec::new();
+        for (stream, payload) in records {
+            let before = body.len();
+            put_record(&mut body, StreamId(*stream), payload);
+            assert_eq!(body.len() - before, record_len(StreamId(*stream), payload.len()));
+        }
+        let (log_id, segment, first) = (7, 3, Position(40));
+        let records = records.len() as u32;
+        let offset_u64 = offset as u64;
+        let header = BatchHeader { kind, log_id, segment, offset: offset_u64, first, records, previous: 9 };
+        let mut bytes = vec![0; offset];
+        let checksum = header.encode(&body, &mut bytes);
+        bytes.resize(bytes.len() + 100, 0);
+        (bytes, header, checksum)
+    }
+
+    fn kind() -> impl Strategy<Value = Kind> {
+        prop_oneof![Just(Kind::Data), Just(Kind::Control), Just(Kind::Seal), Just(Kind::Link)]
+    }
+
+    proptest! {
+        #[test]
+        fn a_segment_header_comes_back(log_id: u64, segment: u64, first: u64, previous: u64, at in 0usize..64, bit in 0u8..8) {
+            let header = header(log_id, segment, first, previous);
+            let mut bytes = header.encode();
+            prop_assert_eq!(SegmentHeader::decode(&bytes), Ok(header));
+            bytes[at] ^= 1 << bit;
+            let expected = if at < 16 { NoSegment::Foreign } else { NoSegment::Checksum };
+            prop_assert_eq!(SegmentHeader::decode(&bytes), Err(expected));
+        }
+
+        #[test]
+        fn a_batch_comes_back_and_no_changed_byte_passes(
+            offset in 0usize..10_000,
+            kind in kind(),
+            records in proptest::collection::vec((any::<u64>(), any::<Vec<u8>>()), 0..5),
+            at: proptest::sample::Index,
+            bit in 0u8..8,
+        ) {
+            let (mut bytes, header, checksum) = segment(offset, kind, &records);
+            let batch = read_batch(&bytes, offset, 7, 3).unwrap();
+            prop_assert_eq!((batch.header, batch.checksum), (header, checksum));
+            let mut reader = Reader::new(batch.body);
+            for (stream, payload) in &records {
+                prop_assert_eq!(take_record(&mut reader), Ok((StreamId(*stream), &payload[..])));
+            }
+            prop_assert!(reader.is_empty());
+            let end = batch.end() as usize;
+            prop_assert_eq!(find_batch(&bytes, 0, 7, 3), Some(offset));
+            prop_assert_eq!(find_batch(&bytes, offset + 1, 7, 3), None);
+            prop_assert!(read_batch(&bytes, offset, 8, 3).is_err(), "another log's");
+            prop_assert!(read_batch(&bytes, offset, 7, 4).is_err(), "another segment's");
+            bytes.insert(0, 0);
+            prop_assert!(read_batch(&bytes, offset + 1, 7, 3).is_err(), "moved");
+            bytes.remove(0);
+            bytes[offset + at.index(end - offset)] ^= 1 << bit;
+            prop_assert!(read_batch(&bytes, offset, 7, 3).is_err());
+        }
+
+        #[test]
+        fn arbitrary_bytes_are_no_batch_and_do_no_harm(mut bytes: Vec<u8>, len: u32, offset: proptest::sample::Index) {
+            prop_assert!(SegmentHeader::decode(&bytes).is_err());
+            prop_assert!(find_batch(&bytes, 0, 7, 3).is_none());
+            // One that looks right but for its length and checksum.
+            let at = offset.index(bytes.len() + 1);
+            let mut fake = segment(at, Kind::Data, &[]).0.split_off(at);
+            fake[44..48].copy_from_slice(&len.to_le_bytes());
+            fake[56] ^= 1;
+            bytes.splice(at..at, fake);
+            prop_assert!(find_batch(&bytes, 0, 7, 3).is_none());
+            let mut reader = Reader::new(&bytes);
+            while take_record(&mut reader).is_ok() {}
+        }
+
+        #[test]
+        fn zeros_are_seen(mut bytes in proptest::collection::vec(Just(0u8), 0..20_000), at: proptest::sample::Index) {
+            prop_assert!(is_zero(&bytes));
+            if !bytes.is_empty() {
+                let at = at.index(bytes.len());
+                bytes[at] = 1;
+                prop_assert!(!is_zero(&bytes));
+            }
+        }
+    }
+
+    #[test]
+    fn numbers_that_must_not_change() {
+        assert_eq!((VERSION, SEGMENT_HEADER, BATCH_HEADER), (1, 64, 64));
+        assert_eq!((&SEGMENT_MAGIC, &BATCH_MAGIC), (b"HOLDLOG\n", &[0xc1, 0x42, 0x41, 0x54]));
+        assert_eq!([Kind::Data as u8, Kind::Control as u8, Kind::Seal as u8, Kind::Link as u8], [1, 2, 3, 4]);
+        // The check value of CRC-64/NVME, in the catalogue of parametrised CRC algorithms.
+        assert_eq!(checksum(&[b"12345", b"6789"]), 0xae8b_1486_0a79_9888);
+    }
+}

@@ -11,7 +11,7 @@
 //!
 //! What was read may never have reached the device: the process may have been killed between a
 //! write and its sync, or have died of a failed sync, after which the page cache shows bytes the
-//! device does not have. So the last batch is written once more and synced before anyone sees it.
+//! device does not have. So the last batch is written once more and synced before [`Log::open`] returns.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -326,6 +326,11 @@ impl Stepper {
         }
     }
 
+    /// The position of the first record that is not durable yet.
+    pub fn next_position(&self) -> Position {
+        self.log.next_position()
+    }
+
     /// Steps, and seals the log.
     ///
     /// # Errors

@@ -189,9 +189,11 @@ impl Shared {
         let failing = ram.begin_sync(folder)?;
         let Some(journal) = &mut ram.journal else { return Ok(()) };
         for change in mem::take(&mut journal.name_changes) {
-            if change.folder() != folder {
+            // A file system that cannot write names stops writing them; it does not forget that
+            // it owes them, as the page cache forgets bytes.
+            if change.folder() != folder || failing && journal.random.below(2) == 0 {
                 journal.name_changes.push(change);
-            } else if !failing || journal.random.below(2) == 0 {
+            } else {
                 change.apply(&mut journal.durable_names);
             }
         }
@@ -307,7 +309,10 @@ impl Ram {
         if self.capacity_bytes == u64::MAX {
             return u64::MAX;
         }
-        let used: u64 = self.inodes.values().map(|inode| inode.now.len()).sum();
+        // What only a power cut could bring back takes no room.
+        let named: BTreeSet<u64> = self.names.values().copied().collect();
+        let there = self.inodes.iter().filter(|(id, inode)| inode.handles > 0 || named.contains(id));
+        let used: u64 = there.map(|(_, inode)| inode.now.len()).sum();
         self.capacity_bytes.saturating_sub(used)
     }
 

@@ -81,10 +81,15 @@ impl SimDisk {
     }
 
     /// Ends the process, not the power: files and locks from before are dead and faults that were
-    /// to come are gone, but what was written is still there, and still not synced.
+    /// to come are gone, but what was written is still there, and still not synced. Once the power
+    /// is cut it is too late for this: then it is a [`SimDisk::crash`].
     pub fn kill(&self) {
         let mut ram = self.0.state();
-        ram.restart();
+        if ram.journal.as_ref().is_some_and(|journal| !journal.powered) {
+            ram.crash();
+        } else {
+            ram.restart();
+        }
         ram.release_unreachable();
     }
 
