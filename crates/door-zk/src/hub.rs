@@ -136,6 +136,8 @@ pub(crate) struct Traffic {
     pub(crate) connections: AtomicU64,
     pub(crate) received: AtomicU64,
     pub(crate) sent: AtomicU64,
+    /// Requests without an answer.
+    pub(crate) outstanding: AtomicU64,
     pub(crate) latency_sum_ms: AtomicU64,
     pub(crate) latency_max_ms: AtomicU64,
     /// One more than the least latency; 0 before the first.
@@ -146,6 +148,7 @@ impl Traffic {
     /// Counts an answer that took this long.
     pub(crate) fn answered(&self, latency_ms: u64) {
         self.sent.fetch_add(1, Ordering::Relaxed);
+        self.outstanding.fetch_sub(1, Ordering::Relaxed);
         self.latency_sum_ms.fetch_add(latency_ms, Ordering::Relaxed);
         if latency_ms > self.latency_max_ms.load(Ordering::Relaxed) {
             self.latency_max_ms.fetch_max(latency_ms, Ordering::Relaxed);

@@ -152,6 +152,7 @@ impl Link {
 
     /// Puts a request at the end of the queue, answers it if it can be at once, and gives its tag.
     pub(crate) fn push(&self, xid: i32, step: Step, since_ms: u64, charge: usize) -> u64 {
+        self.service.hub.traffic.outstanding.fetch_add(1, Ordering::Relaxed);
         let mut queue = self.lock();
         let tag = queue.front_tag + queue.pending.len() as u64;
         queue.pending.push_back(Pending { xid, step, since_ms, charge, answer: None });
@@ -341,7 +342,9 @@ impl Link {
     pub(crate) fn end(&self) {
         let mut queue = self.lock();
         let phase = std::mem::replace(&mut queue.phase, Phase::Over);
-        queue.front_tag += queue.pending.len() as u64;
+        let unanswered = queue.pending.len() as u64;
+        self.service.hub.traffic.outstanding.fetch_sub(unanswered, Ordering::Relaxed);
+        queue.front_tag += unanswered;
         for pending in queue.pending.drain(..) {
             self.guest.budget.give_back(pending.charge);
         }

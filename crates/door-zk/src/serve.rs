@@ -29,7 +29,8 @@ pub fn new(settings: Settings, clock: Clock, entropy: Entropy) -> (Box<dyn store
     (Box::new(TreeMachine { hub: hub.clone() }), Door { hub })
 }
 
-/// A door that is not open yet.
+/// A door that can be opened, on one listener or more. Clones are the same door.
+#[derive(Clone)]
 pub struct Door {
     hub: Arc<Hub>,
 }
@@ -108,7 +109,7 @@ impl Inbox<Bytes> for Reaper {
     fn deliver(&self, tag: u64, answer: Result<Bytes, Cause>) {
         if let Err(cause) = answer {
             let session = tag as i64;
-            tracing::warn!(session, %cause, "an expired session could not be closed yet");
+            tracing::debug!(session, %cause, "an expired session could not be closed yet");
             let now_ms = self.service.hub.now_ms();
             self.service.hub.lock().sessions.retry(session, now_ms);
         }

@@ -45,19 +45,19 @@ fn server(hub: &Hub) -> String {
         (state.replica.zxid, state.replica.tree.len())
     };
     let traffic = &hub.traffic;
-    let received = traffic.received.load(Ordering::Relaxed);
     let sent = traffic.sent.load(Ordering::Relaxed);
     let average = traffic.latency_sum_ms.load(Ordering::Relaxed) as f64 / sent.max(1) as f64;
     let mut text = String::new();
     let written = write!(
         text,
-        "Zookeeper version: {VERSION}\nLatency min/avg/max: {}/{:?}/{}\nReceived: {received}\nSent: {sent}\n\
+        "Zookeeper version: {VERSION}\nLatency min/avg/max: {}/{:?}/{}\nReceived: {}\nSent: {sent}\n\
          Connections: {}\nOutstanding: {}\nZxid: 0x{zxid:x}\nMode: standalone\nNode count: {}\n",
         traffic.latency_min_ms(),
         (average * 10_000.0).round() / 10_000.0,
         traffic.latency_max_ms.load(Ordering::Relaxed),
+        traffic.received.load(Ordering::Relaxed),
         traffic.connections.load(Ordering::Relaxed),
-        received.saturating_sub(sent),
+        traffic.outstanding.load(Ordering::Relaxed),
         // ZooKeeper keeps the root under two names and counts both.
         nodes + 1,
     );

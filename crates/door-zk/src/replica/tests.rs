@@ -380,3 +380,36 @@ fn a_deep_tree_neither_overflows_the_stack_nor_loses_a_node() {
     assert_eq!(effects.events.len(), 1);
     assert_eq!(effects.events[0].path, path);
 }
+
+/// The snapshot of a state with a session and an ephemeral znode, as version 1 wrote it.
+const SNAPSHOT_V1: &str = concat!(
+    "010200000000000000000000000000000101000000000000000109000000050505050505050505050505050505050100",
+    "000100011f00000000000000000000000000000000000000020000000000000000000000000000000000000000000000",
+    "00000000000000000000000001000000000000000100097a6f6f6b65657065720100011f000000000000000000000000",
+    "000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000",
+    "000000010106636f6e666967010001010000000000000000000000000000000000000000000000000000000000000000",
+    "000000000000000000000000000000000000000000000000000000ffffffff01010571756f74610100011f0000000000",
+    "000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000",
+    "00000000000000000000010002c3a9000103000000020000000000000002000000000000000200000000000000020100",
+    "00000000000201000000000000000000000000000100000000000000000000000000",
+);
+
+#[test]
+fn the_bytes_of_a_version_1_snapshot_stay() {
+    let mut replica = Replica::new();
+    let open =
+        Entry { time_ms: 0, session: 0, cxid: 0, what: What::Open { timeout_ms: 9, password: [5; 16] } };
+    replica.apply(&open, &mut Effects::default());
+    let acl = vec![Ace { perms: 3, ..OPEN_ACL }];
+    let what = What::One(Change::Create { path: "/é", data: None, acl, mode: 1, with_stat: false });
+    let entry = Entry { time_ms: 258, session: 1 << 56, cxid: 0, what };
+    replica.apply(&entry, &mut Effects::default());
+    let hex: String = snapshot_of(&replica).iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(hex, SNAPSHOT_V1);
+    let bytes: Vec<u8> =
+        (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect();
+    let restored = Replica::restore(&bytes).unwrap();
+    assert_eq!(restored.tree.get("/é").unwrap().stat(), replica.tree.get("/é").unwrap().stat());
+    assert_eq!(restored.sessions, replica.sessions);
+    assert_eq!(restored.tree.ephemeral_len(), 1);
+}

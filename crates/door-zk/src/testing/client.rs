@@ -98,6 +98,22 @@ impl Client {
         self.send(&bytes);
     }
 
+    /// Sends what a real client once sent: whole frames, the first of which asks for a session.
+    pub(crate) fn send_recorded(&mut self, bytes: &[u8]) {
+        let mut rest = bytes;
+        while let Frame::Whole(body) = frame(rest, usize::MAX) {
+            let mut input = Input::new(body);
+            // A connect request begins with protocol version 0, and no request has that xid.
+            let (xid, code) = (input.i32().unwrap(), input.i32().unwrap());
+            if xid != 0 {
+                self.sent.insert(xid, code);
+            }
+            rest = &rest[4 + body.len()..];
+        }
+        assert!(rest.is_empty(), "whole frames");
+        self.send(bytes);
+    }
+
     /// Sends a request with this record.
     pub(crate) fn request(&mut self, code: i32, record: &[u8]) {
         self.xid += 1;

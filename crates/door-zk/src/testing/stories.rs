@@ -87,6 +87,16 @@ impl Story {
             self.clients.insert(who.to_owned(), client);
             return;
         }
+        if let ["sends", hex] = words {
+            let bytes: Vec<u8> = (0..hex.len())
+                .step_by(2)
+                .map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap())
+                .collect();
+            let house = &self.house;
+            let client = self.clients.entry(who.to_owned()).or_insert_with(|| Client::silent(house));
+            client.send_recorded(&bytes);
+            return;
+        }
         if words == ["vanishes"] {
             self.clients.remove(who);
             return;

@@ -33,7 +33,7 @@ f> types ruok
 f< "imok"
 f< connection closed
 g> types srvr
-g< "Zookeeper version: 3.9.5-holdfast-0.0.1, built on an unknown day\nLatency min/avg/max: 0/0/0\nReceived: 11\nSent: 11\nConnections: 7\nOutstanding: 0\nZxid: 0x6\nMode: standalone\nNode count: 6\n"
+g< "Zookeeper version: 3.9.5-holdfast-0.0.1, built on an unknown day\nLatency min/avg/max: 0/0.0/0\nReceived: 11\nSent: 11\nConnections: 7\nOutstanding: 0\nZxid: 0x6\nMode: standalone\nNode count: 6\n"
 g< connection closed
 g> types isro
 g< "rw"
