@@ -1,0 +1,293 @@
+//! Options of keyspaces and tables: which there are, what values they take, how they are kept.
+//!
+//! The catalog keeps a table's options flat, by name, maps as `name.key`. [`TableOptions`] reads
+//! them back with Cassandra's defaults in place of what was not said. Most tune an engine that
+//! this house does not have; they are checked and kept because clients read them back.
+
+use std::collections::BTreeMap;
+
+use super::CqlError;
+use crate::lang::Property;
+
+/// Options of a table as clients see them.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct TableOptions {
+    pub(crate) additional_write_policy: String,
+    pub(crate) allow_auto_snapshot: bool,
+    pub(crate) bloom_filter_fp_chance: f64,
+    pub(crate) caching: BTreeMap<String, String>,
+    pub(crate) cdc: bool,
+    pub(crate) comment: String,
+    pub(crate) compaction: BTreeMap<String, String>,
+    pub(crate) compression: BTreeMap<String, String>,
+    pub(crate) crc_check_chance: f64,
+    pub(crate) default_time_to_live: i32,
+    pub(crate) gc_grace_seconds: i32,
+    pub(crate) incremental_backups: bool,
+    pub(crate) max_index_interval: i32,
+    pub(crate) memtable: String,
+    pub(crate) memtable_flush_period_in_ms: i32,
+    pub(crate) min_index_interval: i32,
+    pub(crate) read_repair: String,
+    pub(crate) speculative_retry: String,
+}
+
+/// What values an option takes.
+#[derive(Clone, Copy)]
+enum Shape {
+    Text,
+    Bool,
+    /// At least this.
+    Int(i32),
+    /// Between 0 and 1.
+    Fraction,
+    Map,
+    OneOf(&'static [&'static str]),
+}
+
+/// Options of tables, sorted by name.
+const TABLE_OPTIONS: &[(&str, Shape)] = &[
+    ("additional_write_policy", Shape::Text),
+    ("allow_auto_snapshot", Shape::Bool),
+    ("bloom_filter_fp_chance", Shape::Fraction),
+    ("caching", Shape::Map),
+    ("cdc", Shape::Bool),
+    ("comment", Shape::Text),
+    ("compaction", Shape::Map),
+    ("compression", Shape::Map),
+    ("crc_check_chance", Shape::Fraction),
+    ("default_time_to_live", Shape::Int(0)),
+    ("extensions", Shape::Map),
+    ("gc_grace_seconds", Shape::Int(0)),
+    ("id", Shape::Text),
+    ("incremental_backups", Shape::Bool),
+    ("max_index_interval", Shape::Int(1)),
+    ("memtable", Shape::Text),
+    ("memtable_flush_period_in_ms", Shape::Int(0)),
+    ("min_index_interval", Shape::Int(1)),
+    ("read_repair", Shape::OneOf(&["BLOCKING", "NONE"])),
+    ("speculative_retry", Shape::Text),
+];
+
+/// The largest time to live: 20 years (Cassandra's `MAX_TTL`).
+pub(crate) const MAX_TTL_SECONDS: i32 = 20 * 365 * 24 * 60 * 60;
+
+/// Checks the options of CREATE TABLE and makes them flat.
+///
+/// # Errors
+/// An option that does not exist, is said twice or has a value it does not take.
+pub(super) fn table_options(properties: &[(String, Property)]) -> Result<BTreeMap<String, String>, CqlError> {
+    let mut options = BTreeMap::new();
+    let mut seen = std::collections::BTreeSet::new();
+    for (name, value) in properties {
+        if !seen.insert(name) {
+            return Err(CqlError::Syntax(format!("Multiple definition for property '{name}'")));
+        }
+        let Ok(found) = TABLE_OPTIONS.binary_search_by(|(known, _)| known.cmp(&name.as_str())) else {
+            return Err(CqlError::Syntax(format!("Unknown property '{name}'")));
+        };
+        match (TABLE_OPTIONS[found].1, value) {
+            (Shape::Map, Property::Map(entries)) => {
+                options.extend(entries.iter().map(|(key, value)| (format!("{name}.{key}"), value.clone())));
+                // That a map was given counts even when it is empty: its defaults are off then.
+                options.insert(name.clone(), String::new());
+            }
+            (Shape::Map, Property::Text(_)) | (_, Property::Map(_)) => {
+                return Err(CqlError::Syntax(format!("Invalid value for property '{name}'")));
+            }
+            (shape, Property::Text(text)) => {
+                check(name, shape, text)?;
+                options.insert(name.clone(), text.clone());
+            }
+        }
+    }
+    if options.remove("id").is_some() {
+        return Err(CqlError::unsupported("giving a table its id"));
+    }
+    for (name, class) in [("compaction", "compaction.class"), ("compression", "compression.class")] {
+        let off = options.get("compression.enabled").is_some_and(|enabled| enabled == "false");
+        if options.get(class).is_none() && options.contains_key(name) && !(name == "compression" && off) {
+            let missing = if name == "compaction" { "class" } else { "sub-option 'class'" };
+            return Err(CqlError::Config(format!("Missing {missing} for option '{name}'")));
+        }
+    }
+    Ok(options)
+}
+
+fn check(name: &str, shape: Shape, text: &str) -> Result<(), CqlError> {
+    let wrong = |wanted: &str| {
+        Err(CqlError::Syntax(format!("Invalid {wanted} value {text} for '{name}'")))
+    };
+    match shape {
+        Shape::Text | Shape::Map => Ok(()),
+        Shape::Bool if ["true", "false"].iter().any(|word| word.eq_ignore_ascii_case(text)) => Ok(()),
+        Shape::Bool => wrong("boolean"),
+        Shape::Int(least) => match text.parse::<i32>() {
+            Err(_) => wrong("integer"),
+            Ok(value) if value < least => Err(CqlError::Config(format!(
+                "{name} must be greater than or equal to {least} (got {value})"
+            ))),
+            Ok(value) if name == "default_time_to_live" && value > MAX_TTL_SECONDS => {
+                Err(CqlError::Config(format!(
+                    "default_time_to_live must be less than or equal to {MAX_TTL_SECONDS} (got {value})"
+                )))
+            }
+            Ok(_) => Ok(()),
+        },
+        Shape::Fraction => match text.parse::<f64>() {
+            Ok(value) if (0.0..=1.0).contains(&value) => Ok(()),
+            Ok(value) => {
+                Err(CqlError::Config(format!("{name} must be larger than or equal to 0 and smaller than or equal to 1.0 (got {value})")))
+            }
+            Err(_) => wrong("double"),
+        },
+        Shape::OneOf(words) if words.iter().any(|word| word.eq_ignore_ascii_case(text)) => Ok(()),
+        Shape::OneOf(words) => Err(CqlError::Config(format!(
+            "Invalid value {text} for option '{name}'; it is one of {}",
+            words.join(", ")
+        ))),
+    }
+}
+
+impl TableOptions {
+    /// Reads options as the catalog keeps them.
+    pub(crate) fn read(options: &BTreeMap<String, String>) -> TableOptions {
+        let text = |name: &str, default: &str| options.get(name).map_or(default, String::as_str).to_owned();
+        let int = |name: &str, default: i32| options.get(name).and_then(|v| v.parse().ok()).unwrap_or(default);
+        let fraction = |name: &str, default: f64| options.get(name).and_then(|v| v.parse().ok()).unwrap_or(default);
+        let flag = |name: &str, default: bool| {
+            options.get(name).map_or(default, |value| value.eq_ignore_ascii_case("true"))
+        };
+        let map = |name: &str, defaults: &[(&str, &str)]| -> BTreeMap<String, String> {
+            let given = options.iter().filter_map(|(key, value)| {
+                Some((key.strip_prefix(name)?.strip_prefix('.')?.to_owned(), value.clone()))
+            });
+            let defaults = defaults.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+            if options.contains_key(name) { given.collect() } else { defaults.collect() }
+        };
+        let full = |mut map: BTreeMap<String, String>, package: &str| {
+            if let Some(class) = map.get_mut("class")
+                && !class.contains('.')
+            {
+                *class = format!("{package}.{class}");
+            }
+            map
+        };
+        TableOptions {
+            additional_write_policy: text("additional_write_policy", "99p"),
+            allow_auto_snapshot: flag("allow_auto_snapshot", true),
+            bloom_filter_fp_chance: fraction("bloom_filter_fp_chance", 0.01),
+            caching: map("caching", &[("keys", "ALL"), ("rows_per_partition", "NONE")]),
+            cdc: flag("cdc", false),
+            comment: text("comment", ""),
+            compaction: full(
+                map(
+                    "compaction",
+                    &[
+                        ("class", "SizeTieredCompactionStrategy"),
+                        ("max_threshold", "32"),
+                        ("min_threshold", "4"),
+                    ],
+                ),
+                "org.apache.cassandra.db.compaction",
+            ),
+            compression: full(
+                map("compression", &[("chunk_length_in_kb", "16"), ("class", "LZ4Compressor")]),
+                "org.apache.cassandra.io.compress",
+            ),
+            crc_check_chance: fraction("crc_check_chance", 1.0),
+            default_time_to_live: int("default_time_to_live", 0),
+            gc_grace_seconds: int("gc_grace_seconds", 864_000),
+            incremental_backups: flag("incremental_backups", true),
+            max_index_interval: int("max_index_interval", 2048),
+            memtable: text("memtable", "default"),
+            memtable_flush_period_in_ms: int("memtable_flush_period_in_ms", 0),
+            min_index_interval: int("min_index_interval", 128),
+            read_repair: text("read_repair", "BLOCKING").to_uppercase(),
+            speculative_retry: text("speculative_retry", "99p"),
+        }
+    }
+}
+
+/// The replication of a keyspace as the catalog keeps it, and what the client is warned of.
+///
+/// # Errors
+/// An unknown class, an option it does not have, a factor that is none.
+pub(super) fn replication(
+    keyspace: &str,
+    given: &[(String, String)],
+    datacenters: &BTreeMap<String, u32>,
+) -> Result<(BTreeMap<String, String>, Vec<String>), CqlError> {
+    const PACKAGE: &str = "org.apache.cassandra.locator.";
+    let mut options: BTreeMap<String, String> = given.iter().cloned().collect();
+    let Some(class) = options.remove("class") else {
+        return Err(CqlError::Config("Missing replication strategy class".to_owned()));
+    };
+    let class = class.strip_prefix(PACKAGE).unwrap_or(&class).to_owned();
+    let mut warnings = Vec::new();
+    match class.as_str() {
+        "SimpleStrategy" => {
+            // Cassandra's `default_keyspace_rf` is 1.
+            let factor = options.entry("replication_factor".to_owned()).or_insert_with(|| "1".to_owned());
+            let factor = replication_factor(factor)?;
+            let nodes: u32 = datacenters.values().sum();
+            if factor > nodes {
+                warnings.push(format!(
+                    "Your replication factor {factor} for keyspace {keyspace} is higher than the number of nodes {nodes}"
+                ));
+            }
+            if let Some(other) = options.keys().find(|name| *name != "replication_factor") {
+                return Err(unrecognized(other, &class, keyspace));
+            }
+        }
+        "NetworkTopologyStrategy" => {
+            // One factor for all datacenters, except where one is named.
+            let default = options.remove("replication_factor");
+            if let Some(factor) = default.or_else(|| options.is_empty().then(|| "1".to_owned())) {
+                for datacenter in datacenters.keys() {
+                    options.entry(datacenter.clone()).or_insert_with(|| factor.clone());
+                }
+            }
+            for (name, factor) in &options {
+                let factor = replication_factor(factor)?;
+                let Some(nodes) = datacenters.get(name) else {
+                    return Err(unrecognized(name, &class, keyspace));
+                };
+                if factor > *nodes {
+                    warnings.push(format!(
+                        "Your replication factor {factor} for keyspace {keyspace} is higher than the number of nodes {nodes} for datacenter {name}"
+                    ));
+                }
+            }
+        }
+        "LocalStrategy" => {
+            return Err(CqlError::Config(
+                "Unable to use given strategy class: LocalStrategy is reserved for internal use.".to_owned(),
+            ));
+        }
+        other => {
+            let full = if other.contains('.') { other.to_owned() } else { format!("{PACKAGE}{other}") };
+            return Err(CqlError::Config(format!("Unable to find replication strategy class '{full}'")));
+        }
+    }
+    options.insert("class".to_owned(), class);
+    Ok((options, warnings))
+}
+
+fn unrecognized(option: &str, class: &str, keyspace: &str) -> CqlError {
+    CqlError::Config(format!("Unrecognized strategy option {{{option}}} passed to {class} for keyspace {keyspace}"))
+}
+
+fn replication_factor(text: &str) -> Result<u32, CqlError> {
+    if text.contains('/') {
+        return Err(CqlError::Config("Transient replication is not supported yet".to_owned()));
+    }
+    let factor: i64 = text
+        .trim()
+        .parse()
+        .map_err(|_| CqlError::Config(format!("Replication factor must be numeric; found {text}")))?;
+    u32::try_from(factor)
+        .ok()
+        .filter(|factor| *factor <= 1024)
+        .ok_or_else(|| CqlError::Config(format!("Replication factor must be non-negative and at most 1024; found {text}")))
+}

@@ -1,0 +1,296 @@
+//! Keys at the moment of execution: partition keys in Cassandra's serialized form, clustering keys
+//! and slices of them as the store orders them.
+//!
+//! A partition key of one column is that column's value; of several, each is a u16 length, the
+//! value and a zero byte (Cassandra's `CompositeType`), which is what drivers hash to find a
+//! replica.
+
+use base::keys::after_prefix;
+use bytes::Bytes;
+use store::Slice;
+
+use crate::{
+    bind::{
+        Choice, ClusteringPlan, CqlError, Environment, Evaluated, RangeBound, TableView, Value, ViewColumn, evaluate,
+        evaluate_list,
+    },
+    types::{compare, keys},
+};
+
+/// The most bytes of a key, or of all components of a clustering key together.
+const MAX_KEY_BYTES: usize = u16::MAX as usize;
+/// The most keys or slices that the INs of one statement may make together.
+const MAX_COMBINATIONS: usize = 65_536;
+
+/// The serialized key of these components.
+///
+/// # Errors
+/// An empty key; one that is too long.
+pub(crate) fn partition_key(components: &[Bytes]) -> Result<Bytes, CqlError> {
+    let too_long = |len: usize| {
+        Err(CqlError::Invalid(format!("Key length of {len} is longer than maximum of {MAX_KEY_BYTES}")))
+    };
+    if let [one] = components {
+        if one.is_empty() {
+            return Err(CqlError::invalid("Key may not be empty"));
+        }
+        return if one.len() > MAX_KEY_BYTES { too_long(one.len()) } else { Ok(one.clone()) };
+    }
+    let len = components.iter().map(|component| component.len() + 3).sum();
+    if len > MAX_KEY_BYTES {
+        return too_long(len);
+    }
+    let mut key = Vec::with_capacity(len);
+    for component in components {
+        let len = u16::try_from(component.len()).expect("shorter than the whole, which fits");
+        key.extend_from_slice(&len.to_be_bytes());
+        key.extend_from_slice(component);
+        key.push(0);
+    }
+    Ok(key.into())
+}
+
+/// The components of a serialized key; `None` when it is not one of `count` components.
+pub(super) fn split_partition_key(key: &Bytes, count: usize) -> Option<Vec<Bytes>> {
+    if count == 1 {
+        return Some(vec![key.clone()]);
+    }
+    let mut components = Vec::with_capacity(count);
+    let mut at = 0;
+    for _ in 0..count {
+        let len = usize::from(u16::from_be_bytes(*key.get(at..)?.first_chunk::<2>()?));
+        let end = at + 2 + len;
+        if key.get(end) != Some(&0) {
+            return None;
+        }
+        components.push(key.slice(at + 2..end));
+        at = end + 1;
+    }
+    (at == key.len()).then_some(components)
+}
+
+/// The values of a clustering key; `None` when it is not one of these columns.
+pub(super) fn split_clustering(columns: &[ViewColumn], mut key: &[u8]) -> Option<Vec<Vec<u8>>> {
+    let mut values = Vec::with_capacity(columns.len());
+    for column in columns {
+        let (value, rest) = keys::take(&column.ty, is_descending(column), key)?;
+        values.push(value);
+        key = rest;
+    }
+    key.is_empty().then_some(values)
+}
+
+fn is_descending(column: &ViewColumn) -> bool {
+    matches!(column.kind, store::ColumnKind::Clustering { descending: true })
+}
+
+/// A value that must be one, for a column of the key.
+fn required(evaluated: Evaluated, column: &ViewColumn) -> Result<Bytes, CqlError> {
+    match evaluated {
+        Evaluated::Value(bytes) => Ok(bytes),
+        Evaluated::Null => {
+            Err(CqlError::Invalid(format!("Invalid null value in condition for column {}", column.name)))
+        }
+        Evaluated::Unset => Err(CqlError::Invalid(format!("Invalid unset value for column {}", column.name))),
+    }
+}
+
+/// The alternatives a choice gives, each with a value for every column it restricts.
+fn alternatives(
+    choice: &Choice,
+    columns: &[ViewColumn],
+    environment: &Environment<'_>,
+) -> Result<Vec<Vec<Bytes>>, CqlError> {
+    match choice {
+        Choice::One(value) => Ok(vec![vec![required(evaluate(value, environment)?, &columns[0])?]]),
+        Choice::In(list) => evaluate_list(list, &columns[0].name, environment)?
+            .into_iter()
+            .map(|value| Ok(vec![required(value, &columns[0])?]))
+            .collect(),
+        Choice::Rows(rows) => rows.iter().map(|row| tuple(row, columns, environment)).collect(),
+    }
+}
+
+fn tuple(row: &[Value], columns: &[ViewColumn], environment: &Environment<'_>) -> Result<Vec<Bytes>, CqlError> {
+    row.iter().zip(columns).map(|(value, column)| required(evaluate(value, environment)?, column)).collect()
+}
+
+/// Every combination of the choices, as `start` extended by them.
+fn combinations<T: Clone>(
+    start: T,
+    choices: &[Choice],
+    columns: &[ViewColumn],
+    environment: &Environment<'_>,
+    mut extend: impl FnMut(&mut T, &ViewColumn, &Bytes) -> Result<(), CqlError>,
+) -> Result<Vec<T>, CqlError> {
+    let mut results = vec![start];
+    let mut at = 0;
+    for choice in choices {
+        let columns = &columns[at..at + choice.width()];
+        at += choice.width();
+        let alternatives = alternatives(choice, columns, environment)?;
+        if results.len().saturating_mul(alternatives.len()) > MAX_COMBINATIONS {
+            return Err(CqlError::Invalid(format!(
+                "IN restrictions make more than {MAX_COMBINATIONS} combinations of key values"
+            )));
+        }
+        let mut extended = Vec::with_capacity(results.len() * alternatives.len());
+        for result in &results {
+            for alternative in &alternatives {
+                let mut result = result.clone();
+                for (column, value) in columns.iter().zip(alternative) {
+                    extend(&mut result, column, value)?;
+                }
+                extended.push(result);
+            }
+        }
+        results = extended;
+    }
+    Ok(results)
+}
+
+/// The partition keys that the choices give, each once, in the order of their values.
+pub(super) fn partition_keys(
+    view: &TableView,
+    choices: &[Choice],
+    environment: &Environment<'_>,
+) -> Result<Vec<Bytes>, CqlError> {
+    let columns = view.partition();
+    let start = Vec::with_capacity(columns.len());
+    let mut keys = combinations(start, choices, columns, environment, |key: &mut Vec<Bytes>, _, value| {
+        key.push(value.clone());
+        Ok(())
+    })?;
+    if keys.len() > 1 {
+        keys.sort_by(|a, b| {
+            let orders = a.iter().zip(b).zip(columns).map(|((a, b), column)| compare(&column.ty, a, b));
+            orders.fold(std::cmp::Ordering::Equal, std::cmp::Ordering::then)
+        });
+        keys.dedup();
+    }
+    keys.iter().map(|key| partition_key(key)).collect()
+}
+
+/// A clustering key under construction, and how many bytes of values it holds.
+#[derive(Clone, Default)]
+struct Prefix {
+    key: Vec<u8>,
+    value_bytes: usize,
+}
+
+fn extend(prefix: &mut Prefix, column: &ViewColumn, value: &Bytes) -> Result<(), CqlError> {
+    let most = keys::max_len(&column.ty);
+    if value.len() > most {
+        return Err(CqlError::Invalid(format!(
+            "The value of clustering column {} is too long ({} > {most})",
+            column.name,
+            value.len()
+        )));
+    }
+    prefix.value_bytes += value.len();
+    if prefix.value_bytes > MAX_KEY_BYTES {
+        return Err(CqlError::Invalid(format!(
+            "The sum of all clustering columns is too long ({} > {MAX_KEY_BYTES})",
+            prefix.value_bytes
+        )));
+    }
+    keys::put(&column.ty, is_descending(column), value, &mut prefix.key);
+    Ok(())
+}
+
+/// The clustering keys that the prefix gives, ascending, each once.
+pub(super) fn clustering_keys(
+    view: &TableView,
+    plan: &ClusteringPlan,
+    environment: &Environment<'_>,
+) -> Result<Vec<Bytes>, CqlError> {
+    let columns = view.clustering();
+    let prefixes = combinations(Prefix::default(), &plan.prefix, columns, environment, extend)?;
+    let mut keys: Vec<Bytes> = prefixes.into_iter().map(|prefix| prefix.key.into()).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    Ok(keys)
+}
+
+/// The slices that the plan gives, ascending and apart.
+pub(super) fn slices(
+    view: &TableView,
+    plan: &ClusteringPlan,
+    environment: &Environment<'_>,
+) -> Result<Vec<Slice>, CqlError> {
+    let prefixes = clustering_keys(view, plan, environment)?;
+    let width = plan.prefix_width();
+    let Some(range) = &plan.range else {
+        if width == view.clustering_len {
+            return Ok(prefixes.into_iter().map(Slice::row).collect());
+        }
+        return Ok(prefixes.into_iter().map(|prefix| Slice { to: end_of(&prefix), from: prefix }).collect());
+    };
+    let columns = &view.clustering()[width..];
+    let bound = |bound: &RangeBound| -> Result<Option<(Vec<u8>, bool)>, CqlError> {
+        let Some((values, inclusive)) = bound else {
+            return Ok(None);
+        };
+        let mut key = Prefix::default();
+        for (column, value) in columns.iter().zip(tuple(values, columns, environment)?) {
+            extend(&mut key, column, &value)?;
+        }
+        Ok(Some((key.key, *inclusive)))
+    };
+    // A descending column turns a range of values around.
+    let (mut first, mut last) = (bound(&range.lower)?, bound(&range.upper)?);
+    if columns.first().is_some_and(is_descending) {
+        std::mem::swap(&mut first, &mut last);
+    }
+    let mut slices = Vec::with_capacity(prefixes.len());
+    for prefix in prefixes {
+        let within = |bound: &Option<(Vec<u8>, bool)>, after_when: bool| {
+            bound.as_ref().map(|(key, inclusive)| {
+                let key = [&prefix[..], key].concat();
+                if *inclusive == after_when { after_prefix(&key) } else { key }
+            })
+        };
+        let from: Bytes = within(&first, false).map_or_else(|| prefix.clone(), Bytes::from);
+        let to = within(&last, true).map(Bytes::from).or_else(|| end_of(&prefix));
+        if to.as_ref().is_none_or(|to| from < *to) {
+            slices.push(Slice { from, to });
+        }
+    }
+    Ok(slices)
+}
+
+/// The end of all keys that begin with `prefix`.
+fn end_of(prefix: &[u8]) -> Option<Bytes> {
+    (!prefix.is_empty()).then(|| after_prefix(prefix).into())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use proptest::{collection::vec, prelude::*};
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn partition_keys_come_back(components in vec(vec(any::<u8>(), 1..9), 1..4)) {
+            let components: Vec<Bytes> = components.into_iter().map(Bytes::from).collect();
+            let key = partition_key(&components).unwrap();
+            prop_assert_eq!(split_partition_key(&key, components.len()), Some(components));
+        }
+
+        #[test]
+        fn arbitrary_keys_never_panic(key: Vec<u8>, count in 1usize..4) {
+            let _ = split_partition_key(&key.into(), count);
+        }
+    }
+
+    #[test]
+    fn keys_beyond_bounds_are_refused() {
+        let long = Bytes::from(vec![1; MAX_KEY_BYTES + 1]);
+        assert!(partition_key(&[long.clone()]).is_err());
+        assert!(partition_key(&[long.slice(..40_000), long.slice(..40_000)]).is_err());
+        assert!(partition_key(&[Bytes::new()]).is_err());
+        assert!(partition_key(&[Bytes::new(), Bytes::new()]).is_ok());
+    }
+}

@@ -1,0 +1,1 @@
+//! Statements carried out over a model store.

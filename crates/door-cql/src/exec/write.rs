@@ -1,0 +1,231 @@
+//! Unconditional writes: a plan and its values become one mutation a partition.
+
+use std::sync::Arc;
+
+use base::{Cell, Change, ColumnId, Mutation};
+use bytes::Bytes;
+use store::{Action, Consistency, Done, Slice, Target, Write, waiter};
+
+use super::{Answer, BoundValue, Engine, Outcome, Request, cas, failed, keys, then::then};
+use crate::bind::{
+    CqlError, Doing, Effect, Environment, Evaluated, Guard, MAX_TTL_SECONDS, Modify, Value, evaluate,
+};
+
+/// Carries out a change of rows.
+pub(super) fn start(
+    engine: &Arc<Engine>,
+    modify: &Arc<Modify>,
+    request: &Request,
+    values: &[BoundValue],
+    done: Done<Outcome>,
+) {
+    if !matches!(modify.guard, Guard::None) {
+        return cas::start(engine, modify, request, values, done);
+    }
+    let consistency = request.consistency;
+    let mut mutations = match mutations(engine, modify, request, values) {
+        Ok(mutations) => mutations,
+        Err(error) => return done.complete(Ok(Err(error))),
+    };
+    match mutations.len() {
+        0 => done.complete(Ok(Ok(Answer::Void.into()))),
+        1 => {
+            let mutation = mutations.pop().expect("there is one");
+            let permit = match engine.permit(Action::Write, Target::Table(modify.table)) {
+                Ok(permit) => permit,
+                Err(cause) => return done.complete(Ok(Err(failed(cause, Doing::Write, consistency)))),
+            };
+            let answer = then(move |result: Result<(), base::Cause>| {
+                let outcome = result.map(|()| Answer::Void.into());
+                done.complete(Ok(outcome.map_err(|cause| failed(cause, Doing::Write, consistency))));
+            });
+            engine.store.tables.write(permit, Write { mutation, consistency }, answer);
+        }
+        _ => {
+            let (engine, modify) = (engine.clone(), modify.clone());
+            world::task::spawn(async move {
+                done.complete(Ok(write_all(&engine, &modify, mutations, consistency).await));
+            });
+        }
+    }
+}
+
+/// Writes to several partitions at once; all are tried, the first failure is told.
+async fn write_all(
+    engine: &Arc<Engine>,
+    modify: &Modify,
+    mutations: Vec<Mutation>,
+    consistency: Consistency,
+) -> Outcome {
+    let mut waiters = Vec::with_capacity(mutations.len());
+    for mutation in mutations {
+        let permit = engine
+            .permit(Action::Write, Target::Table(modify.table))
+            .map_err(|cause| failed(cause, Doing::Write, consistency))?;
+        let (done, waiter) = waiter();
+        engine.store.tables.write(permit, Write { mutation, consistency }, done);
+        waiters.push(waiter);
+    }
+    let mut outcome = Ok(Answer::Void.into());
+    for waiter in waiters {
+        if let Err(cause) = waiter.await
+            && outcome.is_ok()
+        {
+            outcome = Err(failed(cause, Doing::Write, consistency));
+        }
+    }
+    outcome
+}
+
+fn mutations(
+    engine: &Engine,
+    modify: &Modify,
+    request: &Request,
+    values: &[BoundValue],
+) -> Result<Vec<Mutation>, CqlError> {
+    if matches!(request.consistency, Consistency::Serial | Consistency::LocalSerial) {
+        return Err(CqlError::invalid("You must use conditional updates for serializable writes"));
+    }
+    let environment = engine.environment(values);
+    let timestamp = match timestamp(modify.timestamp.as_ref(), &environment)? {
+        Some(timestamp) => timestamp,
+        None => request.timestamp_micros.unwrap_or_else(|| engine.next_timestamp()),
+    };
+    let partitions = keys::partition_keys(&modify.view, &modify.keys, &environment)?;
+    let edit = Edit::new(engine, modify, &environment)?;
+    let changes = edit.changes(timestamp);
+    if changes.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mutation = |key| Mutation { table: modify.table, key, changes: changes.clone() };
+    Ok(partitions.into_iter().map(mutation).collect())
+}
+
+fn timestamp(value: Option<&Value>, environment: &Environment<'_>) -> Result<Option<i64>, CqlError> {
+    let Some(value) = value else {
+        return Ok(None);
+    };
+    match evaluate(value, environment)? {
+        Evaluated::Unset => Ok(None),
+        Evaluated::Null => Err(CqlError::invalid("Invalid null value of timestamp")),
+        Evaluated::Value(bytes) => match bytes.as_ref().try_into().map(i64::from_be_bytes) {
+            Ok(i64::MIN) => Err(CqlError::Invalid(format!(
+                "Out of bound timestamp, must be in [{}, {}]",
+                i64::MIN + 1,
+                i64::MAX
+            ))),
+            Ok(timestamp) => Ok(Some(timestamp)),
+            Err(_) => Err(CqlError::invalid("Invalid empty value of timestamp")),
+        },
+    }
+}
+
+/// The time to live in seconds; 0 is for ever.
+fn ttl(modify: &Modify, environment: &Environment<'_>) -> Result<u32, CqlError> {
+    let default = modify.view.default_ttl_seconds;
+    let Some(value) = &modify.ttl else {
+        return Ok(default);
+    };
+    match evaluate(value, environment)? {
+        Evaluated::Unset => Ok(default),
+        Evaluated::Null => Ok(0),
+        Evaluated::Value(bytes) => {
+            let Ok(ttl) = bytes.as_ref().try_into().map(i32::from_be_bytes) else {
+                return Err(CqlError::invalid("Invalid empty value of TTL"));
+            };
+            if ttl > MAX_TTL_SECONDS {
+                return Err(CqlError::Invalid(format!(
+                    "ttl is too large. requested ({ttl}) maximum ({MAX_TTL_SECONDS})"
+                )));
+            }
+            u32::try_from(ttl)
+                .map_err(|_| CqlError::Invalid(format!("A TTL must be greater or equal to 0, but was {ttl}")))
+        }
+    }
+}
+
+/// What is done to a partition, all values known; only the timestamp is open.
+pub(super) struct Edit {
+    rows: Rows,
+    cells: Vec<(ColumnId, Option<Bytes>)>,
+    ttl_seconds: u32,
+    expires_at_seconds: u32,
+}
+
+enum Rows {
+    /// Cells of these rows.
+    Cells(Vec<Bytes>),
+    Delete(Vec<Slice>),
+    DeletePartition,
+}
+
+impl Edit {
+    /// Evaluates the effect of a plan.
+    ///
+    /// # Errors
+    /// Values that do not fit; keys that are null.
+    pub(super) fn new(engine: &Engine, modify: &Modify, environment: &Environment<'_>) -> Result<Edit, CqlError> {
+        let view = &modify.view;
+        let mut edit =
+            Edit { rows: Rows::DeletePartition, cells: Vec::new(), ttl_seconds: 0, expires_at_seconds: 0 };
+        match &modify.effect {
+            Effect::Write { marker, cells } => {
+                edit.ttl_seconds = ttl(modify, environment)?;
+                if edit.ttl_seconds > 0 {
+                    edit.expires_at_seconds = engine.now_seconds().saturating_add(edit.ttl_seconds);
+                }
+                if *marker {
+                    edit.cells.push((ColumnId::ROW, Some(Bytes::new())));
+                }
+                for (column, value) in cells {
+                    match evaluate(value, environment)? {
+                        Evaluated::Unset => {}
+                        Evaluated::Null => edit.cells.push((*column, None)),
+                        Evaluated::Value(bytes) => edit.cells.push((*column, Some(bytes))),
+                    }
+                }
+                edit.rows = Rows::Cells(keys::clustering_keys(view, &modify.clustering, environment)?);
+            }
+            Effect::DeleteCells(columns) => {
+                edit.cells = columns.iter().map(|column| (*column, None)).collect();
+                edit.rows = Rows::Cells(keys::clustering_keys(view, &modify.clustering, environment)?);
+            }
+            Effect::DeleteRows if modify.clustering.prefix.is_empty() && modify.clustering.range.is_none() => {}
+            Effect::DeleteRows => {
+                edit.rows = Rows::Delete(keys::slices(view, &modify.clustering, environment)?);
+            }
+        }
+        Ok(edit)
+    }
+
+    /// The changes, made at `timestamp`.
+    pub(super) fn changes(&self, timestamp: i64) -> Vec<Change> {
+        match &self.rows {
+            Rows::DeletePartition => vec![Change::DeletePartition { timestamp }],
+            Rows::Delete(slices) => {
+                let delete = |slice: &Slice| {
+                    Change::DeleteRows { from: slice.from.clone(), to: slice.to.clone(), timestamp }
+                };
+                slices.iter().map(delete).collect()
+            }
+            Rows::Cells(_) if self.cells.is_empty() => Vec::new(),
+            Rows::Cells(rows) => {
+                let cells: Vec<(ColumnId, Cell)> =
+                    self.cells.iter().map(|(column, value)| (*column, self.cell(value, timestamp))).collect();
+                rows.iter().map(|row| Change::Row { clustering: row.clone(), cells: cells.clone() }).collect()
+            }
+        }
+    }
+
+    fn cell(&self, value: &Option<Bytes>, timestamp: i64) -> Cell {
+        match value {
+            None => Cell::tombstone(timestamp),
+            Some(value) => Cell {
+                timestamp,
+                ttl_seconds: self.ttl_seconds,
+                expires_at_seconds: self.expires_at_seconds,
+                value: Some(value.clone()),
+            },
+        }
+    }
+}

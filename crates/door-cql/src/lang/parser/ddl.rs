@@ -1,0 +1,165 @@
+//! Definitions: keyspaces and tables.
+
+use super::{Parser, terms::unquoted};
+use crate::{
+    bind::CqlError,
+    lang::{
+        ast::{ColumnDef, CreateTable, Property, Statement},
+        lexer::Kind,
+    },
+};
+
+impl Parser<'_> {
+    pub(super) fn create_keyspace(&mut self) -> Result<Statement, CqlError> {
+        self.at += 2;
+        let if_not_exists = self.if_not_exists()?;
+        let name = self.name()?;
+        self.expect_keyword("with")?;
+        let mut properties = vec![self.property()?];
+        while self.accept_keyword("and") {
+            properties.push(self.property()?);
+        }
+        Ok(Statement::CreateKeyspace { name, if_not_exists, properties })
+    }
+
+    pub(super) fn drop_keyspace(&mut self) -> Result<Statement, CqlError> {
+        self.at += 2;
+        let if_exists = self.accept_keywords(&["if", "exists"]);
+        Ok(Statement::DropKeyspace { name: self.name()?, if_exists })
+    }
+
+    pub(super) fn drop_table(&mut self) -> Result<Statement, CqlError> {
+        self.at += 2;
+        let if_exists = self.accept_keywords(&["if", "exists"]);
+        Ok(Statement::DropTable { table: self.table_name()?, if_exists })
+    }
+
+    pub(super) fn create_table(&mut self) -> Result<Statement, CqlError> {
+        self.at += 2;
+        let if_not_exists = self.if_not_exists()?;
+        let mut create = CreateTable {
+            table: self.table_name()?,
+            if_not_exists,
+            columns: Vec::new(),
+            primary_keys: Vec::new(),
+            properties: Vec::new(),
+            clustering_order: Vec::new(),
+            compact_storage: false,
+        };
+        if self.is_keyword("like") {
+            return Err(CqlError::unsupported("CREATE TABLE LIKE"));
+        }
+        self.expect("(")?;
+        self.table_element(&mut create)?;
+        while self.accept(",") {
+            // A comma after the last element is allowed.
+            if !self.is_symbol(")") {
+                self.table_element(&mut create)?;
+            }
+        }
+        self.expect(")")?;
+        if self.accept_keyword("with") {
+            self.table_option(&mut create)?;
+            while self.accept_keyword("and") {
+                self.table_option(&mut create)?;
+            }
+        }
+        Ok(Statement::CreateTable(Box::new(create)))
+    }
+
+    /// A column, or PRIMARY KEY (...).
+    fn table_element(&mut self, create: &mut CreateTable) -> Result<(), CqlError> {
+        if self.accept_keywords(&["primary", "key"]) {
+            self.expect("(")?;
+            let partition = if self.accept("(") {
+                let columns = self.list_of(Self::name)?;
+                self.expect(")")?;
+                columns
+            } else {
+                vec![self.name()?]
+            };
+            let clustering = if self.accept(",") { self.list_of(Self::name)? } else { Vec::new() };
+            self.expect(")")?;
+            create.primary_keys.push((partition, clustering));
+            return Ok(());
+        }
+        let name = self.name()?;
+        let ty = self.type_expr()?;
+        let is_static = self.accept_keyword("static");
+        if self.is_keyword("masked") {
+            return Err(CqlError::unsupported("column masking"));
+        }
+        if self.is_keyword("check") {
+            return Err(CqlError::unsupported("CHECK"));
+        }
+        if self.accept_keywords(&["primary", "key"]) {
+            create.primary_keys.push((vec![name.clone()], Vec::new()));
+        }
+        create.columns.push(ColumnDef { name, ty, is_static });
+        Ok(())
+    }
+
+    fn table_option(&mut self, create: &mut CreateTable) -> Result<(), CqlError> {
+        if self.accept_keywords(&["compact", "storage"]) {
+            create.compact_storage = true;
+            return Ok(());
+        }
+        if self.accept_keywords(&["clustering", "order"]) {
+            self.expect_keyword("by")?;
+            self.expect("(")?;
+            let columns = self.list_of(|parser| {
+                let name = parser.name()?;
+                Ok((name, parser.direction()?))
+            })?;
+            create.clustering_order.extend(columns);
+            return self.expect(")");
+        }
+        create.properties.push(self.property()?);
+        Ok(())
+    }
+
+    /// `ASC` or `DESC`; whether descending.
+    pub(super) fn direction(&mut self) -> Result<bool, CqlError> {
+        if self.accept_keyword("asc") {
+            Ok(false)
+        } else if self.accept_keyword("desc") {
+            Ok(true)
+        } else {
+            Err(self.no_viable_alternative())
+        }
+    }
+
+    /// `name = value` or `name = { key: value, ... }`.
+    fn property(&mut self) -> Result<(String, Property), CqlError> {
+        let name = self.name()?;
+        self.expect("=")?;
+        if !self.accept("{") {
+            return Ok((name, Property::Text(self.property_text()?)));
+        }
+        let mut entries = Vec::new();
+        if !self.is_symbol("}") {
+            entries = self.list_of(|parser| {
+                let key = parser.property_text()?;
+                parser.expect(":")?;
+                Ok((key, parser.property_text()?))
+            })?;
+        }
+        self.expect("}")?;
+        Ok((name, Property::Map(entries)))
+    }
+
+    /// A constant or a word, as text.
+    fn property_text(&mut self) -> Result<String, CqlError> {
+        let minus = self.is_symbol("-");
+        let token = self.token(self.at + usize::from(minus));
+        let text = self.text(token);
+        let text = match token.kind {
+            Kind::Integer | Kind::Float if minus => format!("-{text}"),
+            Kind::Str if !minus => unquoted(text),
+            Kind::Integer | Kind::Float | Kind::Ident | Kind::Uuid | Kind::Hex if !minus => text.to_owned(),
+            _ => return Err(self.no_viable_alternative()),
+        };
+        self.at += 1 + usize::from(minus);
+        Ok(text)
+    }
+}
