@@ -112,9 +112,11 @@ names = []
 here = a.Party("/party", "a")
 here.join()
 b.ChildrenWatch("/party", lambda children: names.append(len(children)))
-with b.Party("/party", "b"):
-    expect(sorted(here), ["a", "b"])
-    soon("the watch sees two", lambda: 2 in names)
+guest = b.Party("/party", "b")
+guest.join()
+expect(sorted(here), ["a", "b"])
+soon("the watch sees two", lambda: 2 in names)
+guest.leave()
 soon("and one again", lambda: names[-1] == 1)
 values = []
 a.create("/watched", b"0")

@@ -160,8 +160,9 @@ async fn a_session_is_taken_over_by_its_id_and_password_and_no_other() {
 }
 
 /// The event of a change reaches a session before any answer that shows the change: told on a bare
-/// connection, where what comes first is seen.
-#[tokio::test]
+/// connection, where what comes first is seen. (The bare connection blocks its thread; the writer
+/// runs on the other.)
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_event_of_a_change_comes_before_an_answer_that_shows_it() {
     const PING: i32 = 11;
     let server = Server::start("rust-zk-order");
