@@ -1,0 +1,18 @@
+//! Bounds of this door beside those of every door ([`door::Limits`]).
+
+/// Memory that a request in flight takes beside the bytes of its frame: the plan, the slot of its
+/// answer, an entry in a queue. What requests are counted with.
+pub(crate) const REQUEST_OVERHEAD_BYTES: usize = 512;
+
+/// Bytes of the largest frame that [`crate::Settings::max_frame_bytes`] may allow: what the
+/// protocol allows at most.
+pub(crate) const FRAME_BYTES_CEILING: usize = 256 << 20;
+
+/// Requests without an answer on one connection: one for each stream a client may use.
+pub(crate) const REQUESTS_PER_CONNECTION: usize = 32_768;
+
+/// Prepared statements kept, and the bytes of their texts. The least recently used are forgotten
+/// first; a client that executes a forgotten one is told to prepare it again.
+pub(crate) const PREPARED_STATEMENTS: usize = 10_000;
+/// See [`PREPARED_STATEMENTS`].
+pub(crate) const PREPARED_BYTES: usize = 16 << 20;
