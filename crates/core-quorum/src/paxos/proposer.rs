@@ -18,13 +18,15 @@
 //! 4. *Its base is at or above `b`*: a commit that we have not seen lies in between. It may have
 //!    been ours. The outcome is *uncertain*.
 //! 5. *Every acceptor that was sent our decree refused it and says it never accepted anything at
-//!    or above `b`* ([`Verdict::Rejected`]): nobody has it and nobody ever will. It is forgotten.
+//!    or above `b`* ([`Verdict::Rejected`]): nobody has it and nobody ever will, nor could anybody
+//!    have found it to propose it again. It is forgotten.
 //!
 //! # Why an empty decree ends a read
 //!
 //! A read (or a condition that was not met) may have been answered while a decree with a lower
-//! ballot sits at a minority that was not asked. Would somebody later finish it, it would take
-//! effect after the answer though it was decided before (CASSANDRA-12126). An empty decree, accepted
+//! ballot sits at a minority that was not asked. Would somebody finish it later, a write whose
+//! client was long told *uncertain*, and who then read to learn its fate, would take effect after
+//! that read (CASSANDRA-12126); and *not met* would be false of an own decree. An empty decree, accepted
 //! by a majority under `B`, bars it, for whoever prepares next sees `B` first. With *one* acceptor
 //! there is no minority: its promise told of everything that was ever accepted, and nothing below
 //! `B` can be accepted any more. So there, and only there, it is skipped.
@@ -192,8 +194,6 @@ pub(super) struct Sent<R> {
     rows: R,
     /// Acceptors that refused it and will never have it.
     refused: Mask,
-    /// It was proposed again under another ballot, so refusals of the first prove nothing.
-    repeated: bool,
 }
 
 /// Who has answered the requests of a phase.
@@ -388,12 +388,7 @@ impl<R> Proposer<R> {
         }
         let base = at(committed.as_ref());
         match in_progress {
-            Some(vote) if own_in_progress => {
-                for sent in self.sent.iter_mut().filter(|sent| sent.origin == vote.decree.origin) {
-                    sent.repeated = true;
-                }
-                self.accept(vote.decree, Purpose::Own) // 1
-            }
+            Some(vote) if own_in_progress => self.accept(vote.decree, Purpose::Own), // 1
             Some(vote) if !vote.decree.is_empty() => self.accept(vote.decree, Purpose::Other), // 3
             // An empty decree needs no finishing, but tells of a commit we may not have seen.
             Some(vote) => self.inform(committed, base.max(vote.decree.base), promised, informed),
@@ -447,7 +442,7 @@ impl<R> Proposer<R> {
             Err(cause) => self.give_up(Outcome::Refused(cause)),
             Ok(Some(value)) if !value.is_empty() => {
                 let origin = self.ballot;
-                self.sent.push(Sent { origin, rows, refused: Mask::default(), repeated: false });
+                self.sent.push(Sent { origin, rows, refused: Mask::default() });
                 self.accept(Decree { origin, base, value }, Purpose::Own)
             }
             Ok(_) => self.answer_unchanged(base, Outcome::NotMet { rows }),
@@ -535,7 +530,7 @@ impl<R> Proposer<R> {
             if sent.origin == ballot && seen < ballot {
                 sent.refused.insert(from);
             }
-            sent.repeated || sent.refused != asked
+            sent.refused != asked
         });
     }
 

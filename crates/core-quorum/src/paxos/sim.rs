@@ -71,7 +71,8 @@ struct Node {
     acceptor: Acceptor,
     /// Records not on disk, oldest first.
     unsynced: Vec<(u64, Record)>,
-    held: Vec<(usize, Held)>,
+    /// Replies that wait for a sync, each with its client and operation.
+    held: Vec<(usize, u64, Held)>,
     disk: Option<Vec<u8>>,
     register: Register,
 }
@@ -180,7 +181,7 @@ impl Sim {
                 Ok(())
             }
             970..974 if !self.calm => {
-                self.clients[client].running = None;
+                self.kill(client);
                 Ok(())
             }
             974..980 if !self.calm => {
@@ -194,8 +195,7 @@ impl Sim {
     /// Lets everything end, and reads once more with a network that works.
     fn heal(&mut self) -> Result<(), String> {
         for client in 0..self.clients.len() {
-            self.input(client, Input::Timeout);
-            self.clients[client].running = None;
+            self.kill(client);
         }
         self.calm = true;
         self.wire.clear();
@@ -362,12 +362,10 @@ impl Sim {
                     let reply = held.release(proof);
                     self.wire.push(Packet::Reply { client, operation, node, reply });
                 } else {
-                    at.held.push((client, held));
+                    at.held.push((client, operation, held));
                 }
             }
         }
-        // A reply names its operation through its ballot, which a client uses once.
-        let _ = operation;
     }
 
     fn sync(&mut self, node: usize) -> Result<(), String> {
@@ -386,14 +384,20 @@ impl Sim {
             }
         }
         let proof = at.acceptor.synced(version);
-        for (client, held) in at.held.drain(..) {
-            if let Some(running) = &self.clients[client].running {
-                let operation = running.operation;
-                let reply = held.release(proof);
-                self.wire.push(Packet::Reply { client, operation, node, reply });
-            }
+        for (client, operation, held) in at.held.drain(..) {
+            let reply = held.release(proof);
+            self.wire.push(Packet::Reply { client, operation, node, reply });
         }
         Ok(())
+    }
+
+    /// A proposer dies. Its client hears nothing, which is as good as uncertain.
+    fn kill(&mut self, client: usize) {
+        if let Some(running) = self.clients[client].running.take() {
+            let outcome = Outcome::Uncertain { received: 0, required: 0 };
+            let (operation, began, ended) = (running.operation, running.began, self.now);
+            self.answered.push(Answered { operation, began, ended, outcome });
+        }
     }
 
     /// A node loses what is not on disk and comes back.
@@ -419,23 +423,29 @@ impl Sim {
             }
             (parent, newest) = (*operation, *timestamp);
         }
-        // What each answer says about the register, and whether it wrote.
-        let mut said = Vec::new();
+        // What is known of the register once an operation has ended, and what those that were
+        // answered say. An uncertain write takes effect before the next operation that begins, or
+        // never: that is why reads propose an empty decree.
+        let (mut known, mut said) = (Vec::new(), Vec::new());
         for answered in &self.answered {
             let number = written.get(&answered.operation);
             let says = match answered.outcome {
                 Outcome::Applied { rows } if number == Some(&(rows.number + 1)) => (rows.number + 1, true),
                 Outcome::NotMet { rows } | Outcome::Read { rows } if number.is_none() => (rows.number, false),
-                Outcome::Uncertain { .. } => continue,
+                Outcome::Uncertain { .. } => {
+                    known.extend(number.map(|number| (answered, *number)));
+                    continue;
+                }
                 Outcome::Contended | Outcome::Unanswered { .. } if number.is_none() => continue,
                 _ => return Err(format!("{answered:?}, but it wrote {number:?}")),
             };
+            known.push((answered, says.0));
             said.push((answered, says));
         }
-        for (early, (before, _)) in &said {
+        for (early, before) in &known {
             for (late, (after, wrote)) in &said {
                 if early.ended < late.began && (after < before || (*wrote && after == before)) {
-                    return Err(format!("{late:?} began after {early:?} ended"));
+                    return Err(format!("{late:?} began after {early:?} ended at {before}"));
                 }
             }
         }
