@@ -85,7 +85,8 @@ mod tests {
     #[test]
     fn a_permit_opens_one_thing() {
         let gate = Gate::open();
-        let permit = gate.permit(&Principal::Anonymous, Action::Read, Target::Table(TableId(1))).expect("open");
+        let permit =
+            gate.permit(&Principal::Anonymous, Action::Read, Target::Table(TableId(1))).expect("open");
         assert!(permit.check(Action::Read, Target::Table(TableId(1))).is_ok());
         assert!(permit.check(Action::Write, Target::Table(TableId(1))).is_err());
         assert!(permit.check(Action::Read, Target::Table(TableId(2))).is_err());

@@ -10,6 +10,8 @@
 //! so a request costs no task and no boxed future (`docs/adr/0002-the-waist.md`).
 
 mod catalog;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod done;
 mod gate;
 mod machines;
@@ -22,7 +24,8 @@ pub use done::{Done, Inbox, Waiter, waiter};
 pub use gate::{Action, Gate, Permit, Principal, Target};
 pub use machines::{Machine, Machines};
 pub use tables::{
-    Cas, CasOutcome, Consistency, Decide, Page, PartitionRows, Place, Read, Row, Selection, Slice, Tables, Write,
+    Cas, CasOutcome, Consistency, Decide, Page, PartitionRows, Place, Read, Row, Selection, Slice, Tables,
+    Write,
 };
 
 use std::sync::Arc;

@@ -1,0 +1,121 @@
+//! The catalog: nodes, spaces, tables. It is a Machine like any other, in the first Raft group.
+//!
+//! [`machine`] is the state and its rules; [`codec`] its bytes. This file is what others see of
+//! it: a [`CatalogHandle`] with the definitions last applied here, published as immutable values so
+//! that a reader takes one reference and no lock is held while it works.
+
+mod codec;
+mod machine;
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use base::{Cause, GroupId, NodeId};
+use store::{Action, Cluster, Done, Inbox, Node, Permit, Schema, SchemaChange, SchemaEvent, Target};
+use tokio::sync::broadcast;
+
+pub(crate) use codec::Command;
+pub(crate) use machine::CatalogMachine;
+
+use crate::{machines::MachinesHandle, shared::Shared};
+
+/// The catalog's Raft group.
+pub(crate) const CATALOG_GROUP: GroupId = GroupId(0);
+
+/// Events a slow subscriber may fall behind before it misses some.
+const EVENTS_KEPT: usize = 256;
+
+/// Definitions as last applied on this node.
+pub(crate) struct Published {
+    local: NodeId,
+    schema: RwLock<Arc<Schema>>,
+    cluster: RwLock<Arc<Cluster>>,
+    events: broadcast::Sender<SchemaEvent>,
+}
+
+impl Published {
+    pub(crate) fn new(local: NodeId, cluster_name: &str) -> Published {
+        let cluster = Cluster { name: cluster_name.to_owned(), local, nodes: Vec::new() };
+        Published {
+            local,
+            schema: RwLock::new(Arc::new(Schema::default())),
+            cluster: RwLock::new(Arc::new(cluster)),
+            events: broadcast::channel(EVENTS_KEPT).0,
+        }
+    }
+
+    pub(crate) fn schema(&self) -> Arc<Schema> {
+        self.schema.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn cluster(&self) -> Arc<Cluster> {
+        self.cluster.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn publish_schema(&self, schema: Arc<Schema>) {
+        *self.schema.write().unwrap_or_else(PoisonError::into_inner) = schema;
+    }
+
+    fn publish_cluster(&self, name: String, nodes: Vec<Node>) {
+        let cluster = Arc::new(Cluster { name, local: self.local, nodes });
+        *self.cluster.write().unwrap_or_else(PoisonError::into_inner) = cluster;
+    }
+
+    fn announce(&self, event: SchemaEvent) {
+        // Nobody listening is fine.
+        let _ = self.events.send(event);
+    }
+}
+
+/// The waist's view of the catalog.
+pub(crate) struct CatalogHandle {
+    shared: Arc<Shared>,
+    machines: Arc<MachinesHandle>,
+}
+
+impl CatalogHandle {
+    pub(crate) fn new(shared: Arc<Shared>, machines: Arc<MachinesHandle>) -> CatalogHandle {
+        CatalogHandle { shared, machines }
+    }
+
+    /// Proposes a command; answered once applied.
+    pub(crate) fn command(&self, command: &Command, done: Done<Arc<Schema>>) {
+        let answer =
+            Arc::new(CommandAnswer { shared: self.shared.clone(), done: std::sync::Mutex::new(Some(done)) });
+        self.machines.propose_unchecked(CATALOG_GROUP, command.encode().into(), Done::new(answer, 0));
+    }
+}
+
+impl store::Catalog for CatalogHandle {
+    fn schema(&self) -> Arc<Schema> {
+        self.shared.published.schema()
+    }
+
+    fn cluster(&self) -> Arc<Cluster> {
+        self.shared.published.cluster()
+    }
+
+    fn change(&self, permit: Permit, change: SchemaChange, done: Done<Arc<Schema>>) {
+        match permit.check(Action::Define, Target::Cluster) {
+            Ok(()) => self.command(&Command::Change(change), done),
+            Err(cause) => done.complete(Err(cause)),
+        }
+    }
+
+    fn events(&self) -> broadcast::Receiver<SchemaEvent> {
+        self.shared.published.events.subscribe()
+    }
+}
+
+/// Turns the Machine's result bytes into the definitions after the command.
+struct CommandAnswer {
+    shared: Arc<Shared>,
+    done: std::sync::Mutex<Option<Done<Arc<Schema>>>>,
+}
+
+impl Inbox<bytes::Bytes> for CommandAnswer {
+    fn deliver(&self, _tag: u64, answer: Result<bytes::Bytes, Cause>) {
+        let Some(done) = self.done.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
+        let outcome = answer.and_then(|bytes| codec::decode_result(&bytes)?);
+        done.complete(outcome.map(|()| self.shared.published.schema()));
+    }
+}

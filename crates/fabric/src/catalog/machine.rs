@@ -1,0 +1,173 @@
+//! The catalog's state machine: what exists and which changes are allowed.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use base::{Cause, ColumnId, SpaceId, TableId, Writer, token_of};
+use bytes::Bytes;
+use store::{Column, Machine, Node, Schema, SchemaChange, SchemaEvent, Space, Table, TableDraft};
+
+use super::codec::{Command, State, encode_result};
+use crate::shared::Shared;
+
+/// The state, and where it is published.
+pub(crate) struct CatalogMachine {
+    state: State,
+    shared: Arc<Shared>,
+}
+
+impl CatalogMachine {
+    pub(crate) fn new(shared: Arc<Shared>) -> CatalogMachine {
+        CatalogMachine { state: State::default(), shared }
+    }
+
+    fn run(&mut self, command: Command) -> Result<(), Cause> {
+        match command {
+            Command::Change(change) => {
+                self.change(&change)?;
+                self.state.epoch += 1;
+                let schema = self.publish();
+                self.shared.published.announce(SchemaEvent { change, schema });
+            }
+            Command::RegisterNode { cluster_name, node } => {
+                if self.state.cluster_name.is_empty() {
+                    self.state.cluster_name = cluster_name;
+                }
+                self.register(node);
+                self.publish();
+            }
+        }
+        Ok(())
+    }
+
+    fn change(&mut self, change: &SchemaChange) -> Result<(), Cause> {
+        match change {
+            SchemaChange::CreateSpace { name, replication, durable_writes } => {
+                self.create_space(name, replication, *durable_writes)
+            }
+            SchemaChange::DropSpace { name } => {
+                let space = self.state.spaces.remove(name).ok_or_else(|| no_space(name))?;
+                space.tables.values().for_each(|table| self.shared.drop_table(table.id));
+                Ok(())
+            }
+            SchemaChange::CreateTable(draft) => self.create_table(draft),
+            SchemaChange::DropTable { space, name } => {
+                let tables = &mut self.space_mut(space)?.tables;
+                let table = tables
+                    .remove(name)
+                    .ok_or_else(|| Cause::absent(format!("{space}.{name} does not exist")))?;
+                self.shared.drop_table(table.id);
+                Ok(())
+            }
+        }
+    }
+
+    fn create_space(
+        &mut self,
+        name: &str,
+        replication: &BTreeMap<String, String>,
+        durable_writes: bool,
+    ) -> Result<(), Cause> {
+        if self.state.spaces.contains_key(name) {
+            return Err(Cause::exists(format!("{name} exists already")));
+        }
+        self.state.next_space += 1;
+        let space = Space {
+            id: SpaceId(self.state.next_space),
+            name: name.to_owned(),
+            replication: replication.clone(),
+            durable_writes,
+            tables: BTreeMap::new(),
+        };
+        self.state.spaces.insert(name.to_owned(), Arc::new(space));
+        Ok(())
+    }
+
+    fn create_table(&mut self, draft: &TableDraft) -> Result<(), Cause> {
+        let id = TableId(self.state.next_table + 1);
+        let space = self.space_mut(&draft.space)?;
+        if space.tables.contains_key(&draft.name) {
+            return Err(Cause::exists(format!("{}.{} exists already", draft.space, draft.name)));
+        }
+        let columns = draft.columns.iter().zip(1..);
+        let table = Table {
+            id,
+            uuid: draft.uuid,
+            space: draft.space.clone(),
+            name: draft.name.clone(),
+            columns: columns.map(|(column, id)| Column { id: ColumnId(id), ..column.clone() }).collect(),
+            options: draft.options.clone(),
+        };
+        space.tables.insert(draft.name.clone(), Arc::new(table));
+        self.state.next_table = id.0;
+        Ok(())
+    }
+
+    fn space_mut(&mut self, name: &str) -> Result<&mut Space, Cause> {
+        self.state.spaces.get_mut(name).map(Arc::make_mut).ok_or_else(|| no_space(name))
+    }
+
+    fn register(&mut self, node: Node) {
+        match self.state.nodes.iter_mut().find(|known| known.id == node.id) {
+            // Identity and tokens are for life; addresses may change at every start.
+            Some(known) => known.addresses = node.addresses,
+            None => self.state.nodes.push(node),
+        }
+    }
+
+    fn publish(&self) -> Arc<Schema> {
+        let schema = Arc::new(Schema {
+            epoch: self.state.epoch,
+            version: self.version(),
+            spaces: self.state.spaces.clone(),
+        });
+        let tables = schema
+            .spaces
+            .values()
+            .flat_map(|space| space.tables.values().map(|table| (table.id, space.replication_factor())));
+        self.shared.publish_tables(tables.collect());
+        self.shared.published.publish_schema(schema.clone());
+        self.shared.published.publish_cluster(self.state.cluster_name.clone(), self.state.nodes.clone());
+        schema
+    }
+
+    /// A UUID (version 3 in form) that is a function of the definitions alone.
+    fn version(&self) -> u128 {
+        let mut out = Writer::new();
+        self.state.encode_spaces(&mut out);
+        let mut bytes = out.into_vec();
+        let high = token_of(&bytes) as u64;
+        bytes.push(1);
+        let digest = u128::from(high) << 64 | u128::from(token_of(&bytes) as u64);
+        digest & !(0xf << 76) & !(0x3 << 62) | (3 << 76) | (2 << 62)
+    }
+}
+
+impl Machine for CatalogMachine {
+    fn apply(&mut self, _index: u64, entry: &[u8]) -> Bytes {
+        let result = match Command::decode(entry) {
+            Ok(command) => self.run(command),
+            // Proposed by a node that knows more than this one; the same answer everywhere.
+            Err(malformed) => Err(Cause::invalid(malformed.to_string())),
+        };
+        encode_result(&result).into()
+    }
+
+    fn snapshot(&self, out: &mut dyn FnMut(&[u8])) {
+        self.state.encode().chunks(1 << 20).for_each(out);
+    }
+
+    fn restore(&mut self, snapshot: &[u8]) -> Result<(), Cause> {
+        self.state = State::decode(snapshot)?;
+        self.publish();
+        Ok(())
+    }
+
+    fn weight(&self) -> usize {
+        // Definitions are bounded by hand; an estimate of what a table takes is enough.
+        self.state.spaces.values().map(|space| 256 + space.tables.len() * 2048).sum()
+    }
+}
+
+fn no_space(name: &str) -> Cause {
+    Cause::absent(format!("{name} does not exist"))
+}

@@ -1,0 +1,135 @@
+//! Replaying the log at start: one pass, every record to its owner.
+//!
+//! Mutations go into the engine as they come; Raft records into one [`Replayed`] a group. Nothing
+//! here needs the catalog: the catalog is one of the groups.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use base::{Cause, GroupId, Hlc, Position, Reader, StreamId};
+use disk_engine::Engine;
+
+use crate::{
+    group::Replayed,
+    records::{self, GroupRecord},
+};
+
+/// What the log held.
+#[derive(Default)]
+pub(crate) struct Recovered {
+    groups: BTreeMap<GroupId, GroupReplay>,
+    /// Every time issued before was below this.
+    pub(crate) clock_bound: Hlc,
+    /// Mutations replayed.
+    pub(crate) mutations: u64,
+}
+
+#[derive(Default)]
+struct GroupReplay {
+    replayed: Replayed,
+    /// Chunks of a snapshot whose end has not come.
+    partial: Option<(u64, Vec<u8>)>,
+}
+
+impl Recovered {
+    /// Takes one record.
+    pub(crate) fn visit(
+        &mut self,
+        engine: &Engine,
+        position: Position,
+        stream: StreamId,
+        payload: &[u8],
+    ) -> Result<(), Cause> {
+        match stream {
+            records::TABLES => {
+                let mut reader = Reader::new(payload);
+                while !reader.is_empty() {
+                    engine.apply(&base::Mutation::decode(&mut reader)?);
+                    self.mutations += 1;
+                }
+                Ok(())
+            }
+            records::NODE => {
+                self.clock_bound = self.clock_bound.max(records::decode_clock_bound(payload)?);
+                Ok(())
+            }
+            _ => {
+                let group = records::group_of(stream).ok_or_else(|| {
+                    Cause::corrupt(format!("the log holds a record of the unknown stream {stream}"))
+                })?;
+                self.groups.entry(group).or_default().visit(position, GroupRecord::decode(payload)?)
+            }
+        }
+    }
+
+    /// What the log held of `group`, once.
+    pub(crate) fn take_group(&mut self, group: GroupId) -> Result<Replayed, Cause> {
+        let replayed = self.groups.remove(&group).map(|group| group.replayed).unwrap_or_default();
+        if replayed.storage.snapshot_index > 0 && replayed.snapshot.is_none() {
+            return Err(Cause::corrupt(format!(
+                "the log of Raft group {group} begins in the middle, without a snapshot"
+            )));
+        }
+        Ok(replayed)
+    }
+
+    /// A group that nobody took.
+    pub(crate) fn unclaimed(&self) -> Option<GroupId> {
+        self.groups.keys().next().copied()
+    }
+}
+
+impl GroupReplay {
+    fn visit(&mut self, position: Position, record: GroupRecord<'_>) -> Result<(), Cause> {
+        let Replayed { storage, positions, snapshot } = &mut self.replayed;
+        match record {
+            GroupRecord::Born { voters } => storage.conf_state = records::conf_state(&voters),
+            GroupRecord::Entry(entry) => {
+                // Trimming may leave entries that the snapshot to come covers.
+                if entry.index > storage.last() + 1 && storage.last() == storage.snapshot_index {
+                    storage.compact(entry.index - 1, 0);
+                }
+                if entry.index <= storage.snapshot_index || entry.index > storage.last() + 1 {
+                    return Err(Cause::corrupt(format!(
+                        "entry {} does not follow {}",
+                        entry.index,
+                        storage.last()
+                    )));
+                }
+                while positions.pop_back_if(|(index, _)| *index >= entry.index).is_some() {}
+                positions.push_back((entry.index, position));
+                storage.append(&[entry]);
+            }
+            GroupRecord::HardState(hard_state) => storage.hard_state = hard_state,
+            GroupRecord::SnapshotBegin { index } => self.partial = Some((index, Vec::new())),
+            GroupRecord::SnapshotChunk(chunk) => {
+                // Without a beginning it was trimmed, because a later snapshot is complete.
+                if let Some((_, bytes)) = &mut self.partial {
+                    bytes.extend_from_slice(chunk);
+                }
+            }
+            GroupRecord::SnapshotEnd { index, term, voters, hard_state, length } => {
+                let Some((begun, bytes)) = self.partial.take() else { return Ok(()) };
+                if begun != index || bytes.len() as u64 != length {
+                    return Err(Cause::corrupt(format!("the snapshot at entry {index} is not whole")));
+                }
+                *snapshot = Some(bytes);
+                compact(storage, positions, index, term);
+                storage.conf_state = records::conf_state(&voters);
+                if hard_state.term >= storage.hard_state.term {
+                    storage.hard_state = hard_state;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn compact(
+    storage: &mut crate::storage::GroupStorage,
+    positions: &mut VecDeque<(u64, Position)>,
+    index: u64,
+    term: u64,
+) {
+    storage.compact(index, term);
+    while positions.pop_front_if(|(i, _)| *i <= index).is_some() {}
+}

@@ -1,0 +1,214 @@
+//! The spine: one owner of all Raft groups and Paxos rounds, one event at a time.
+//!
+//! Events come from doors (proposals, conditional writes), from the log (something is durable) and
+//! from the clock. A turn takes all that are waiting, hands each to the group or round it is for,
+//! and then brings what these want written to the log. No lock is held, nothing is awaited: what
+//! a turn starts comes back as another event. (An earlier shape with a task a group and a mutex
+//! a group is what most Raft embeddings start with; it costs a wake-up a step and an order that
+//! nobody can name.)
+//!
+//! A node runs the spine on a thread of its own; a test calls [`Spine::turn`] by hand, between
+//! steps of the log, and so decides what happens before what.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use base::{Cause, GroupId, Hlc, Position};
+use bytes::Bytes;
+use disk_log::{Durable, LogWriter};
+use store::{Cas, CasOutcome, Done, Page, Read};
+
+use crate::{
+    group::{Completes, Group},
+    paxos::Paxos,
+    records,
+    shared::{Admitted, Shared},
+};
+
+/// What the spine reacts to.
+pub(crate) enum Event {
+    /// A proposal to a Machine.
+    Propose { group: GroupId, entry: Bytes, done: Done<Bytes>, room: Admitted },
+    /// A linearizable read of a Machine wants to begin.
+    Barrier { group: GroupId, done: Done<()> },
+    /// Records of a group are durable.
+    GroupDurable { group: GroupId, completes: Completes },
+    /// A conditional write.
+    Cas { cas: Cas, done: Done<CasOutcome>, room: Admitted },
+    /// A read that must be linearizable with conditional writes.
+    SerialRead { read: Read, done: Done<Page>, room: Admitted },
+    /// A record of a Paxos round is durable.
+    PaxosDurable { token: u64 },
+    /// An upper bound of the clock is durable.
+    ClockBoundDurable { bound: Hlc, position: Position },
+    /// No more turns.
+    Stop,
+}
+
+/// How long a refused write waits before it is tried again, and the finest step of timers.
+const RETRY_AFTER: Duration = Duration::from_millis(50);
+
+/// The owner.
+pub(crate) struct Spine {
+    shared: Arc<Shared>,
+    log: LogWriter,
+    groups: BTreeMap<GroupId, Group>,
+    paxos: Paxos,
+    inbox: Vec<Event>,
+    stopped: bool,
+}
+
+impl Spine {
+    pub(crate) fn new(shared: Arc<Shared>, log: LogWriter, paxos: Paxos) -> Spine {
+        Spine { shared, log, groups: BTreeMap::new(), paxos, inbox: Vec::new(), stopped: false }
+    }
+
+    /// Takes on a group.
+    pub(crate) fn add_group(&mut self, id: GroupId, mut group: Group) {
+        self.shared.register_group(id, group.shared.clone());
+        group.campaign();
+        self.groups.insert(id, group);
+        self.shared.count_machines();
+        self.pump(id);
+    }
+
+    /// Whether every group leads here and has caught up.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.groups.values().all(Group::is_leading)
+    }
+
+    /// Runs until [`Event::Stop`].
+    pub(crate) fn run(&mut self) {
+        while !self.stopped {
+            self.wait_and_turn();
+        }
+    }
+
+    /// Waits for an event, or for time to pass where something needs it, and handles it.
+    pub(crate) fn wait_and_turn(&mut self) {
+        let limit = self.has_timers().then_some(RETRY_AFTER);
+        let mut inbox = std::mem::take(&mut self.inbox);
+        self.shared.events.wait(&mut inbox, limit);
+        self.handle(inbox);
+    }
+
+    /// Handles what is waiting now; says whether there was anything.
+    pub(crate) fn turn(&mut self) -> bool {
+        let mut inbox = std::mem::take(&mut self.inbox);
+        self.shared.events.take(&mut inbox);
+        let any = !inbox.is_empty();
+        self.handle(inbox);
+        any
+    }
+
+    /// Whether something waits for time to pass.
+    pub(crate) fn has_timers(&self) -> bool {
+        self.paxos.has_timers() || self.groups.values().any(Group::is_stalled)
+    }
+
+    fn handle(&mut self, mut inbox: Vec<Event>) {
+        if inbox.is_empty() {
+            self.retry();
+        }
+        let mut touched = Vec::new();
+        for event in inbox.drain(..) {
+            if let Some(group) = self.react(event)
+                && !touched.contains(&group)
+            {
+                touched.push(group);
+            }
+        }
+        for group in touched {
+            self.pump(group);
+        }
+        self.paxos.turn(&self.shared, &self.log);
+        self.inbox = inbox;
+    }
+
+    /// Hands the event to whom it is for; returns the group that may have work now.
+    fn react(&mut self, event: Event) -> Option<GroupId> {
+        match event {
+            Event::Propose { group, entry, done, room } => {
+                match self.groups.get_mut(&group) {
+                    Some(state) => state.propose(entry, done, room),
+                    None => done.complete(Err(Cause::absent(format!("no Machine has the id {group}")))),
+                }
+                Some(group)
+            }
+            Event::Barrier { group, done } => {
+                match self.groups.get_mut(&group) {
+                    Some(state) => state.barrier(done),
+                    None => done.complete(Err(Cause::absent(format!("no Machine has the id {group}")))),
+                }
+                Some(group)
+            }
+            Event::GroupDurable { group, completes } => {
+                let state = self.groups.get_mut(&group)?;
+                match completes {
+                    Completes::Ready(number) => state.persisted(number),
+                    Completes::Snapshot => {
+                        if let Some(up_to) = state.snapshot_persisted() {
+                            self.log.trim(records::stream_of(group), up_to);
+                        }
+                    }
+                }
+                Some(group)
+            }
+            Event::Cas { cas, done, room } => {
+                self.paxos.begin_cas(&self.shared, cas, done, room);
+                None
+            }
+            Event::SerialRead { read, done, room } => {
+                self.paxos.begin_read(&self.shared, read, done, room);
+                None
+            }
+            Event::PaxosDurable { token } => {
+                self.paxos.durable(token);
+                None
+            }
+            Event::ClockBoundDurable { bound, position } => {
+                self.paxos.clock_bound_durable(&self.log, bound, position);
+                None
+            }
+            Event::Stop => {
+                self.stopped = true;
+                None
+            }
+        }
+    }
+
+    /// Lets a group work and brings what it wants written to the log.
+    fn pump(&mut self, id: GroupId) {
+        let Some(group) = self.groups.get_mut(&id) else { return };
+        while let Some(outgoing) = group.turn() {
+            let completes = outgoing.completes;
+            let done: Box<dyn Durable> = match completes {
+                None => Box::new(|_| ()),
+                Some(completes) => {
+                    let shared = self.shared.clone();
+                    // An error ends the log, and with it the node.
+                    Box::new(move |outcome: Result<Position, Cause>| {
+                        if outcome.is_ok() {
+                            shared.events.push(Event::GroupDurable { group: id, completes });
+                        }
+                    })
+                }
+            };
+            match self.log.append(records::stream_of(id), &outgoing.record, done) {
+                Ok(position) => group.accepted(position),
+                Err(refused) => {
+                    group.refused(&refused.cause);
+                    break;
+                }
+            }
+        }
+        self.shared.count_machines();
+    }
+
+    fn retry(&mut self) {
+        let stalled: Vec<_> =
+            self.groups.iter().filter(|(_, group)| group.is_stalled()).map(|(id, _)| *id).collect();
+        for group in stalled {
+            self.pump(group);
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! What the Raft core reads back: entries since the last snapshot, in memory.
+//!
+//! The log on disk is the truth and is only read at start; this mirror is bounded by the snapshot
+//! rule (see [`crate::group`]).
+
+use std::collections::VecDeque;
+
+use raft::{
+    GetEntriesContext, RaftState, Storage, StorageError,
+    eraftpb::{ConfState, Entry, HardState, Snapshot},
+};
+
+/// One group's Raft state.
+#[derive(Debug, Default)]
+pub(crate) struct GroupStorage {
+    pub(crate) hard_state: HardState,
+    pub(crate) conf_state: ConfState,
+    /// Index and term of the last entry the snapshot covers; zeros before the first snapshot.
+    pub(crate) snapshot_index: u64,
+    pub(crate) snapshot_term: u64,
+    /// Dense, from `snapshot_index + 1`.
+    entries: VecDeque<Entry>,
+}
+
+impl GroupStorage {
+    /// Adds entries, replacing those from the first new index on.
+    pub(crate) fn append(&mut self, entries: &[Entry]) {
+        let Some(first) = entries.first() else { return };
+        assert!(
+            first.index > self.snapshot_index,
+            "an entry under the snapshot is committed and cannot change"
+        );
+        assert!(first.index <= self.last() + 1, "entries are dense");
+        self.entries.truncate((first.index - self.snapshot_index - 1) as usize);
+        self.entries.extend(entries.iter().cloned());
+    }
+
+    /// Forgets entries up to `index`, which a durable snapshot covers.
+    pub(crate) fn compact(&mut self, index: u64, term: u64) {
+        while self.entries.front().is_some_and(|entry| entry.index <= index) {
+            self.entries.pop_front();
+        }
+        self.snapshot_index = index;
+        self.snapshot_term = term;
+    }
+
+    /// The index of the last entry.
+    pub(crate) fn last(&self) -> u64 {
+        self.snapshot_index + self.entries.len() as u64
+    }
+
+    fn get(&self, index: u64) -> Option<&Entry> {
+        let offset = index.checked_sub(self.snapshot_index + 1)?;
+        self.entries.get(usize::try_from(offset).ok()?)
+    }
+}
+
+impl Storage for GroupStorage {
+    fn initial_state(&self) -> raft::Result<RaftState> {
+        Ok(RaftState::new(self.hard_state.clone(), self.conf_state.clone()))
+    }
+
+    fn entries(
+        &self,
+        low: u64,
+        high: u64,
+        max_size: impl Into<Option<u64>>,
+        _context: GetEntriesContext,
+    ) -> raft::Result<Vec<Entry>> {
+        if low <= self.snapshot_index {
+            return Err(StorageError::Compacted.into());
+        }
+        if high > self.last() + 1 {
+            return Err(StorageError::Unavailable.into());
+        }
+        let limit = max_size.into().unwrap_or(u64::MAX);
+        let mut size = 0;
+        let within = (low..high).map_while(|index| self.get(index)).take_while(|entry| {
+            let first = size == 0;
+            size += entry.data.len() as u64 + 16;
+            first || size <= limit
+        });
+        Ok(within.cloned().collect())
+    }
+
+    fn term(&self, index: u64) -> raft::Result<u64> {
+        if index == self.snapshot_index {
+            return Ok(self.snapshot_term);
+        }
+        if index < self.snapshot_index {
+            return Err(StorageError::Compacted.into());
+        }
+        self.get(index).map(|entry| entry.term).ok_or_else(|| StorageError::Unavailable.into())
+    }
+
+    fn first_index(&self) -> raft::Result<u64> {
+        Ok(self.snapshot_index + 1)
+    }
+
+    fn last_index(&self) -> raft::Result<u64> {
+        Ok(self.last())
+    }
+
+    /// Only asked for by a leader whose follower lags behind the log. Groups have one voter so
+    /// far, hence no follower; the core treats this answer as "later".
+    fn snapshot(&self, _request_index: u64, _to: u64) -> raft::Result<Snapshot> {
+        Err(StorageError::SnapshotTemporarilyUnavailable.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(index: u64, term: u64) -> Entry {
+        Entry { index, term, ..Entry::default() }
+    }
+
+    #[test]
+    fn appending_replaces_a_conflicting_tail_and_compaction_keeps_the_term() {
+        let mut storage = GroupStorage::default();
+        storage.append(&[entry(1, 1), entry(2, 1), entry(3, 1)]);
+        storage.append(&[entry(2, 2)]);
+        assert_eq!(storage.last(), 2);
+        assert_eq!(storage.term(2), Ok(2));
+        storage.compact(2, 2);
+        assert_eq!((storage.first_index(), storage.last_index()), (Ok(3), Ok(2)));
+        assert_eq!(storage.term(2), Ok(2));
+        assert!(storage.term(1).is_err());
+        storage.append(&[entry(3, 2)]);
+        let read = storage.entries(3, 4, None, GetEntriesContext::empty(false)).expect("present");
+        assert_eq!(read, [entry(3, 2)]);
+    }
+}

@@ -1,0 +1,232 @@
+//! [`store::Tables`]: the hot path.
+//!
+//! A write goes from the caller's thread into the log's queue and is done on the log's thread; a
+//! read is done inline. What must be linearizable with conditional writes goes to the spine.
+
+use std::sync::Arc;
+
+use base::{Cause, Class, Mutation, NodeId, Position, Writer};
+use core_quorum::{Merge, ReadRound, ReadStep, Replicas, WriteOutcome, WriteRound};
+use disk_engine as engine;
+use disk_log::{Durable, LogWriter};
+use store::{
+    Action, Cas, CasOutcome, Consistency, Done, Page, PartitionRows, Permit, Place, Read, Row, Selection,
+    Slice, Target, Write,
+};
+
+use crate::{
+    consistency::{is_serial, required},
+    records,
+    shared::{Admitted, Shared},
+    spine::Event,
+};
+
+/// Rows, dead ones included, that one read looks at before its page ends. At about 0.1 µs a row a
+/// read holds its thread for a millisecond at most.
+const SCAN_ROWS_MAX: u64 = 10_000;
+
+/// The waist's view of the tables.
+pub(crate) struct TablesHandle {
+    shared: Arc<Shared>,
+    log: LogWriter,
+    local: NodeId,
+}
+
+impl TablesHandle {
+    pub(crate) fn new(shared: Arc<Shared>, log: LogWriter, local: NodeId) -> TablesHandle {
+        TablesHandle { shared, log, local }
+    }
+
+    fn begin_write(&self, permit: Permit, write: Write, done: Done<()>) -> Result<(), (Cause, Done<()>)> {
+        let begun = self.prepare_write(permit, &write);
+        let (round, room) = match begun {
+            Ok(begun) => begun,
+            Err(cause) => return Err((cause, done)),
+        };
+        let mut payload = Writer::with_capacity(write.mutation.weight());
+        write.mutation.encode(&mut payload);
+        let pending = PendingWrite {
+            shared: self.shared.clone(),
+            local: self.local,
+            mutation: write.mutation,
+            round,
+            done,
+            _room: room,
+        };
+        // The one message of the round, to the one replica.
+        if let Err(refused) = self.log.append(records::TABLES, &payload.into_vec(), Box::new(pending)) {
+            // The pending write is what was refused: it tells the round, and the round the caller.
+            refused.done.durable(Err(refused.cause));
+        }
+        Ok(())
+    }
+
+    fn prepare_write(&self, permit: Permit, write: &Write) -> Result<(WriteRound, Admitted), Cause> {
+        permit.check(Action::Write, Target::Table(write.mutation.table))?;
+        if is_serial(write.consistency) {
+            return Err(Cause::invalid("a write has no serial consistency"));
+        }
+        let factor = self.shared.factor(write.mutation.table)?;
+        let round = WriteRound::begin(Replicas::one(self.local), required(write.consistency, factor))?;
+        let room = self.shared.admit(write.mutation.weight())?;
+        Ok((round, room))
+    }
+
+    fn read_now(&self, read: Read) -> Result<Page, Cause> {
+        let factor = self.shared.factor(read.table)?;
+        let required = required(read.consistency, factor);
+        let mut round = ReadRound::<LocalAnswer>::begin(Replicas::one(self.local), required)?;
+        match round.answered(self.local, LocalAnswer(read_engine(&self.shared.engine, read, SCAN_ROWS_MAX))) {
+            ReadStep::Done { answer, .. } => Ok(answer.0),
+            ReadStep::Wait | ReadStep::Ask(_) | ReadStep::Failed { .. } => {
+                Err(Cause::bug("one answer of one replica settles a read"))
+            }
+        }
+    }
+
+    fn serial(
+        &self,
+        permit: Permit,
+        action: Action,
+        cas_table: base::TableId,
+        bytes: usize,
+    ) -> Result<Admitted, Cause> {
+        permit.check(action, Target::Table(cas_table))?;
+        self.shared.admit(bytes)
+    }
+}
+
+impl store::Tables for TablesHandle {
+    fn write(&self, permit: Permit, write: Write, done: Done<()>) {
+        if let Err((cause, done)) = self.begin_write(permit, write, done) {
+            done.complete(Err(cause));
+        }
+    }
+
+    fn read(&self, permit: Permit, read: Read, done: Done<Page>) {
+        if is_serial(read.consistency) {
+            match self.serial(permit, Action::Read, read.table, 0) {
+                Ok(room) => self.shared.events.push(Event::SerialRead { read, done, room }),
+                Err(cause) => done.complete(Err(cause)),
+            }
+            return;
+        }
+        let page = permit.check(Action::Read, Target::Table(read.table)).and_then(|()| self.read_now(read));
+        done.complete(page);
+    }
+
+    fn compare_and_set(&self, permit: Permit, cas: Cas, done: Done<CasOutcome>) {
+        match self.serial(permit, Action::Write, cas.table, CAS_BYTES + cas.key.len()) {
+            Ok(room) => self.shared.events.push(Event::Cas { cas, done, room }),
+            Err(cause) => done.complete(Err(cause)),
+        }
+    }
+}
+
+/// What a conditional write takes while it is under way, without its key.
+const CAS_BYTES: usize = 1024;
+
+/// A write between its append and its answer. Lives in the log's queue.
+struct PendingWrite {
+    shared: Arc<Shared>,
+    local: NodeId,
+    mutation: Mutation,
+    round: WriteRound,
+    done: Done<()>,
+    _room: Admitted,
+}
+
+impl Durable for PendingWrite {
+    fn durable(mut self: Box<Self>, outcome: Result<Position, Cause>) {
+        let (settled, cause) = match outcome {
+            Ok(_) => {
+                self.shared.engine.apply(&self.mutation);
+                (self.round.acknowledged(self.local), None)
+            }
+            Err(cause) if matches!(cause.class, Class::Uncertain { .. }) => {
+                (self.round.failed(self.local), Some(cause))
+            }
+            Err(cause) => (self.round.refused(self.local), Some(cause)),
+        };
+        let Some(settled) = settled else { return };
+        let answer = match settled {
+            WriteOutcome::Done => Ok(()),
+            WriteOutcome::Refused => Err(cause.unwrap_or_else(|| Cause::busy("every replica refused"))),
+            WriteOutcome::Uncertain { received, required } => Err(Cause::new(
+                Class::Uncertain { received, required },
+                cause.map_or("too few replicas confirmed in time".into(), |cause| cause.message),
+            )),
+        };
+        self.done.complete(answer);
+    }
+}
+
+/// The answer of a replica on this node.
+struct LocalAnswer(Page);
+
+impl Merge for LocalAnswer {
+    type Repair = Mutation;
+
+    /// Replicas' answers are merged through the engine's raw form, which has deletions in it; that
+    /// comes with the second node. The core hands a single answer through.
+    fn merge(mut answers: Vec<(NodeId, LocalAnswer)>) -> (LocalAnswer, Vec<(NodeId, Mutation)>) {
+        let only = answers.pop().expect("a settled read has an answer");
+        assert!(answers.is_empty(), "this node is the only replica");
+        (only.1, Vec::new())
+    }
+}
+
+/// Reads local rows, whatever the consistency asked for; the page ends after `scan_rows` looked at.
+pub(crate) fn read_engine(engine: &engine::Engine, read: Read, scan_rows: u64) -> Page {
+    let selection = match read.selection {
+        Selection::Partition { key, slices, reversed } => {
+            let slices = slices.into_iter().map(|Slice { from, to }| engine::Slice { from, to }).collect();
+            engine::Selection::Partition { key, slices, reversed }
+        }
+        Selection::Tokens { first, last } => engine::Selection::Tokens { first, last },
+    };
+    let found = engine.read(&engine::ReadSpec {
+        table: read.table,
+        selection,
+        after: read.after.map(|Place { key, clustering }| engine::Place { key, clustering }),
+        columns: read.columns,
+        limit_rows: read.limit_rows,
+        limit_bytes: read.limit_bytes,
+        scan_rows,
+        now_seconds: read.now_seconds,
+    });
+    let partitions = found.partitions.into_iter().map(|partition| PartitionRows {
+        key: partition.key,
+        rows: partition
+            .rows
+            .into_iter()
+            .map(|row| Row { clustering: row.clustering, cells: row.cells })
+            .collect(),
+    });
+    Page {
+        partitions: partitions.collect(),
+        more: found.more.map(|engine::Place { key, clustering }| Place { key, clustering }),
+        scanned_rows: found.scanned_rows,
+        scanned_bytes: found.scanned_bytes,
+    }
+}
+
+/// Reads the rows a condition looks at.
+pub(crate) fn read_for_cas(engine: &engine::Engine, cas: &Cas) -> Page {
+    let selection =
+        Selection::Partition { key: cas.key.clone(), slices: cas.slices.clone(), reversed: false };
+    read_engine(
+        engine,
+        Read {
+            table: cas.table,
+            selection,
+            after: None,
+            columns: None,
+            limit_rows: usize::MAX,
+            limit_bytes: usize::MAX,
+            now_seconds: cas.now_seconds,
+            consistency: Consistency::LocalOne,
+        },
+        u64::MAX,
+    )
+}

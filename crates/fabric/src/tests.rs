@@ -1,0 +1,88 @@
+//! The spine under the waist's conformance suite, on a thread and step by step, and under power
+//! cuts (`power_cut`).
+
+#![allow(clippy::unwrap_used)]
+
+mod power_cut;
+mod stories;
+
+use store::{
+    Machine, Store,
+    conformance::{self, Subject, TALLY_GROUP, Tally},
+};
+use world::{Clock, Disk, Entropy, World};
+
+use crate::{Addresses, Fabric, Settings, Stepped};
+
+fn tally() -> Vec<(base::GroupId, Box<dyn Machine>)> {
+    vec![(TALLY_GROUP, Box::new(Tally::default()))]
+}
+
+fn world(disk: Disk, seed: u64) -> World {
+    World { clock: Clock::simulated(1_700_000_000_000_000), entropy: Entropy::seeded(seed), disk }
+}
+
+/// Small enough that a short program fills segments and takes snapshots.
+fn tiny() -> Settings {
+    let mut settings = Settings { snapshot_after_bytes: 300, ..Settings::default() };
+    settings.log.segment_bytes = 8 << 10;
+    settings.log.max_record_bytes = 3 << 10;
+    settings.log.queue_bytes = 7 << 10;
+    settings
+}
+
+struct ByStep {
+    world: World,
+    node: Option<Stepped>,
+}
+
+impl Subject for ByStep {
+    fn store(&self) -> &Store {
+        self.node.as_ref().unwrap().store()
+    }
+
+    fn settle(&mut self) {
+        self.node.as_mut().unwrap().settle().unwrap();
+    }
+
+    fn restart(&mut self) {
+        self.node.take().unwrap().stop().unwrap();
+        self.node = Some(Stepped::start(&self.world, tiny(), tally(), Addresses::new()).unwrap());
+    }
+}
+
+#[test]
+fn step_by_step_it_is_what_the_waist_promises() {
+    for seed in 0..150 {
+        let world = world(Disk::in_memory(), seed);
+        let node = Some(Stepped::start(&world, tiny(), tally(), Addresses::new()).unwrap());
+        conformance::run(&mut ByStep { world, node }, seed, 60);
+    }
+}
+
+struct OnThreads {
+    world: World,
+    node: Option<Fabric>,
+}
+
+impl Subject for OnThreads {
+    fn store(&self) -> &Store {
+        self.node.as_ref().unwrap().store()
+    }
+
+    fn settle(&mut self) {}
+
+    fn restart(&mut self) {
+        self.node.take().unwrap().stop().unwrap();
+        self.node = Some(Fabric::start(&self.world, tiny(), tally(), Addresses::new()).unwrap());
+    }
+}
+
+#[test]
+fn on_its_threads_it_is_what_the_waist_promises() {
+    for seed in 0..10 {
+        let world = world(Disk::in_memory(), seed);
+        let node = Some(Fabric::start(&world, tiny(), tally(), Addresses::new()).unwrap());
+        conformance::run(&mut OnThreads { world, node }, seed, 60);
+    }
+}

@@ -1,0 +1,115 @@
+//! Single cases worth telling.
+
+use base::Class;
+use bytes::Bytes;
+use store::{Action, Principal, Target, conformance::TALLY_GROUP, waiter};
+use world::Disk;
+
+use super::{tally, tiny, world};
+use crate::{Addresses, Fabric, Settings, Stepped};
+
+fn propose(node: &mut Stepped, number: u64) -> Result<Vec<u64>, base::Cause> {
+    let permit =
+        node.store().gate.permit(&Principal::Node, Action::Write, Target::Machine(TALLY_GROUP)).unwrap();
+    let (done, answer) = waiter();
+    node.store().machines.propose(permit, TALLY_GROUP, Bytes::copy_from_slice(&number.to_le_bytes()), done);
+    node.settle()?;
+    store::conformance::decode_tally(&answer.wait()?)
+}
+
+/// A Machine's log does not grow for ever: snapshots let it go.
+#[test]
+fn snapshots_keep_a_machines_log_short() {
+    let disk = Disk::in_memory();
+    let mut settings = tiny();
+    settings.snapshot_after_bytes = 1_000;
+    let world = world(disk, 1);
+    let mut node = Stepped::start(&world, settings.clone(), tally(), Addresses::new()).unwrap();
+    // The state of a Tally grows with each entry, so a short one is fed for long.
+    for number in 0..1_500 {
+        assert_eq!(propose(&mut node, number).unwrap().len() as u64, number + 1);
+    }
+    let segments = node.parts.log.stats().segments;
+    let written = node.parts.log.stats().bytes;
+    // What must stay: the last snapshot (12 KB by now), as much log since, the next snapshot being
+    // written, the segment in use.
+    assert!(segments * 2 < written / (8 << 10), "{segments} segments are left of {written} bytes");
+    node.stop().unwrap();
+
+    let mut node = Stepped::start(&world, settings, tally(), Addresses::new()).unwrap();
+    assert_eq!(propose(&mut node, 1_500).unwrap().len(), 1_501);
+}
+
+/// A laptop's disk can sleep.
+#[test]
+fn an_idle_node_writes_nothing() {
+    let (disk, sim) = Disk::simulated(1);
+    let mut node = Stepped::start(&world(disk, 1), Settings::default(), tally(), Addresses::new()).unwrap();
+    let ops = sim.ops();
+    for _ in 0..100 {
+        node.settle().unwrap();
+    }
+    assert_eq!(sim.ops(), ops);
+}
+
+/// A disk without room refuses writes before anything was accepted, and goes on when there is.
+#[test]
+fn a_full_disk_is_busy_and_its_end_is_the_end_of_it() {
+    let (disk, sim) = Disk::simulated(1);
+    let mut node = Stepped::start(&world(disk, 1), tiny(), tally(), Addresses::new()).unwrap();
+    let mut taken = Vec::new();
+    sim.set_capacity(30 << 10);
+    let refused = (0..10_000).find(|number| match propose(&mut node, *number) {
+        Ok(had) => {
+            taken = had;
+            false
+        }
+        Err(cause) => {
+            assert_eq!(cause.class, Class::Busy, "{cause}");
+            true
+        }
+    });
+    // The answer of the entry on which the disk ran full comes when there is room; here the node
+    // is too small to get that far, or the refusal came first.
+    if let Some(refused) = refused {
+        assert_eq!(taken.len() as u64, refused);
+        sim.set_capacity(u64::MAX);
+        // The log finds the room, then the group offers its record again.
+        node.settle().unwrap();
+        while node.spine.has_timers() {
+            node.spine.wait_and_turn();
+            node.settle().unwrap();
+        }
+        let had = propose(&mut node, 77).unwrap();
+        assert!(had.starts_with(&taken));
+        assert_eq!(had.last(), Some(&77));
+    }
+}
+
+/// Memory is counted; a write over the budget is refused and the node lives.
+#[test]
+fn memory_over_budget_is_busy() {
+    let settings = Settings { memory_budget_bytes: 1 << 20, ..Settings::default() };
+    let node = Fabric::start(&world(Disk::in_memory(), 1), settings, tally(), Addresses::new()).unwrap();
+    let entry = Bytes::from(vec![0; 2 << 20]);
+    let permit =
+        node.store().gate.permit(&Principal::Node, Action::Write, Target::Machine(TALLY_GROUP)).unwrap();
+    let (done, answer) = waiter();
+    node.store().machines.propose(permit, TALLY_GROUP, entry, done);
+    assert_eq!(answer.wait().unwrap_err().class, Class::Busy);
+}
+
+/// The node that was registered is the one that is found, with new addresses.
+#[test]
+fn a_node_keeps_its_identity_and_tokens() {
+    let world = world(Disk::in_memory(), 1);
+    let addresses = |port| Addresses::from([("cql".to_owned(), ("127.0.0.1".parse().unwrap(), port))]);
+    let node = Stepped::start(&world, tiny(), tally(), addresses(1)).unwrap();
+    let first = node.store().catalog.cluster();
+    node.stop().unwrap();
+    let node = Stepped::start(&world, tiny(), tally(), addresses(2)).unwrap();
+    let second = node.store().catalog.cluster();
+    assert_eq!(first.nodes[0].host_uuid, second.nodes[0].host_uuid);
+    assert_eq!(first.nodes[0].tokens, second.nodes[0].tokens);
+    assert_eq!(second.nodes[0].addresses["cql"].1, 2);
+}
