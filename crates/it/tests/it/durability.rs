@@ -22,7 +22,7 @@ use tokio::{sync::watch, task::JoinSet};
 use zookeeper_client::{Acls, Client, CreateMode, Error};
 
 use crate::{
-    harness::Server,
+    harness::{Launch, Server},
     rust_cql::{futures, keyspace, run, session},
     rust_zookeeper::client,
 };
@@ -56,6 +56,16 @@ enum Ack {
     Name(String, String),
 }
 
+impl Ack {
+    /// The key, if it is a row's.
+    fn row(&self) -> Option<i64> {
+        match self {
+            Ack::Row(key, _) => Some(*key),
+            _ => None,
+        }
+    }
+}
+
 impl Acknowledged {
     fn take(&mut self, ack: Ack) {
         let (what, earlier) = match ack {
@@ -72,7 +82,11 @@ impl Acknowledged {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn fifty_kills_under_load_lose_nothing_that_was_acknowledged() {
-    let mut server = Server::start("durability");
+    // Small segments and snapshots, so that kills fall into their making too.
+    let small =
+        ["log.segment_bytes=1048576", "log.max_record_bytes=262144", "machine.snapshot_after_bytes=65536"];
+    let flags = small.map(|setting| ["--set", setting]).concat();
+    let mut server = Launch::new("durability").flags(&flags).start();
     prepare(&server).await;
     let mut acknowledged = Acknowledged::default();
     for round in 0..ROUNDS {

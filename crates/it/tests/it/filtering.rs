@@ -31,14 +31,14 @@ fn a_settings_file_says_the_same() {
 #[test]
 fn over_the_budget_it_is_refused_whole_and_never_answered_in_part() {
     need_python!();
-    let flags = ["--set", "cql.filtering_rows_max=150"];
+    let flags = ["--set", "cql.filtering_rows=150"];
     filtering("over-budget", &Launch::new("filtering-budget").flags(&flags).start());
 }
 
 #[test]
 fn permissive_answers_whatever_it_costs() {
     need_python!();
-    let flags = ["--set", "cql.filtering=permissive", "--set", "cql.filtering_rows_max=150"];
+    let flags = ["--set", "cql.filtering=permissive", "--set", "cql.filtering_rows=150"];
     filtering("permissive", &Launch::new("filtering-permissive").flags(&flags).start());
 }
 

@@ -23,7 +23,7 @@ fn small(name: &str) -> Launch {
 fn fill(conn: &mut Conn, from: u64) -> (u64, i32, String) {
     let value = "x".repeat(10_000);
     for n in from..from + 10_000 {
-        let answer = conn.query(&format!("INSERT INTO full.t (id, v) VALUES ({n}, '{value}')")).unwrap();
+        let answer = conn.query(&format!("INSERT INTO filled.t (id, v) VALUES ({n}, '{value}')")).unwrap();
         if let Some((code, text)) = answer.error() {
             return (n - from, code, text);
         }
@@ -35,26 +35,28 @@ fn fill(conn: &mut Conn, from: u64) -> (u64, i32, String) {
 fn over_the_budget_writes_are_overloaded_reads_go_on_and_deleting_helps() {
     let mut server = small("memory-cql").start();
     let mut conn = Conn::open(server.cql());
-    conn.must("CREATE KEYSPACE full WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}");
-    conn.must("CREATE TABLE full.t (id bigint PRIMARY KEY, v text)");
+    conn.must(
+        "CREATE KEYSPACE filled WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}",
+    );
+    conn.must("CREATE TABLE filled.t (id bigint PRIMARY KEY, v text)");
     let (taken, code, text) = fill(&mut conn, 0);
     assert_eq!(code, OVERLOADED, "{text}");
     assert!(taken * 10_000 > BUDGET_BYTES / 4, "the budget is for data: only {taken} rows fit");
     assert!(server.runs());
-    conn.must("SELECT * FROM full.t WHERE id = 1");
+    conn.must("SELECT * FROM filled.t WHERE id = 1");
     assert!(server.resident_bytes() < 12 * BUDGET_BYTES, "{} resident", server.resident_bytes());
 
     // What was taken is there after a restart, which must fit as well; what was refused is not.
     server.kill();
     server.restart();
     let mut conn = Conn::open(server.cql());
-    conn.must(&format!("SELECT * FROM full.t WHERE id = {}", taken - 1));
+    conn.must(&format!("SELECT * FROM filled.t WHERE id = {}", taken - 1));
     let (_, code, text) = fill(&mut conn, 1_000_000);
     assert_eq!(code, OVERLOADED, "{text}");
     // Room is made by dropping the table.
-    conn.must("DROP TABLE full.t");
-    conn.must("CREATE TABLE full.t (id bigint PRIMARY KEY, v text)");
-    conn.must("INSERT INTO full.t (id, v) VALUES (1, 'fits again')");
+    conn.must("DROP TABLE filled.t");
+    conn.must("CREATE TABLE filled.t (id bigint PRIMARY KEY, v text)");
+    conn.must("INSERT INTO filled.t (id, v) VALUES (1, 'fits again')");
 }
 
 #[tokio::test]

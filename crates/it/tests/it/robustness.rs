@@ -161,7 +161,7 @@ fn absurd_lengths_take_no_memory() {
 
 #[test]
 fn a_frame_larger_than_allowed_is_refused_in_the_protocols_terms() {
-    let server = Launch::new("frame-max").flags(&["--set", "cql.frame_bytes_max=1048576"]).start();
+    let server = Launch::new("frame-max").flags(&["--set", "cql.max_frame_bytes=1048576"]).start();
     let mut conn = Conn::open(server.cql());
     let head = [&[4_u8, 0, 0, 9, cql::QUERY][..], &(2_u32 << 20).to_be_bytes()].concat();
     conn.0.write_all(&head).unwrap();
