@@ -18,7 +18,7 @@ use crate::{
     raw::{Raw, RawFound},
     read::{Found, FoundPartition, FoundRow, ReadSpec, Selection, Slice},
     rows::Row,
-    shard::{Shard, Sink, Walk},
+    shard::{Shard, Sink, Walk, leaves_a_trace},
 };
 
 /// Shards of a table: enough that readers of other partitions seldom meet the applier.
@@ -29,7 +29,7 @@ const SHARD_BITS: u32 = 6;
 pub struct TableStats {
     /// Partitions of which anything is known, deleted ones included.
     pub partitions: u64,
-    /// Rows of which anything is known, deleted ones included.
+    /// Rows with cells, expired cells and deleted cells (but not deleted rows) included.
     pub rows: u64,
     /// Memory it takes, in bytes.
     pub weight_bytes: u64,
@@ -86,6 +86,9 @@ impl Engine {
     /// reader sees all of it; before, none. Applying it again changes nothing. A mutation of a
     /// dropped table is void.
     pub fn apply(&self, mutation: &Mutation) {
+        if !leaves_a_trace(mutation) {
+            return;
+        }
         let Some(table) = self.table_to_write(mutation.table) else { return };
         let token = (self.tokens)(&mutation.key);
         let (meter, made) = write(&table.shards[self.shard_of(token)]).apply(token, mutation);

@@ -15,7 +15,7 @@
 //! Engine   TableId -> Table                      read lock, one pointer copied
 //! Table    64 shards by the token's high bits    a read or an apply locks one shard
 //! shard    Token -> Partition                    tokens that collide share an entry
-//! Partition   deletion timestamp, range deletions (steps.rs), rows (rows.rs)
+//! Partition   its deletion, deletions of rows (steps.rs), rows (rows.rs)
 //! ```
 //!
 //! A mutation is applied under one lock: a reader sees all of it or nothing. Any thread may read;
@@ -29,6 +29,8 @@ mod read;
 mod rows;
 mod shard;
 mod steps;
+#[cfg(test)]
+mod tests;
 mod weight;
 
 pub use engine::{Engine, TableStats};

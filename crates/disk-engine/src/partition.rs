@@ -16,9 +16,9 @@ pub(crate) struct Partition {
     pub(crate) key: Bytes,
     /// Deletes everything at or before it; [`NO_TIMESTAMP`] if the partition was never deleted.
     pub(crate) deleted_at: i64,
-    /// Deletions of ranges, each step above `deleted_at`. Rare, hence boxed.
+    /// Deletions of rows and ranges of rows, each step above `deleted_at`. Rare, hence boxed.
     pub(crate) ranges: Option<Box<Steps>>,
-    /// Rows of which anything is known.
+    /// Rows that have cells.
     pub(crate) rows: Rows,
     /// The next partition with the same token, by key. Two keys with one 64-bit token are rarer
     /// than rare, but they exist.
@@ -41,7 +41,7 @@ impl Partition {
         weight::tree_entry(size_of::<(i64, Partition)>()) + weight::owned_bytes(self.key.len())
     }
 
-    /// The latest deletion, but the row's own, that covers `clustering`.
+    /// The latest deletion that covers `clustering`.
     fn floor(&self, clustering: &[u8]) -> i64 {
         self.ranges.as_ref().map_or(NO_TIMESTAMP, |ranges| ranges.at(clustering)).max(self.deleted_at)
     }
@@ -50,10 +50,7 @@ impl Partition {
     pub(crate) fn apply(&mut self, change: &Change, meter: &mut Meter) {
         match change {
             Change::Row { clustering, cells } => {
-                let mut floor = self.floor(clustering);
-                if let Some(row) = self.rows.get_mut(clustering) {
-                    floor = floor.max(row.deleted_at);
-                }
+                let floor = self.floor(clustering);
                 let mut standing = cells.iter().filter(|(_, cell)| cell.timestamp > floor).peekable();
                 if standing.peek().is_none() {
                     return;
@@ -86,17 +83,6 @@ impl Partition {
         if empty || timestamp <= self.deleted_at {
             return;
         }
-        if is_one_row(from, to) {
-            let floor = self.floor(from);
-            if timestamp > floor {
-                let row = self.rows.get_or_insert(from, meter);
-                if timestamp > row.deleted_at {
-                    row.deleted_at = timestamp;
-                    row.shadow(timestamp, meter);
-                }
-            }
-            return;
-        }
         self.ranges.get_or_insert_default().raise(from, to.as_deref(), timestamp, meter);
         self.rows.shadow(from, to.as_deref(), timestamp, meter);
     }
@@ -106,10 +92,4 @@ impl Partition {
             self.ranges = None;
         }
     }
-}
-
-/// Whether the range holds one key only: nothing lies between a key and the key with a zero added.
-/// Kept as the row's own timestamp, it costs no step.
-fn is_one_row(from: &[u8], to: &Bound) -> bool {
-    to.as_ref().and_then(|to| to.strip_suffix(&[0])).is_some_and(|to| to == from)
 }

@@ -41,17 +41,7 @@ impl Raw {
 
     fn push(&mut self, clustering: &Bytes, row: &Row) {
         let changes = &mut self.mutations.last_mut().expect("a partition is open").changes;
-        if row.deleted_at != NO_TIMESTAMP {
-            let to = [clustering.as_ref(), &[0]].concat();
-            changes.push(Change::DeleteRows {
-                from: clustering.clone(),
-                to: Some(to.into()),
-                timestamp: row.deleted_at,
-            });
-        }
-        if !row.cells.is_empty() {
-            changes.push(Change::Row { clustering: clustering.clone(), cells: row.cells.clone() });
-        }
+        changes.push(Change::Row { clustering: clustering.clone(), cells: row.cells.clone() });
     }
 }
 

@@ -10,7 +10,7 @@ use std::{
     slice,
 };
 
-use base::{Cell, ColumnId, NO_TIMESTAMP};
+use base::{Cell, ColumnId};
 use bytes::Bytes;
 
 use crate::weight::{self, Meter};
@@ -18,29 +18,17 @@ use crate::weight::{self, Meter};
 /// More rows than this are kept in a B-tree.
 const FEW: usize = 8;
 
-/// A row: cells by column, all of them younger than `deleted_at`.
-#[derive(Debug)]
+/// A row: cells by column, each younger than every deletion that covers it. Never empty.
+#[derive(Debug, Default)]
 pub(crate) struct Row {
-    /// The row's own deletion; [`NO_TIMESTAMP`] if none stands above the deletions of ranges and
-    /// of the partition that cover the row.
-    pub(crate) deleted_at: i64,
     /// Ascending by column.
     pub(crate) cells: Vec<(ColumnId, Cell)>,
 }
 
 impl Row {
-    fn new() -> Row {
-        Row { deleted_at: NO_TIMESTAMP, cells: Vec::new() }
-    }
-
     /// Whether a reader at `now_seconds` sees the row.
     pub(crate) fn is_live(&self, now_seconds: u32) -> bool {
         self.cells.iter().any(|(_, cell)| cell.is_live(now_seconds))
-    }
-
-    /// Whether nothing is known of the row any more.
-    pub(crate) fn is_void(&self) -> bool {
-        self.cells.is_empty() && self.deleted_at == NO_TIMESTAMP
     }
 
     /// Merges one cell, which no deletion shadows. The value is copied, so that a small value does
@@ -94,17 +82,7 @@ impl Rows {
         Rows::Few(Vec::new())
     }
 
-    pub(crate) fn get_mut(&mut self, clustering: &[u8]) -> Option<&mut Row> {
-        match self {
-            Rows::Few(rows) => {
-                let at = rows.binary_search_by(|(key, _)| key.as_ref().cmp(clustering)).ok()?;
-                Some(&mut rows[at].1)
-            }
-            Rows::Many(rows) => rows.get_mut(clustering),
-        }
-    }
-
-    /// The row, made if it is not there.
+    /// The row, made if it is not there; the caller gives it a cell.
     pub(crate) fn get_or_insert(&mut self, clustering: &Bytes, meter: &mut Meter) -> &mut Row {
         if let Rows::Few(rows) = self
             && rows.len() == FEW
@@ -124,7 +102,7 @@ impl Rows {
                     Ok(at) => at,
                     Err(at) => {
                         rows.reserve_exact(1);
-                        rows.insert(at, (made(), Row::new()));
+                        rows.insert(at, (made(), Row::default()));
                         at
                     }
                 };
@@ -133,7 +111,7 @@ impl Rows {
             // The usual case of an update finds the row without copying its key.
             Rows::Many(rows) => {
                 if !rows.contains_key(clustering) {
-                    rows.insert(made(), Row::new());
+                    rows.insert(made(), Row::default());
                 }
                 rows.get_mut(clustering).expect("the row was just found or made")
             }
@@ -141,18 +119,15 @@ impl Rows {
     }
 
     /// Applies a deletion at `timestamp` of the rows between two bounds: frees what it shadows, and
-    /// the rows of which nothing is left. A row's own older deletion says nothing more.
+    /// the rows of which nothing is left.
     pub(crate) fn shadow(&mut self, from: &[u8], to: Option<&[u8]>, timestamp: i64, meter: &mut Meter) {
         let shadow = |key: &Bytes, row: &mut Row, meter: &mut Meter| {
             row.shadow(timestamp, meter);
-            if row.deleted_at <= timestamp {
-                row.deleted_at = NO_TIMESTAMP;
-            }
-            if row.is_void() {
+            if row.cells.is_empty() {
                 meter.sub(weight::row(key));
                 meter.rows -= 1;
             }
-            row.is_void()
+            row.cells.is_empty()
         };
         let upper = to.map_or(Bound::Unbounded, Bound::Excluded);
         match self {

@@ -23,12 +23,10 @@ pub(crate) struct Shard {
 }
 
 impl Shard {
-    /// Merges a mutation. Tells how memory and rows changed, and how many partitions were made.
+    /// Merges a mutation that leaves a trace. Tells how memory and rows changed, and how many
+    /// partitions were made.
     pub(crate) fn apply(&mut self, token: Token, mutation: &Mutation) -> (Meter, u64) {
         let mut meter = Meter::default();
-        if !mutation.changes.iter().any(says_something) {
-            return (meter, 0);
-        }
         let (partition, made) = self.get_or_insert(token, &mutation.key);
         if made {
             meter.add(partition.weight());
@@ -88,16 +86,16 @@ fn chain(head: &Partition) -> impl Iterator<Item = &Partition> {
     std::iter::successors(Some(head), |partition| partition.next.as_deref())
 }
 
-/// Whether a change leaves a trace in an empty partition. Nothing is older than
+/// Whether a mutation leaves a trace in an empty partition. Nothing is older than
 /// [`NO_TIMESTAMP`], and what carries it says nothing.
-fn says_something(change: &Change) -> bool {
-    match change {
+pub(crate) fn leaves_a_trace(mutation: &Mutation) -> bool {
+    mutation.changes.iter().any(|change| match change {
         Change::Row { cells, .. } => cells.iter().any(|(_, cell)| cell.timestamp > NO_TIMESTAMP),
         Change::DeleteRows { from, to, timestamp } => {
             *timestamp > NO_TIMESTAMP && to.as_ref().is_none_or(|to| to > from)
         }
         Change::DeletePartition { timestamp } => *timestamp > NO_TIMESTAMP,
-    }
+    })
 }
 
 /// What becomes of the rows of a walk.
@@ -200,12 +198,10 @@ fn bounds<'a>(
     let mut lower = Bound::Included(slice.from.as_ref());
     let mut upper = slice.to.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
     match after {
-        Some(after) if reversed => {
-            if slice.to.as_deref().is_none_or(|to| after < to) {
-                upper = Bound::Excluded(after);
-            }
+        Some(after) if reversed && slice.to.as_deref().is_none_or(|to| after < to) => {
+            upper = Bound::Excluded(after);
         }
-        Some(after) if after >= slice.from.as_ref() => lower = Bound::Excluded(after),
+        Some(after) if !reversed && after >= slice.from.as_ref() => lower = Bound::Excluded(after),
         _ => {}
     }
     (lower, upper)

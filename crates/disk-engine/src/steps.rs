@@ -1,5 +1,8 @@
 //! Deletions of ranges of rows, as one step function over clustering keys.
 //!
+//! One row is the range from its key to its key with a zero behind. Rows that are deleted are then
+//! no rows that a read has to step over.
+//!
 //! A list of ranges grows with every delete and has to be searched whole. All that matters of it
 //! is, for each key, the latest deletion that covers it: a function that is constant between
 //! finitely many keys. The map holds, for each key where it changes, its value from there on;
