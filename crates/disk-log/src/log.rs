@@ -100,6 +100,8 @@ pub(crate) struct Active {
     pub(crate) bytes: u64,
     /// Where the next batch goes.
     pub(crate) end: u64,
+    /// What is before was written at least once, if only with zeros.
+    pub(crate) prepared: u64,
 }
 
 /// Sizes that follow from the settings.
@@ -139,6 +141,9 @@ impl Limits {
         }
         if settings.queue_bytes < largest + HEADER {
             return Err(LogError::Settings("queue_bytes must hold the largest record".to_owned()));
+        }
+        if settings.prepare_bytes > 32 << 20 {
+            return Err(LogError::Settings("prepare_bytes must be 0 to 32 MiB".to_owned()));
         }
         if settings.gather_us > 10_000 {
             return Err(LogError::Settings("gather_us must be 0 to 10,000".to_owned()));
@@ -339,7 +344,8 @@ impl Log {
         };
         self.scratch.clear();
         let checksum = header.encode(body, &mut self.scratch);
-        match self.active.file.write_at(&self.scratch, self.active.end) {
+        let written = self.prepare().and_then(|()| self.active.file.write_at(&self.scratch, self.active.end));
+        match written {
             Ok(()) => {}
             Err(DiskError::Full { .. }) => return Err(LogError::Full),
             Err(error) => return Err(self.fatal(&error)),
@@ -354,6 +360,17 @@ impl Log {
         }
         self.stats.bytes += written;
         self.meters.bytes.increment(written);
+        Ok(())
+    }
+
+    /// Writes zeros ahead of the batch in `scratch` if it reaches new ground.
+    fn prepare(&mut self) -> Result<(), DiskError> {
+        let end = self.active.end + self.scratch.len() as u64;
+        if end > self.active.prepared {
+            let to = (end + self.settings.prepare_bytes).min(self.active.bytes);
+            self.active.file.prepare(end, to - end)?;
+            self.active.prepared = to;
+        }
         Ok(())
     }
 
@@ -452,8 +469,8 @@ impl Log {
         // The new name is opened anew, so that errors speak of the segment and not the reserve.
         drop(file);
         let file = self.disk.open(&segment_name(id)).map_err(|error| self.fatal(&error))?;
-        self.active = Active { id, file, bytes, end: (SEGMENT_HEADER + BATCH_HEADER) as u64 };
-        self.active.end += control.encode().len() as u64;
+        let end = (SEGMENT_HEADER + BATCH_HEADER + control.encode().len()) as u64;
+        self.active = Active { id, file, bytes, end, prepared: end };
         self.chain = checksum;
         self.control = control;
         self.segments.insert(id, Segment { bytes, previous, streams: BTreeMap::new() });

@@ -56,7 +56,8 @@ impl Log {
         let file = survey.mend(&disk)?;
         remove_reserve(&disk)?;
         let (id, last) = survey.last();
-        let active = Active { id, file, bytes: last.header.segment_bytes, end: last.end };
+        let (bytes, end) = (last.header.segment_bytes, last.end);
+        let active = Active { id, file, bytes, end, prepared: end };
         let dropped: BTreeSet<u64> =
             ids.iter().copied().filter(|&id| survey.control.dropped(id).is_some()).collect();
         let mut log = Log {
@@ -148,7 +149,7 @@ fn begin_log(disk: Disk, settings: LogSettings, limits: Limits, entropy: &Entrop
         limits,
         log_id,
         segments: BTreeMap::from([(id, segment)]),
-        active: Active { id, file, bytes: segment_bytes, end },
+        active: Active { id, file, bytes: segment_bytes, end, prepared: end },
         reserve: None,
         next: first,
         chain,

@@ -14,6 +14,11 @@ pub struct LogSettings {
     /// busy. Default 24 MiB, range from `max_record_bytes` on; never more than one segment
     /// holds, because an accepted record is a record that has its place on the disk.
     pub queue_bytes: u64,
+    /// Bytes of the active segment that are written with zeros ahead of the records, at a time,
+    /// with the sync of a batch. Default 1 MiB, range 0 (never) to 32 MiB. Without it every batch
+    /// touches room that was only taken and costs the file system an entry in its journal; more at
+    /// a time makes fewer and longer pauses (1 MiB: 0.6 ms).
+    pub prepare_bytes: u64,
     /// How long the writer waits for those it has just answered to come back with more before it
     /// writes again, at most. Default 200 microseconds, range 0 (never) to 10,000. Without it,
     /// clients that all wait for their answers would share every second fsync only.
@@ -29,6 +34,7 @@ impl Default for LogSettings {
             segment_bytes: 32 << 20,
             max_record_bytes: 16 << 20,
             queue_bytes: 24 << 20,
+            prepare_bytes: 1 << 20,
             gather_us: 200,
             #[cfg(test)]
             sabotage: None,

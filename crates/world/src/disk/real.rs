@@ -161,6 +161,10 @@ impl RealFile {
         self.file.write_all_at(bytes, offset).map_err(|error| self.failed("write", &error))
     }
 
+    pub(super) fn write_zeros(&self, offset: u64, len: u64) -> Result<(), DiskError> {
+        write_zeros(&self.file, offset, len).map_err(|error| self.failed("write", &error))
+    }
+
     pub(super) fn sync_data(&self) -> Result<(), DiskError> {
         self.file.sync_data().map_err(|error| self.failed("sync", &error))
     }
@@ -190,18 +194,18 @@ fn allocate(file: &fs::File, len: u64) -> io::Result<()> {
         let error = io::Error::last_os_error();
         match error.raw_os_error() {
             Some(libc::EINTR) => {}
-            Some(libc::EOPNOTSUPP | libc::ENOSYS) => return write_zeros(file, len),
+            Some(libc::EOPNOTSUPP | libc::ENOSYS) => return write_zeros(file, 0, len),
             _ => return Err(error),
         }
     }
 }
 
-fn write_zeros(file: &fs::File, len: u64) -> io::Result<()> {
-    let zeros = vec![0; (1 << 20).min(len as usize)];
+fn write_zeros(file: &fs::File, offset: u64, len: u64) -> io::Result<()> {
+    static ZEROS: [u8; 256 << 10] = [0; 256 << 10];
     let mut done = 0;
     while done < len {
-        let part = &zeros[..zeros.len().min((len - done) as usize)];
-        file.write_all_at(part, done)?;
+        let part = &ZEROS[..(ZEROS.len() as u64).min(len - done) as usize];
+        file.write_all_at(part, offset + done)?;
         done += part.len() as u64;
     }
     Ok(())
