@@ -1,9 +1,10 @@
 from kazoo.client import KazooClient
+from kazoo.recipe.lock import Lock
 
 zk = KazooClient(hosts='127.0.0.1:2181')
 zk.start()
 
-lock = zk.Lock("/lock", "my-identifier")
+lock = Lock(zk, '/lock')
 with lock:
     print("Lock acquired")
 

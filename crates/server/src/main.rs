@@ -1,1 +1,32 @@
-fn main() {}
+//! The binary `holdfast`: the roof, where doors, spine and world are put together.
+//!
+//! Everything a node is made of meets here and only here: doors know the waist, the spine
+//! implements it, and neither knows the other.
+
+mod cli;
+mod exit;
+mod http;
+mod place;
+mod settings;
+mod start;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let cli::Cli { command: cli::Command::Start(options) } = cli::Cli::parse();
+    tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::WARN)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .compact()
+        .init();
+    match start::start(options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(refusal) => {
+            eprintln!("holdfast: {}", refusal.message);
+            ExitCode::from(refusal.exit.code())
+        }
+    }
+}

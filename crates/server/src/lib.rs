@@ -1,1 +1,0 @@
-//! The holdfast binary: settings, wiring, health.

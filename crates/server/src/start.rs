@@ -1,0 +1,155 @@
+//! `holdfast start`: from flags to a serving node, and back down.
+//!
+//! Order matters twice. Up: the directory is locked first, so that a second start on it is told
+//! that, and not that some port is taken; addresses are taken before anything is read, for that may
+//! take long; doors open last, when everything acknowledged before is readable again. Down: doors drain first, then the spine, then
+//! the log writes its seal.
+
+use std::{sync::Arc, time::Duration};
+
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+
+use base::GroupId;
+use fabric::Fabric;
+use world::{Clock, Disk, DiskError, Entropy, World};
+
+use crate::{
+    cli::{Door, Start},
+    exit::{Exit, Refusal},
+    http::Health,
+    place::{self, Open},
+    settings::Settings,
+};
+
+/// The Raft group of the ZooKeeper door's tree.
+const ZOOKEEPER_GROUP: GroupId = GroupId(1);
+
+/// Runs a node until a signal; returns after a clean stop.
+pub(crate) fn start(options: Start) -> Result<(), Refusal> {
+    let clock = Clock::real();
+    let began = clock.boot();
+    let settings = Settings::read(options.config.as_deref(), &options.set)?;
+    let rooms = settings.rooms()?;
+    let runtime = world::task::runtime(world::task::cores()).map_err(system)?;
+    let metrics = PrometheusBuilder::new().build_recorder();
+    let rendered = metrics.handle();
+    metrics::set_global_recorder(metrics)
+        .map_err(|_| Refusal::new(Exit::Bug, "a metrics recorder was there already"))?;
+
+    let open = runtime.block_on(place::open_all(&options))?;
+    let disk = if options.in_memory {
+        Disk::in_memory()
+    } else {
+        Disk::real(&options.data_dir).map_err(unusable)?
+    };
+    let _lock = disk.lock().map_err(unusable)?;
+    let open = runtime.block_on(place::open_all(&options))?;
+
+    let world = World { clock: clock.clone(), entropy: Entropy::real(), disk: disk.clone() };
+    let (tree, zookeeper) = door_zk::new(rooms.zookeeper, clock.clone(), world.entropy.clone());
+    let addresses = open
+        .iter()
+        .map(|open| (open.door.name().to_owned(), (open.advertised.ip(), open.advertised.port())))
+        .collect();
+    let fabric = Arc::new(Fabric::start(&world, rooms.fabric, vec![(ZOOKEEPER_GROUP, tree)], addresses)?);
+
+    let shown: Vec<_> = open.iter().map(|open| (open.door, open.address)).collect();
+    if !options.in_memory {
+        place::write_listen_json(&disk, &shown).map_err(unusable)?;
+    }
+    let house = House { world, fabric: fabric.clone(), zookeeper, cql: rooms.cql, metrics: rendered };
+    let ready = || println!("{}", banner(&options, &shown, clock.boot() - began));
+    let served = runtime.block_on(serve(house, open, ready));
+    // Connections are gone; what they began is durable or was refused.
+    drop(runtime);
+    if !options.in_memory {
+        place::remove_listen_json(&disk).map_err(unusable)?;
+    }
+    fabric.stop()?;
+    served
+}
+
+/// What doors are given.
+struct House {
+    world: World,
+    fabric: Arc<Fabric>,
+    zookeeper: door_zk::Door,
+    cql: door_cql::Settings,
+    metrics: PrometheusHandle,
+}
+
+/// Opens the doors, calls `ready`, and returns when a signal came and they have drained.
+async fn serve(house: House, open: Vec<Open>, ready: impl FnOnce()) -> Result<(), Refusal> {
+    let (trigger, shutdown) = door::shutdown();
+    let observed = house.fabric.clone();
+    let health = Arc::new(Health { metrics: house.metrics, observe: Box::new(move || observed.observe()) });
+    let mut doors = Vec::new();
+    for Open { door, listener, .. } in open {
+        let store = house.fabric.store().clone();
+        let World { clock, entropy, .. } = house.world.clone();
+        let shutdown = shutdown.clone();
+        doors.push(match door {
+            Door::Cql => world::task::spawn(door_cql::serve(
+                listener,
+                store,
+                clock,
+                entropy,
+                house.cql.clone(),
+                shutdown,
+            )),
+            Door::ZooKeeper => {
+                let zookeeper = house.zookeeper.clone();
+                world::task::spawn(async move {
+                    zookeeper.serve(listener, store, ZOOKEEPER_GROUP, shutdown).await
+                })
+            }
+            Door::Http => world::task::spawn(crate::http::serve(listener, health.clone(), shutdown)),
+        });
+    }
+    ready();
+    let signal = world::process::stop_signal().await.map_err(system)?;
+    eprintln!("holdfast: {signal}, stopping");
+    trigger.trigger();
+    for door in doors {
+        door.await.map_err(|error| Refusal::new(Exit::Bug, format!("a door ended badly: {error}")))?;
+    }
+    Ok(())
+}
+
+/// The table that a person sees.
+fn banner(options: &Start, open: &[(Door, std::net::SocketAddr)], took: Duration) -> String {
+    let place = if options.in_memory {
+        "memory (nothing is kept)".into()
+    } else {
+        options.data_dir.display().to_string()
+    };
+    let mut text = format!(
+        "holdfast {} ready in {} ms, data in {place}\n\n{:<11} {:<22} try it\n",
+        env!("CARGO_PKG_VERSION"),
+        took.as_millis(),
+        "door",
+        "address"
+    );
+    for (door, address) in open {
+        let try_it = match door {
+            Door::Cql => format!("cqlsh {} {}", address.ip(), address.port()),
+            Door::ZooKeeper => format!("zkCli.sh -server {address}"),
+            Door::Http => format!("curl http://{address}/metrics"),
+        };
+        text += &format!("{:<11} {:<22} {try_it}\n", door.name(), address.to_string());
+    }
+    text
+}
+
+fn system(error: std::io::Error) -> Refusal {
+    Refusal::new(Exit::System, error.to_string())
+}
+
+fn unusable(error: DiskError) -> Refusal {
+    match error {
+        DiskError::Locked { .. } => {
+            Refusal::new(Exit::InUse, format!("{error}; is another holdfast running on it?"))
+        }
+        _ => Refusal::new(Exit::Data, error.to_string()),
+    }
+}
