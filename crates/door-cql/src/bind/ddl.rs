@@ -53,7 +53,9 @@ fn define(change: SchemaChange, forgiving: bool, done_already: bool) -> Define {
 }
 
 fn is_name(name: &str) -> bool {
-    !name.is_empty() && name.len() <= MAX_NAME_LEN && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+    !name.is_empty()
+        && name.len() <= MAX_NAME_LEN
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
 fn create_keyspace(
@@ -96,7 +98,7 @@ fn create_keyspace(
         }
     }
     let Some(given) = replication else {
-        return Err(CqlError::Config("Missing mandatory option 'replication'".to_owned()));
+        return Err(CqlError::invalid("Missing mandatory option 'replication'"));
     };
     let mut datacenters: BTreeMap<String, u32> = BTreeMap::new();
     for node in &scope.cluster.nodes {
@@ -231,13 +233,18 @@ fn columns(
     Ok(columns)
 }
 
-fn clustering_order(given: &[(String, bool)], clustering: &[String]) -> Result<BTreeMap<String, bool>, CqlError> {
+fn clustering_order(
+    given: &[(String, bool)],
+    clustering: &[String],
+) -> Result<BTreeMap<String, bool>, CqlError> {
     let directions: BTreeMap<String, bool> = given.iter().cloned().collect();
     if directions.len() != given.len() {
         return Err(CqlError::invalid("A column may appear only once in the CLUSTERING ORDER directive"));
     }
     if given.len() > clustering.len() {
-        return Err(CqlError::invalid("Only clustering columns can be defined in CLUSTERING ORDER directive"));
+        return Err(CqlError::invalid(
+            "Only clustering columns can be defined in CLUSTERING ORDER directive",
+        ));
     }
     for ((name, _), column) in given.iter().zip(clustering) {
         if name == column {

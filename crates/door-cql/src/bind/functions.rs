@@ -110,7 +110,8 @@ fn overloads(name: &str) -> Vec<Signature> {
 pub(super) fn resolve(name: &str, args: &[Option<CqlType>]) -> Result<Signature, CqlError> {
     let known = overloads(name);
     if known.is_empty() {
-        const REAL: [&str; 8] = ["min", "max", "sum", "avg", "count", "blob_as_text", "text_as_blob", "similarity_cosine"];
+        const REAL: [&str; 8] =
+            ["min", "max", "sum", "avg", "count", "blob_as_text", "text_as_blob", "similarity_cosine"];
         return Err(if REAL.contains(&name) {
             CqlError::unsupported(format!("the function {name}"))
         } else {
@@ -167,7 +168,9 @@ pub(super) fn bind_call(
     }
     let mut bound = Vec::with_capacity(args.len());
     for (i, arg) in args.iter().enumerate() {
-        let ty = CqlType::Native(signature.argument.expect("a signature that takes arguments has a type for them"));
+        let ty = CqlType::Native(
+            signature.argument.expect("a signature that takes arguments has a type for them"),
+        );
         bound.push(markers.value(arg, &format!("arg{i}"), &ty)?);
     }
     Ok(Value::Call { function: signature.function, args: bound })
@@ -240,7 +243,9 @@ fn bytes<const N: usize>(value: [u8; N]) -> Bytes {
 fn millis(from: Native, args: &[Option<Bytes>]) -> Option<i64> {
     let value = args.first()?.as_ref()?;
     Some(match from {
-        Native::Timeuuid => unix_micros(u128::from_be_bytes(value.as_ref().try_into().ok()?)).div_euclid(1000),
+        Native::Timeuuid => {
+            unix_micros(u128::from_be_bytes(value.as_ref().try_into().ok()?)).div_euclid(1000)
+        }
         Native::Date => date_to_millis(u32::from_be_bytes(value.as_ref().try_into().ok()?)),
         _ => i64::from_be_bytes(value.as_ref().try_into().ok()?),
     })

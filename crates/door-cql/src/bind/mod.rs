@@ -19,6 +19,7 @@ use std::sync::Arc;
 
 use store::{Cluster, Schema, SchemaChange};
 
+use self::term::Markers;
 pub(crate) use self::{
     ddl::exists_already,
     error::{CqlError, Doing},
@@ -26,11 +27,10 @@ pub(crate) use self::{
     modify::{Effect, Guard, Modify},
     options::{MAX_TTL_SECONDS, TableOptions},
     restrict::{Choice, ClusteringPlan, KeyPlan, NEEDS_ALLOW_FILTERING, Predicate, RangeBound, TokenPlan},
-    select::{Selected, SelectPlan},
+    select::{SelectPlan, Selected},
     term::{Evaluated, InList, Value, evaluate, evaluate_list},
     view::{TableView, ViewColumn},
 };
-use self::term::Markers;
 use crate::{
     exec::{MarkerMetadata, ResultMetadata, VirtualTables},
     lang::{Parsed, Statement, TableName},

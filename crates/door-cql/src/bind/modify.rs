@@ -11,8 +11,8 @@ use super::{
 };
 use crate::{
     lang::{
-        Access, Change, Condition, ConditionValue, Delete, DeleteTarget, Insert, Operator, RelationValue, TableName,
-        Term, Update, quoted_name,
+        Access, Change, Condition, ConditionValue, Delete, DeleteTarget, Insert, Operator, RelationValue,
+        TableName, Term, Update, quoted_name,
     },
     types::CqlType,
 };
@@ -81,15 +81,20 @@ pub(super) fn insert(insert: &Insert, scope: &Scope<'_>, markers: &mut Markers) 
     };
     let absent = missing(0..view.partition_len);
     if !absent.is_empty() {
-        return Err(CqlError::Invalid(format!("Some partition key parts are missing: {}", absent.join(", "))));
+        return Err(CqlError::Invalid(format!(
+            "Some partition key parts are missing: {}",
+            absent.join(", ")
+        )));
     }
     let absent = missing(view.partition_len..view.key_len());
     if !absent.is_empty() {
         return Err(CqlError::Invalid(format!("Some clustering keys are missing: {}", absent.join(", "))));
     }
-    let mut key: Vec<Choice> = values[..view.key_len()].iter_mut().filter_map(Option::take).map(Choice::One).collect();
+    let mut key: Vec<Choice> =
+        values[..view.key_len()].iter_mut().filter_map(Option::take).map(Choice::One).collect();
     let prefix = key.split_off(view.partition_len);
-    let cells = view.columns.iter().zip(values).filter_map(|(column, value)| Some((column.id, value?))).collect();
+    let cells =
+        view.columns.iter().zip(values).filter_map(|(column, value)| Some((column.id, value?))).collect();
     let (timestamp, ttl) = using(&insert.using.timestamp, &insert.using.ttl, markers)?;
     let modify = Modify {
         table,
@@ -116,9 +121,15 @@ pub(super) fn update(update: &Update, scope: &Scope<'_>, markers: &mut Markers) 
         }
         let term = match (&assignment.access, &assignment.change) {
             (Access::Whole, Change::Set(term)) => term,
-            (Access::Whole, Change::Append(term)) => return Err(refuse(column, &format!("{name} = {name} + {term}"))),
-            (Access::Whole, Change::Remove(term)) => return Err(refuse(column, &format!("{name} = {name} - {term}"))),
-            (Access::Whole, Change::Prepend(term)) => return Err(refuse(column, &format!("{name} = {term} + {name}"))),
+            (Access::Whole, Change::Append(term)) => {
+                return Err(refuse(column, &format!("{name} = {name} + {term}")));
+            }
+            (Access::Whole, Change::Remove(term)) => {
+                return Err(refuse(column, &format!("{name} = {name} - {term}")));
+            }
+            (Access::Whole, Change::Prepend(term)) => {
+                return Err(refuse(column, &format!("{name} = {term} + {name}")));
+            }
             (Access::Element(_), _) => {
                 return Err(CqlError::Invalid(format!(
                     "Invalid operation ({name}{}) for non collection column {name}",
@@ -174,7 +185,9 @@ pub(super) fn delete(delete: &Delete, scope: &Scope<'_>, markers: &mut Markers) 
                 )));
             }
             Access::Field(_) => {
-                return Err(CqlError::Invalid(format!("Invalid deletion operation for non-UDT column {name}")));
+                return Err(CqlError::Invalid(format!(
+                    "Invalid deletion operation for non-UDT column {name}"
+                )));
             }
         }
     }
@@ -200,7 +213,10 @@ pub(super) fn delete(delete: &Delete, scope: &Scope<'_>, markers: &mut Markers) 
         ));
     }
     let effect = if columns.is_empty() { Effect::DeleteRows } else { Effect::DeleteCells(columns) };
-    finish(Modify { table, keys, clustering, effect, timestamp, ttl: None, guard, view: view.clone() }, markers)
+    finish(
+        Modify { table, keys, clustering, effect, timestamp, ttl: None, guard, view: view.clone() },
+        markers,
+    )
 }
 
 /// The table that is changed.
@@ -268,7 +284,9 @@ fn guard(condition: &Condition, view: &TableView, markers: &mut Markers) -> Resu
             return Err(CqlError::Invalid(format!("PRIMARY KEY column '{name}' cannot have IF conditions")));
         }
         if *access != Access::Whole {
-            return Err(CqlError::Invalid(format!("Invalid element access syntax for non-collection column {name}")));
+            return Err(CqlError::Invalid(format!(
+                "Invalid element access syntax for non-collection column {name}"
+            )));
         }
         if column.ty.references_duration() && operator.is_range() {
             return Err(CqlError::invalid("Slice conditions are not supported on durations"));
@@ -297,7 +315,9 @@ fn finish(modify: Modify, markers: &mut Markers) -> Planned {
             return Err(CqlError::invalid("Cannot provide custom timestamp for conditional updates"));
         }
         if several(&modify.keys) {
-            return Err(CqlError::invalid("IN on the partition key is not supported with conditional updates"));
+            return Err(CqlError::invalid(
+                "IN on the partition key is not supported with conditional updates",
+            ));
         }
         if several(&modify.clustering.prefix) {
             return Err(CqlError::invalid(

@@ -106,7 +106,7 @@ pub(super) fn table_options(properties: &[(String, Property)]) -> Result<BTreeMa
     }
     for (name, class) in [("compaction", "compaction.class"), ("compression", "compression.class")] {
         let off = options.get("compression.enabled").is_some_and(|enabled| enabled == "false");
-        if options.get(class).is_none() && options.contains_key(name) && !(name == "compression" && off) {
+        if !options.contains_key(class) && options.contains_key(name) && !(name == "compression" && off) {
             let missing = if name == "compaction" { "class" } else { "sub-option 'class'" };
             return Err(CqlError::Config(format!("Missing {missing} for option '{name}'")));
         }
@@ -115,9 +115,7 @@ pub(super) fn table_options(properties: &[(String, Property)]) -> Result<BTreeMa
 }
 
 fn check(name: &str, shape: Shape, text: &str) -> Result<(), CqlError> {
-    let wrong = |wanted: &str| {
-        Err(CqlError::Syntax(format!("Invalid {wanted} value {text} for '{name}'")))
-    };
+    let wrong = |wanted: &str| Err(CqlError::Syntax(format!("Invalid {wanted} value {text} for '{name}'")));
     match shape {
         Shape::Text | Shape::Map => Ok(()),
         Shape::Bool if ["true", "false"].iter().any(|word| word.eq_ignore_ascii_case(text)) => Ok(()),
@@ -127,18 +125,16 @@ fn check(name: &str, shape: Shape, text: &str) -> Result<(), CqlError> {
             Ok(value) if value < least => Err(CqlError::Config(format!(
                 "{name} must be greater than or equal to {least} (got {value})"
             ))),
-            Ok(value) if name == "default_time_to_live" && value > MAX_TTL_SECONDS => {
-                Err(CqlError::Config(format!(
-                    "default_time_to_live must be less than or equal to {MAX_TTL_SECONDS} (got {value})"
-                )))
-            }
+            Ok(value) if name == "default_time_to_live" && value > MAX_TTL_SECONDS => Err(CqlError::Config(
+                format!("default_time_to_live must be less than or equal to {MAX_TTL_SECONDS} (got {value})"),
+            )),
             Ok(_) => Ok(()),
         },
         Shape::Fraction => match text.parse::<f64>() {
             Ok(value) if (0.0..=1.0).contains(&value) => Ok(()),
-            Ok(value) => {
-                Err(CqlError::Config(format!("{name} must be larger than or equal to 0 and smaller than or equal to 1.0 (got {value})")))
-            }
+            Ok(value) => Err(CqlError::Config(format!(
+                "{name} must be larger than or equal to 0 and smaller than or equal to 1.0 (got {value})"
+            ))),
             Err(_) => wrong("double"),
         },
         Shape::OneOf(words) if words.iter().any(|word| word.eq_ignore_ascii_case(text)) => Ok(()),
@@ -153,8 +149,10 @@ impl TableOptions {
     /// Reads options as the catalog keeps them.
     pub(crate) fn read(options: &BTreeMap<String, String>) -> TableOptions {
         let text = |name: &str, default: &str| options.get(name).map_or(default, String::as_str).to_owned();
-        let int = |name: &str, default: i32| options.get(name).and_then(|v| v.parse().ok()).unwrap_or(default);
-        let fraction = |name: &str, default: f64| options.get(name).and_then(|v| v.parse().ok()).unwrap_or(default);
+        let int =
+            |name: &str, default: i32| options.get(name).and_then(|v| v.parse().ok()).unwrap_or(default);
+        let fraction =
+            |name: &str, default: f64| options.get(name).and_then(|v| v.parse().ok()).unwrap_or(default);
         let flag = |name: &str, default: bool| {
             options.get(name).map_or(default, |value| value.eq_ignore_ascii_case("true"))
         };
@@ -275,7 +273,9 @@ pub(super) fn replication(
 }
 
 fn unrecognized(option: &str, class: &str, keyspace: &str) -> CqlError {
-    CqlError::Config(format!("Unrecognized strategy option {{{option}}} passed to {class} for keyspace {keyspace}"))
+    CqlError::Config(format!(
+        "Unrecognized strategy option {{{option}}} passed to {class} for keyspace {keyspace}"
+    ))
 }
 
 fn replication_factor(text: &str) -> Result<u32, CqlError> {
@@ -286,8 +286,7 @@ fn replication_factor(text: &str) -> Result<u32, CqlError> {
         .trim()
         .parse()
         .map_err(|_| CqlError::Config(format!("Replication factor must be numeric; found {text}")))?;
-    u32::try_from(factor)
-        .ok()
-        .filter(|factor| *factor <= 1024)
-        .ok_or_else(|| CqlError::Config(format!("Replication factor must be non-negative and at most 1024; found {text}")))
+    u32::try_from(factor).ok().filter(|factor| *factor <= 1024).ok_or_else(|| {
+        CqlError::Config(format!("Replication factor must be non-negative and at most 1024; found {text}"))
+    })
 }

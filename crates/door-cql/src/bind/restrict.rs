@@ -177,7 +177,9 @@ pub(super) fn gather<'v>(
                 let column = view.column(column)?;
                 gathered.column(column, *operator, value, relation, markers)?;
             }
-            Relation::Token { columns, operator, value } => gathered.token(columns, *operator, value, markers)?,
+            Relation::Token { columns, operator, value } => {
+                gathered.token(columns, *operator, value, markers)?
+            }
             Relation::Tuple { columns, operator, value } => {
                 gathered.tuple(columns, *operator, value, relation, markers)?;
             }
@@ -197,37 +199,28 @@ impl<'v> Gathered<'v> {
     ) -> Result<(), CqlError> {
         let column = &self.view.columns[place];
         match (operator, value) {
-            (Operator::Ne, _) => {
-                return Err(CqlError::Invalid(format!("Unsupported \"!=\" relation: {relation}")));
+            (Operator::Ne, _) => Err(CqlError::Invalid(format!("Unsupported \"!=\" relation: {relation}"))),
+            (Operator::Like, _) => Err(CqlError::Invalid(format!(
+                "LIKE restriction is only supported on properly indexed columns. {relation} is not valid."
+            ))),
+            (Operator::Contains | Operator::ContainsKey, _) if column.ty.native().is_some() => {
+                let operator = operator.text();
+                Err(CqlError::Invalid(format!(
+                    "Cannot use {operator} on non-collection column {}",
+                    column.name
+                )))
             }
-            (Operator::Like, _) => {
-                return Err(CqlError::Invalid(
-                    "LIKE restriction is only supported on properly indexed columns. {} is not valid."
-                        .replace("{}", &relation.to_string()),
-                ));
-            }
-            (Operator::IsNotNull, _) => {
-                return Err(CqlError::Invalid(format!("Unsupported restriction: {relation}")));
-            }
-            (Operator::Contains | Operator::ContainsKey, _) => {
-                if column.ty.native().is_some() {
-                    return Err(CqlError::Invalid(format!(
-                        "Cannot use {} on non-collection column {}",
-                        operator.text(),
-                        column.name
-                    )));
-                }
-                return Err(CqlError::unsupported(operator.text()));
-            }
+            (Operator::Contains | Operator::ContainsKey, _) => Err(CqlError::unsupported(operator.text())),
             (Operator::In, value) => {
-                let list = in_list(value, &format!("in({})", column.name), &column.name, &column.ty, markers)?;
-                return self.add_list(place, list);
+                let list =
+                    in_list(value, &format!("in({})", column.name), &column.name, &column.ty, markers)?;
+                self.add_list(place, list)
             }
             (operator, RelationValue::One(term)) => {
                 if column.ty.references_duration() && operator.is_range() {
-                    return Err(CqlError::Invalid(format!(
-                        "Slice restrictions are not supported on duration columns"
-                    )));
+                    return Err(CqlError::invalid(
+                        "Slice restrictions are not supported on duration columns",
+                    ));
                 }
                 let value = markers.column_value(term, column)?;
                 self.add(place, operator, value)
@@ -251,7 +244,9 @@ impl<'v> Gathered<'v> {
             return refuse("a IN");
         }
         let twice = |end: &str| {
-            Err(CqlError::Invalid(format!("More than one restriction was found for the {end} bound on {name}")))
+            Err(CqlError::Invalid(format!(
+                "More than one restriction was found for the {end} bound on {name}"
+            )))
         };
         match operator {
             Operator::Eq => relations.equal = Some(value),
@@ -392,7 +387,9 @@ impl<'v> Gathered<'v> {
             (operator, RelationValue::One(term)) if operator.is_range() => {
                 let directions: Vec<bool> = places.iter().map(|place| is_descending(view, *place)).collect();
                 if directions.iter().any(|descending| *descending != directions[0]) {
-                    return Err(CqlError::unsupported("a tuple range over columns of mixed clustering order"));
+                    return Err(CqlError::unsupported(
+                        "a tuple range over columns of mixed clustering order",
+                    ));
                 }
                 let values = row(term)?;
                 let (start, range) = self.tuple_range.get_or_insert_with(|| (first, RangePlan::default()));
@@ -433,7 +430,10 @@ impl<'v> Gathered<'v> {
             .map(|(_, column)| &*column.name)
             .collect();
         if !missing.is_empty() {
-            return Err(CqlError::Invalid(format!("Some partition key parts are missing: {}", missing.join(", "))));
+            return Err(CqlError::Invalid(format!(
+                "Some partition key parts are missing: {}",
+                missing.join(", ")
+            )));
         }
         let choices: Option<Vec<Choice>> = columns.iter().map(ColumnRelations::choice).collect();
         choices.ok_or_else(|| {
@@ -545,7 +545,9 @@ impl<'v> Gathered<'v> {
                 return Err(CqlError::unsupported("a tuple relation without the partition key"));
             }
             clustering = ClusteringPlan::default();
-            beyond = (view.partition_len..view.key_len()).filter(|place| !self.columns[*place].is_empty()).collect();
+            beyond = (view.partition_len..view.key_len())
+                .filter(|place| !self.columns[*place].is_empty())
+                .collect();
             if !beyond.is_empty() {
                 refusal = refusal.or(gap).or_else(|| Some(NEEDS_ALLOW_FILTERING.to_owned()));
             }
@@ -607,7 +609,11 @@ fn token_of_constants(view: &TableView, args: &[Term], markers: &mut Markers) ->
     for (arg, column) in args.iter().zip(view.partition()) {
         match markers.column_value(arg, column)? {
             Value::Constant(Some(bytes)) => values.push(bytes),
-            _ => return Err(CqlError::unsupported("a value other than a constant in token(...) on the right side")),
+            _ => {
+                return Err(CqlError::unsupported(
+                    "a value other than a constant in token(...) on the right side",
+                ));
+            }
         }
     }
     let key = crate::exec::partition_key(&values)?;

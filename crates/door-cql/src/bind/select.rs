@@ -156,7 +156,9 @@ fn select_one(
             let place = view.column(name)?;
             (Selected::Column(place), view.columns[place].ty.clone())
         }
-        Selector::Writetime(name) => (Selected::Writetime(cell_column(name, "writetime", view)?), CqlType::BIGINT),
+        Selector::Writetime(name) => {
+            (Selected::Writetime(cell_column(name, "writetime", view)?), CqlType::BIGINT)
+        }
         Selector::Ttl(name) => (Selected::Ttl(cell_column(name, "ttl", view)?), CqlType::INT),
         Selector::CountRows => (Selected::CountRows, CqlType::BIGINT),
         Selector::Literal(Term::TypeHint { ty, term }) => {
@@ -218,9 +220,10 @@ fn cell_column(name: &str, function: &str, view: &TableView) -> Result<usize, Cq
 
 fn select_token(args: &[Selector], view: &TableView) -> Result<Selected, CqlError> {
     let whole = args.len() == view.partition_len
-        && args.iter().zip(view.partition()).all(|(arg, column)| {
-            matches!(arg, Selector::Column(name) if **name == *column.name)
-        });
+        && args
+            .iter()
+            .zip(view.partition())
+            .all(|(arg, column)| matches!(arg, Selector::Column(name) if **name == *column.name));
     if whole {
         return Ok(Selected::Token);
     }
@@ -311,8 +314,12 @@ fn needed_columns(
     let mut places = Vec::new();
     selected.iter().for_each(|one| one.columns(&mut places));
     places.extend(predicates.iter().map(Predicate::column));
-    let mut ids: Vec<ColumnId> =
-        places.iter().map(|place| &view.columns[*place]).filter(|column| !column.is_key()).map(|c| c.id).collect();
+    let mut ids: Vec<ColumnId> = places
+        .iter()
+        .map(|place| &view.columns[*place])
+        .filter(|column| !column.is_key())
+        .map(|c| c.id)
+        .collect();
     ids.sort_unstable();
     ids.dedup();
     Some(ids)

@@ -20,8 +20,14 @@ use crate::{
 pub(crate) enum Value {
     /// A serialized value; `None` is null.
     Constant(Option<Bytes>),
-    Marker { index: usize, ty: CqlType },
-    Call { function: Function, args: Vec<Value> },
+    Marker {
+        index: usize,
+        ty: CqlType,
+    },
+    Call {
+        function: Function,
+        args: Vec<Value>,
+    },
 }
 
 /// The values of IN.
@@ -29,7 +35,10 @@ pub(crate) enum Value {
 pub(crate) enum InList {
     Values(Vec<Value>),
     /// One marker for the whole list.
-    Marker { index: usize, element: CqlType },
+    Marker {
+        index: usize,
+        element: CqlType,
+    },
 }
 
 /// A [`Value`] at the moment of execution.
@@ -124,7 +133,11 @@ fn list_elements(bytes: &Bytes, element: &CqlType) -> Result<Vec<Evaluated>, Cql
         elements.push(Evaluated::Value(value));
         at += len;
     }
-    if at == bytes.len() { Ok(elements) } else { Err(CqlError::invalid("Unexpected extraneous bytes after list")) }
+    if at == bytes.len() {
+        Ok(elements)
+    } else {
+        Err(CqlError::invalid("Unexpected extraneous bytes after list"))
+    }
 }
 
 /// The markers of a statement while it is bound.

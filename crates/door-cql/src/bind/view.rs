@@ -141,7 +141,10 @@ impl TableView {
     /// There is none of that name.
     pub(crate) fn column(&self, name: &str) -> Result<usize, CqlError> {
         self.find(name).ok_or_else(|| {
-            CqlError::Invalid(format!("Undefined column name {} in table {self}", crate::lang::quoted_name(name)))
+            CqlError::Invalid(format!(
+                "Undefined column name {} in table {self}",
+                crate::lang::quoted_name(name)
+            ))
         })
     }
 }

@@ -12,8 +12,8 @@ use bytes::Bytes;
 use store::{Action, Cas, CasOutcome, Consistency, Done, Page, Row, Slice, Target};
 
 use super::{
-    Answer, BoundValue, ColumnSpec, Engine, Outcome, Request, ResultMetadata, Rows, failed, keys, rows, then::then,
-    write::Edit,
+    Answer, BoundValue, ColumnSpec, Engine, Outcome, Request, ResultMetadata, Rows, failed, keys, rows,
+    then::then, write::Edit,
 };
 use crate::{
     bind::{CqlError, Doing, Evaluated, Guard, Modify, TableView, evaluate_list},
@@ -54,12 +54,24 @@ pub(super) fn start(
     engine.store.tables.compare_and_set(permit, cas, answer);
 }
 
-fn plan(engine: &Engine, modify: &Arc<Modify>, request: &Request, values: &[BoundValue]) -> Result<Cas, CqlError> {
+fn plan(
+    engine: &Engine,
+    modify: &Arc<Modify>,
+    request: &Request,
+    values: &[BoundValue],
+) -> Result<Cas, CqlError> {
     let serial = request.serial_consistency.unwrap_or(Consistency::Serial);
     if !matches!(serial, Consistency::Serial | Consistency::LocalSerial) {
         return Err(CqlError::invalid(
             "Invalid consistency for conditional update. Must be one of SERIAL or LOCAL_SERIAL",
         ));
+    }
+    if matches!(request.consistency, Consistency::Serial | Consistency::LocalSerial) {
+        let name = if request.consistency == Consistency::Serial { "SERIAL" } else { "LOCAL_SERIAL" };
+        return Err(CqlError::Invalid(format!(
+            "{name} is not supported as conditional update commit consistency. Use ANY if you mean \"make sure it is \
+             accepted but I don't care how many replicas commit it for non-SERIAL reads\""
+        )));
     }
     let environment = engine.environment(values);
     let mut partitions = keys::partition_keys(&modify.view, &modify.keys, &environment)?;
@@ -99,11 +111,8 @@ fn plan(engine: &Engine, modify: &Arc<Modify>, request: &Request, values: &[Boun
             Guard::Exists => row.is_some(),
             Guard::Columns(_) => tests.iter().all(|test| test.is_met(&judged.view, row)),
         };
-        let mutation = || Mutation {
-            table: judged.table,
-            key: mutated_key.clone(),
-            changes: edit.changes(timestamp),
-        };
+        let mutation =
+            || Mutation { table: judged.table, key: mutated_key.clone(), changes: edit.changes(timestamp) };
         Ok(met.then(mutation))
     };
     Ok(Cas {
@@ -126,7 +135,8 @@ impl Test {
     /// Cassandra's rule: null equals null and differs from every value, and is in no range.
     fn is_met(&self, view: &TableView, row: Option<&Row>) -> bool {
         let column = &view.columns[self.column];
-        let stored = row.and_then(|row| rows::cell(&row.cells, column.id)).and_then(|cell| cell.value.as_ref());
+        let stored =
+            row.and_then(|row| rows::cell(&row.cells, column.id)).and_then(|cell| cell.value.as_ref());
         let equals = |wanted: &Option<Bytes>| match (wanted, stored) {
             (None, None) => true,
             (Some(wanted), Some(stored)) => compare(&column.ty, stored, wanted) == Ordering::Equal,
@@ -162,7 +172,8 @@ fn told(modify: &Modify, outcome: &CasOutcome, now_seconds: u32) -> Rows {
         Guard::Exists | Guard::None => Vec::new(),
     };
     let partition = outcome.page.partitions.first().filter(|_| !outcome.applied);
-    let components = partition.and_then(|partition| keys::split_partition_key(&partition.key, view.partition_len));
+    let components =
+        partition.and_then(|partition| keys::split_partition_key(&partition.key, view.partition_len));
     let row = the_row(&outcome.page).zip(components.as_ref());
     if let Some(row) = row.and_then(|(row, key)| rows::RowParts::new(view, key, row, now_seconds)) {
         for place in shown {

@@ -8,11 +8,7 @@ use store::{Action, Consistency, Done, Schema, SchemaChange, Target};
 use super::{Answer, Answered, Engine, Outcome, SchemaChanged, failed, then::then};
 use crate::bind::{Define, Doing, exists_already};
 
-pub(super) fn start(
-    engine: &Arc<Engine>,
-    define: &Define,
-    done: Done<Outcome>,
-) {
+pub(super) fn start(engine: &Arc<Engine>, define: &Define, done: Done<Outcome>) {
     if define.done_already {
         return done.complete(Ok(Ok(Answer::Void.into())));
     }
@@ -30,7 +26,9 @@ pub(super) fn start(
         let outcome = match result {
             Ok(_) => Ok(Answered { answer: Answer::SchemaChange(changed), warnings }),
             // Another client was faster.
-            Err(cause) if forgiving && matches!(cause.class, Class::Exists | Class::Absent) => Ok(Answer::Void.into()),
+            Err(cause) if forgiving && matches!(cause.class, Class::Exists | Class::Absent) => {
+                Ok(Answer::Void.into())
+            }
             Err(cause) if cause.class == Class::Exists => {
                 Err(exists_already(&changed.keyspace, changed.table.as_deref().unwrap_or_default()))
             }

@@ -11,8 +11,8 @@ use store::Slice;
 
 use crate::{
     bind::{
-        Choice, ClusteringPlan, CqlError, Environment, Evaluated, RangeBound, TableView, Value, ViewColumn, evaluate,
-        evaluate_list,
+        Choice, ClusteringPlan, CqlError, Environment, Evaluated, RangeBound, TableView, Value, ViewColumn,
+        evaluate, evaluate_list,
     },
     types::{compare, keys},
 };
@@ -111,7 +111,11 @@ fn alternatives(
     }
 }
 
-fn tuple(row: &[Value], columns: &[ViewColumn], environment: &Environment<'_>) -> Result<Vec<Bytes>, CqlError> {
+fn tuple(
+    row: &[Value],
+    columns: &[ViewColumn],
+    environment: &Environment<'_>,
+) -> Result<Vec<Bytes>, CqlError> {
     row.iter().zip(columns).map(|(value, column)| required(evaluate(value, environment)?, column)).collect()
 }
 
@@ -288,7 +292,7 @@ mod tests {
     #[test]
     fn keys_beyond_bounds_are_refused() {
         let long = Bytes::from(vec![1; MAX_KEY_BYTES + 1]);
-        assert!(partition_key(&[long.clone()]).is_err());
+        assert!(partition_key(std::slice::from_ref(&long)).is_err());
         assert!(partition_key(&[long.slice(..40_000), long.slice(..40_000)]).is_err());
         assert!(partition_key(&[Bytes::new()]).is_err());
         assert!(partition_key(&[Bytes::new(), Bytes::new()]).is_ok());

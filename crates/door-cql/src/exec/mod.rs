@@ -29,8 +29,8 @@ use world::{Clock, Entropy};
 
 pub(crate) use self::{
     api::{
-        Answer, Answered, BoundValue, BoundValues, Budget, ColumnSpec, EngineSettings, Filtering, MarkerMetadata,
-        Outcome, Request, ResultMetadata, Rows, SchemaChanged, VirtualTables,
+        Answer, Answered, BoundValue, BoundValues, Budget, ColumnSpec, EngineSettings, Filtering,
+        MarkerMetadata, Outcome, Request, ResultMetadata, Rows, SchemaChanged, VirtualTables,
     },
     keys::partition_key,
 };
@@ -112,7 +112,12 @@ impl Engine {
 
     /// Carries out a statement; its outcome goes to `done`, possibly before this returns. Must be
     /// called on the runtime of the door.
-    pub(crate) fn execute(self: &Arc<Self>, prepared: &Arc<Prepared>, mut request: Request, done: Done<Outcome>) {
+    pub(crate) fn execute(
+        self: &Arc<Self>,
+        prepared: &Arc<Prepared>,
+        mut request: Request,
+        done: Done<Outcome>,
+    ) {
         let ready = self.current(prepared).and_then(|bound| {
             let values = values_of(&mut request, &bound.markers)?;
             Ok((bound, values))
@@ -147,7 +152,9 @@ impl Engine {
         let bound = Arc::new(self.bind(&prepared.parsed, prepared.keyspace.as_deref(), &schema)?);
         if bound.markers != prepared.told.markers || bound.result != prepared.told.result {
             // Values would be taken for, and rows be read as, what they are not.
-            return Err(CqlError::invalid("The table of this prepared statement has changed; prepare it again"));
+            return Err(CqlError::invalid(
+                "The table of this prepared statement has changed; prepare it again",
+            ));
         }
         *prepared.current.write().unwrap_or_else(PoisonError::into_inner) = (schema.epoch, bound.clone());
         Ok(bound)

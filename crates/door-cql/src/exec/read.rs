@@ -25,7 +25,8 @@ use super::{
     then::then,
 };
 use crate::bind::{
-    CqlError, Doing, Environment, Evaluated, KeyPlan, NEEDS_ALLOW_FILTERING, SelectPlan, TokenPlan, Value, evaluate,
+    CqlError, Doing, Environment, Evaluated, KeyPlan, NEEDS_ALLOW_FILTERING, SelectPlan, TokenPlan, Value,
+    evaluate,
 };
 
 /// Rows asked of the store at once where rows are filtered or counted.
@@ -241,7 +242,8 @@ impl Reading {
         }
         // Rows that pass no test are not wanted, so how many are looked at is another question.
         let wanted = wanted.filter(|_| self.tests.is_empty());
-        let limit = wanted.map_or(STEP_ROWS, |rows| usize::try_from(rows).unwrap_or(usize::MAX).min(MAX_STEP_ROWS));
+        let limit =
+            wanted.map_or(STEP_ROWS, |rows| usize::try_from(rows).unwrap_or(usize::MAX).min(MAX_STEP_ROWS));
         let (done, waiter) = waiter();
         self.engine.store.tables.read(self.permit()?, self.read(unit, after, limit), done);
         waiter.await.map_err(|cause| failed(cause, Doing::Read, self.consistency))
@@ -284,7 +286,11 @@ impl Reading {
 }
 
 /// A limit; `None` when there is none.
-fn limit_of(value: Option<&Value>, name: &str, environment: &Environment<'_>) -> Result<Option<u64>, CqlError> {
+fn limit_of(
+    value: Option<&Value>,
+    name: &str,
+    environment: &Environment<'_>,
+) -> Result<Option<u64>, CqlError> {
     let Some(value) = value else {
         return Ok(None);
     };
@@ -308,7 +314,8 @@ fn units(plan: &SelectPlan, environment: &Environment<'_>) -> Result<Vec<Selecti
             if slices.is_empty() {
                 return Ok(Vec::new());
             }
-            let unit = |key: Bytes| Selection::Partition { key, slices: slices.clone(), reversed: plan.reversed };
+            let unit =
+                |key: Bytes| Selection::Partition { key, slices: slices.clone(), reversed: plan.reversed };
             Ok(keys.into_iter().map(unit).collect())
         }
         KeyPlan::Tokens(tokens) => Ok(stretch(tokens, environment)?.into_iter().collect()),

@@ -9,8 +9,8 @@ use store::Row;
 use super::{BoundValue, Engine, keys};
 use crate::{
     bind::{
-        CqlError, Environment, Evaluated, Predicate, SelectPlan, Selected, TableView, evaluate, evaluate_list,
-        function_call,
+        CqlError, Environment, Evaluated, Predicate, SelectPlan, Selected, TableView, evaluate,
+        evaluate_list, function_call,
     },
     lang::Operator,
     types::compare,
@@ -31,7 +31,9 @@ pub(super) fn holds(operator: Operator, order: Ordering) -> bool {
         Operator::Le => order != Ordering::Greater,
         Operator::Gt => order == Ordering::Greater,
         Operator::Ge => order != Ordering::Less,
-        Operator::In | Operator::Contains | Operator::ContainsKey | Operator::Like | Operator::IsNotNull => false,
+        Operator::In | Operator::Contains | Operator::ContainsKey | Operator::Like | Operator::IsNotNull => {
+            false
+        }
     }
 }
 
@@ -186,8 +188,12 @@ impl Projector<'_> {
         let environment = || self.engine.environment(self.values);
         let big = |number: i64| Some(Bytes::copy_from_slice(&number.to_be_bytes()));
         Ok(match selected {
-            Selected::Column(place) => row.and_then(|row| row.value(view, *place)).map(Bytes::copy_from_slice),
-            Selected::Writetime(place) => row.and_then(|row| row.cell(view, *place)).and_then(|c| big(c.timestamp)),
+            Selected::Column(place) => {
+                row.and_then(|row| row.value(view, *place)).map(Bytes::copy_from_slice)
+            }
+            Selected::Writetime(place) => {
+                row.and_then(|row| row.cell(view, *place)).and_then(|c| big(c.timestamp))
+            }
             Selected::Ttl(place) => {
                 let cell = row.and_then(|row| Some((row.cell(view, *place)?, row.now_seconds)));
                 let left = cell.filter(|(cell, _)| cell.expires_at_seconds != 0).map(|(cell, now)| {

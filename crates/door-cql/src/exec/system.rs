@@ -29,7 +29,8 @@ impl SystemRows {
             }
             let clustering = Bytes::from(clustering);
             let values = view.columns.iter().zip(row).skip(view.key_len());
-            let cells = values.filter_map(|(column, value)| Some((column.id, Cell::live(0, value?)))).collect();
+            let cells =
+                values.filter_map(|(column, value)| Some((column.id, Cell::live(0, value?)))).collect();
             let row = Row { clustering: clustering.clone(), cells };
             partitions.entry((token_of(&key), key)).or_default().insert(clustering, row);
         }
@@ -57,7 +58,8 @@ impl SystemRows {
             let wanted = match selection {
                 Selection::Partition { key: wanted, .. } => wanted == key,
                 Selection::Tokens { first, last } => {
-                    let passed = after.is_some_and(|place| (*token, key) < (token_of(&place.key), &place.key));
+                    let passed =
+                        after.is_some_and(|place| (*token, key) < (token_of(&place.key), &place.key));
                     (*first..=*last).contains(token) && !passed
                 }
             };

@@ -164,7 +164,11 @@ impl Edit {
     ///
     /// # Errors
     /// Values that do not fit; keys that are null.
-    pub(super) fn new(engine: &Engine, modify: &Modify, environment: &Environment<'_>) -> Result<Edit, CqlError> {
+    pub(super) fn new(
+        engine: &Engine,
+        modify: &Modify,
+        environment: &Environment<'_>,
+    ) -> Result<Edit, CqlError> {
         let view = &modify.view;
         let mut edit =
             Edit { rows: Rows::DeletePartition, cells: Vec::new(), ttl_seconds: 0, expires_at_seconds: 0 };
@@ -190,7 +194,8 @@ impl Edit {
                 edit.cells = columns.iter().map(|column| (*column, None)).collect();
                 edit.rows = Rows::Cells(keys::clustering_keys(view, &modify.clustering, environment)?);
             }
-            Effect::DeleteRows if modify.clustering.prefix.is_empty() && modify.clustering.range.is_none() => {}
+            Effect::DeleteRows
+                if modify.clustering.prefix.is_empty() && modify.clustering.range.is_none() => {}
             Effect::DeleteRows => {
                 edit.rows = Rows::Delete(keys::slices(view, &modify.clustering, environment)?);
             }
@@ -203,8 +208,10 @@ impl Edit {
         match &self.rows {
             Rows::DeletePartition => vec![Change::DeletePartition { timestamp }],
             Rows::Delete(slices) => {
-                let delete = |slice: &Slice| {
-                    Change::DeleteRows { from: slice.from.clone(), to: slice.to.clone(), timestamp }
+                let delete = |slice: &Slice| Change::DeleteRows {
+                    from: slice.from.clone(),
+                    to: slice.to.clone(),
+                    timestamp,
                 };
                 slices.iter().map(delete).collect()
             }

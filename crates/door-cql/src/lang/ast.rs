@@ -172,7 +172,10 @@ pub(crate) enum Selector {
     Ttl(String),
     /// `count(*)`.
     CountRows,
-    Call { name: String, args: Vec<Selector> },
+    Call {
+        name: String,
+        args: Vec<Selector>,
+    },
 }
 
 /// A comparison.
@@ -194,11 +197,24 @@ pub(crate) enum Operator {
 /// One relation of WHERE.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Relation {
-    Column { column: String, access: Access, operator: Operator, value: RelationValue },
+    Column {
+        column: String,
+        access: Access,
+        operator: Operator,
+        value: RelationValue,
+    },
     /// `(a, b) > (1, 2)`.
-    Tuple { columns: Vec<String>, operator: Operator, value: RelationValue },
+    Tuple {
+        columns: Vec<String>,
+        operator: Operator,
+        value: RelationValue,
+    },
     /// `token(a, b) > 5`.
-    Token { columns: Vec<String>, operator: Operator, value: Term },
+    Token {
+        columns: Vec<String>,
+        operator: Operator,
+        value: Term,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -43,8 +43,8 @@ impl Token {
 }
 
 const SYMBOLS: [&str; 26] = [
-    "!=", "<=", ">=", "+=", "-=", "..", "(", ")", "[", "]", "{", "}", ",", ";", ":", ".", "=", "<", ">", "+", "-",
-    "*", "/", "%", "?", "!",
+    "!=", "<=", ">=", "+=", "-=", "..", "(", ")", "[", "]", "{", "}", ",", ";", ":", ".", "=", "<", ">", "+",
+    "-", "*", "/", "%", "?", "!",
 ];
 
 /// The token that begins at `start`. `source` is shorter than 4 GiB.
@@ -84,8 +84,8 @@ fn scan(rest: &str, first: char) -> (Kind, usize) {
     if rest.starts_with("--") || rest.starts_with("//") {
         return (Kind::Hidden, rest.find('\n').unwrap_or(rest.len()));
     }
-    if rest.starts_with("/*") {
-        return match rest[2..].find("*/") {
+    if let Some(comment) = rest.strip_prefix("/*") {
+        return match comment.find("*/") {
             Some(end) => (Kind::Hidden, end + 4),
             None => (Kind::Unterminated, rest.len()),
         };
@@ -172,9 +172,9 @@ fn simple_duration(rest: &str) -> Option<usize> {
         if digits == 0 {
             break;
         }
-        let unit = UNITS.iter().find(|unit| {
-            after.get(..unit.len()).is_some_and(|text| text.eq_ignore_ascii_case(unit))
-        })?;
+        let unit = UNITS
+            .iter()
+            .find(|unit| after.get(..unit.len()).is_some_and(|text| text.eq_ignore_ascii_case(unit)))?;
         at += digits + unit.len();
     }
     let ends = !rest[at..].starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_');
@@ -267,10 +267,7 @@ mod tests {
     #[test]
     fn tokens_end_where_they_should() {
         use Kind::{BadCharacter, Eof, Ident, Integer, Symbol, Unterminated};
-        assert_eq!(
-            kinds("a<=-1"),
-            [(Ident, "a"), (Symbol, "<="), (Symbol, "-"), (Integer, "1"), (Eof, "")]
-        );
+        assert_eq!(kinds("a<=-1"), [(Ident, "a"), (Symbol, "<="), (Symbol, "-"), (Integer, "1"), (Eof, "")]);
         assert_eq!(kinds("1..2"), [(Integer, "1"), (Symbol, ".."), (Integer, "2"), (Eof, "")]);
         assert_eq!(kinds("a @ b"), [(Ident, "a"), (BadCharacter, "@")]);
         assert_eq!(kinds("'a"), [(Unterminated, "'a")]);

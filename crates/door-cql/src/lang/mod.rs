@@ -13,9 +13,9 @@ mod print;
 mod tests;
 
 pub(crate) use ast::{
-    Access, Change, Condition, ConditionValue, CreateTable, Delete, DeleteTarget, Insert,
-    Literal, LiteralKind, Marker, Operator, Property, Relation, RelationValue, Select, Selector, Statement,
-    TableName, Term, TypeExpr, Update,
+    Access, Change, Condition, ConditionValue, CreateTable, Delete, DeleteTarget, Insert, Literal,
+    LiteralKind, Marker, Operator, Property, Relation, RelationValue, Select, Selector, Statement, TableName,
+    Term, TypeExpr, Update,
 };
 pub(crate) use parser::{Parsed, parse, parse_type};
 pub(crate) use print::quoted_name;

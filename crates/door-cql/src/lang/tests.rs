@@ -1,6 +1,6 @@
 //! Parse results held against `golden.txt`: the statement printed back, or the error. Set
 //! `GOLDEN=write` to write the file anew, and read the difference.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "golden files are written by hand")]
 
 use proptest::prelude::*;
 
@@ -49,9 +49,12 @@ fn what_is_printed_parses_to_the_same_tree() {
 
 #[test]
 fn nesting_and_length_are_bounded() {
-    let deep = |levels: usize| format!("INSERT INTO t (a) VALUES ({}1{})", "[".repeat(levels), "]".repeat(levels));
+    let deep =
+        |levels: usize| format!("INSERT INTO t (a) VALUES ({}1{})", "[".repeat(levels), "]".repeat(levels));
     assert!(parse(&deep(60)).is_ok());
-    assert!(matches!(parse(&deep(100)), Err(CqlError::Syntax(message)) if message.contains("nested more than 64")));
+    assert!(
+        matches!(parse(&deep(100)), Err(CqlError::Syntax(message)) if message.contains("nested more than 64"))
+    );
     // Far deeper than any stack.
     for open in ["[", "(", "{", "f(", "(int)"] {
         assert!(parse(&format!("SELECT * FROM t WHERE a = {}", open.repeat(100_000))).is_err());
@@ -66,12 +69,68 @@ fn nesting_and_length_are_bounded() {
 /// Words and signs that statements are made of, so that random texts get past the first token.
 fn soup() -> impl Strategy<Value = String> {
     let words = [
-        "SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "TABLE", "KEYSPACE", "INTO", "FROM", "WHERE", "SET", "IF",
-        "NOT", "EXISTS", "VALUES", "USING", "TTL", "TIMESTAMP", "AND", "IN", "PRIMARY", "KEY", "WITH", "ORDER", "BY",
-        "LIMIT", "PER", "PARTITION", "token", "count", "a", "b", "\"C\"", "'s'", "1", "-", "2.5", "0xff", "1h", "?",
-        ":x", "(", ")", "[", "]", "{", "}", ",", ";", ".", "=", "<", ">=", "!=", "+", "*", "int", "list", "null",
+        "SELECT",
+        "INSERT",
+        "UPDATE",
+        "DELETE",
+        "CREATE",
+        "TABLE",
+        "KEYSPACE",
+        "INTO",
+        "FROM",
+        "WHERE",
+        "SET",
+        "IF",
+        "NOT",
+        "EXISTS",
+        "VALUES",
+        "USING",
+        "TTL",
+        "TIMESTAMP",
+        "AND",
+        "IN",
+        "PRIMARY",
+        "KEY",
+        "WITH",
+        "ORDER",
+        "BY",
+        "LIMIT",
+        "PER",
+        "PARTITION",
+        "token",
+        "count",
+        "a",
+        "b",
+        "\"C\"",
+        "'s'",
+        "1",
+        "-",
+        "2.5",
+        "0xff",
+        "1h",
+        "?",
+        ":x",
+        "(",
+        ")",
+        "[",
+        "]",
+        "{",
+        "}",
+        ",",
+        ";",
+        ".",
+        "=",
+        "<",
+        ">=",
+        "!=",
+        "+",
+        "*",
+        "int",
+        "list",
+        "null",
     ];
-    proptest::collection::vec(proptest::sample::select(words.to_vec()), 0..30).prop_map(|words| words.join(" "))
+    proptest::collection::vec(proptest::sample::select(words.to_vec()), 0..30)
+        .prop_map(|words| words.join(" "))
 }
 
 proptest! {

@@ -186,9 +186,9 @@ pub(super) fn varint_from_key(key: &[u8]) -> Option<(Vec<u8>, &[u8])> {
 /// body = exponent i64, ordered | (digit + 1) u8... | 0
 /// ```
 ///
-/// `value` holds at least a scale and one byte.
+/// What holds no scale is taken for zero.
 pub(super) fn decimal_key(value: &[u8], out: &mut Vec<u8>) {
-    let (scale, unscaled) = value.split_first_chunk::<4>().expect("a decimal has a scale");
+    let (scale, unscaled) = value.split_first_chunk::<4>().unwrap_or((&[0; 4], &[]));
     let scale = i64::from(i32::from_be_bytes(*scale));
     let number = Digits::from_bytes(unscaled);
     if number.digits.is_empty() {

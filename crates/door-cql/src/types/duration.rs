@@ -228,7 +228,9 @@ mod tests {
         }
         assert_eq!(Duration::from_text("-P2W"), Some(Duration { days: -14, ..Duration::default() }));
         assert_eq!(Duration::from_text("5us"), Duration::from_text("5µs"));
-        for wrong in ["", "P", "PT", "1d1y", "1d1d", "1", "1x", "P1D1Y", "P1W1D", "P1-2-3T4:5:6", "99999999999y", "-"] {
+        for wrong in
+            ["", "P", "PT", "1d1y", "1d1d", "1", "1x", "P1D1Y", "P1W1D", "P1-2-3T4:5:6", "99999999999y", "-"]
+        {
             assert_eq!(Duration::from_text(wrong), None, "{wrong}");
         }
     }

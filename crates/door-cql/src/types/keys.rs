@@ -89,7 +89,9 @@ pub(super) fn put_native(native: Native, value: &[u8], out: &mut Vec<u8>) {
         Native::Timeuuid => out.extend_from_slice(&uuid::timeuuid_key(number(value))),
         Native::Varint => decimal::varint_key(value, out),
         Native::Decimal => decimal::decimal_key(value, out),
-        Native::Text | Native::Ascii | Native::Blob | Native::Inet | Native::Duration => put_escaped(out, value),
+        Native::Text | Native::Ascii | Native::Blob | Native::Inet | Native::Duration => {
+            put_escaped(out, value)
+        }
     }
 }
 

@@ -114,9 +114,10 @@ impl CqlType {
     pub(crate) fn references_duration(&self) -> bool {
         match self {
             CqlType::Native(native) => *native == Native::Duration,
-            CqlType::List(inner) | CqlType::Set(inner) | CqlType::Vector(inner, _) | CqlType::Frozen(inner) => {
-                inner.references_duration()
-            }
+            CqlType::List(inner)
+            | CqlType::Set(inner)
+            | CqlType::Vector(inner, _)
+            | CqlType::Frozen(inner) => inner.references_duration(),
             CqlType::Map(key, value) => key.references_duration() || value.references_duration(),
             CqlType::Tuple(parts) => parts.iter().any(CqlType::references_duration),
             CqlType::Udt(udt) => udt.fields.iter().any(|(_, ty)| ty.references_duration()),

@@ -18,6 +18,10 @@ impl CqlType {
     /// # Errors
     /// Text that is not a type.
     pub(crate) fn parse(text: &str) -> Result<CqlType, CqlError> {
+        // Almost every column of the catalog has a type like this.
+        if let Some(native) = native_named(text) {
+            return Ok(CqlType::Native(native));
+        }
         CqlType::from_expr(&lang::parse_type(text)?)
     }
 
@@ -32,9 +36,11 @@ impl CqlType {
                 Some(native) => CqlType::Native(native),
                 None => CqlType::Udt(UserType { keyspace: None, name: name.clone(), fields: Vec::new() }),
             }),
-            TypeExpr::Named { keyspace, name, .. } => {
-                Ok(CqlType::Udt(UserType { keyspace: keyspace.clone(), name: name.clone(), fields: Vec::new() }))
-            }
+            TypeExpr::Named { keyspace, name, .. } => Ok(CqlType::Udt(UserType {
+                keyspace: keyspace.clone(),
+                name: name.clone(),
+                fields: Vec::new(),
+            })),
             TypeExpr::Custom(class) => Ok(CqlType::Custom(class.clone())),
             TypeExpr::Vector { element, len } => {
                 if *len == 0 || *len > MAX_VECTOR_LEN {
@@ -142,7 +148,9 @@ mod tests {
 
     #[test]
     fn wrong_types_are_refused() {
-        for text in ["frozen<int>", "map<int>", "list<int, int>", "vector<int, 0>", "set", "list<", "", "int int"] {
+        for text in
+            ["frozen<int>", "map<int>", "list<int, int>", "vector<int, 0>", "set", "list<", "", "int int"]
+        {
             let parsed = CqlType::parse(text);
             assert!(parsed.is_err() || matches!(parsed, Ok(CqlType::Udt(_))), "{text}: {parsed:?}");
         }

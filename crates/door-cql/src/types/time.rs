@@ -88,7 +88,8 @@ impl Scan<'_> {
         };
         let hours = self.number(2, 2).filter(|hours| *hours <= 18)?;
         let _ = self.accept(b':');
-        let minutes = if self.0.is_empty() { 0 } else { self.number(2, 2).filter(|minutes| *minutes < 60)? };
+        let minutes =
+            if self.0.is_empty() { 0 } else { self.number(2, 2).filter(|minutes| *minutes < 60)? };
         Some(sign * (hours * 60 + minutes) * 60_000)
     }
 }
@@ -188,7 +189,9 @@ mod tests {
         for (text, millis) in cases {
             assert_eq!(timestamp_from_text(text), Some(millis), "{text}");
         }
-        for wrong in ["", "2011-02-30", "2011-13-01", "2011-02-03T25:00", "2011-02-03T04:05 Mars", "x", "2011-02"] {
+        for wrong in
+            ["", "2011-02-30", "2011-13-01", "2011-02-03T25:00", "2011-02-03T04:05 Mars", "x", "2011-02"]
+        {
             assert_eq!(timestamp_from_text(wrong), None, "{wrong}");
         }
     }

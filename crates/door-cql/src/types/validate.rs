@@ -131,7 +131,9 @@ mod tests {
             let error = validate(&CqlType::parse(ty).unwrap(), bytes).unwrap_err();
             assert_eq!(error, CqlError::Invalid(message.to_owned()), "{ty}");
         }
-        assert!(validate(&CqlType::parse("list<int>").unwrap(), &[0, 0, 0, 1, 0, 0, 0, 4, 0, 0, 0, 9]).is_ok());
+        assert!(
+            validate(&CqlType::parse("list<int>").unwrap(), &[0, 0, 0, 1, 0, 0, 0, 4, 0, 0, 0, 9]).is_ok()
+        );
         assert!(validate(&CqlType::INT, &[]).is_ok());
     }
 }

@@ -4,8 +4,8 @@ use super::Parser;
 use crate::{
     bind::CqlError,
     lang::ast::{
-        Access, Assignment, Change, Condition, ConditionValue, Delete, DeleteTarget, Insert, Operator, Relation,
-        RelationValue, Statement, Term, Update, Using,
+        Access, Assignment, Change, Condition, ConditionValue, Delete, DeleteTarget, Insert, Operator,
+        Relation, RelationValue, Statement, Term, Update, Using,
     },
 };
 
@@ -97,7 +97,8 @@ impl Parser<'_> {
             return Ok(if append { Change::Append(term) } else { Change::Remove(term) });
         }
         let term = self.nested(Self::primary)?;
-        if self.is_symbol("+") && self.name_at(self.at + 1).is_some() && !self.is_symbol_at(self.at + 2, "(") {
+        if self.is_symbol("+") && self.name_at(self.at + 1).is_some() && !self.is_symbol_at(self.at + 2, "(")
+        {
             self.advance();
             self.same_column(column)?;
             return Ok(Change::Prepend(term));
@@ -110,7 +111,9 @@ impl Parser<'_> {
         if self.name()? == column {
             Ok(())
         } else {
-            Err(CqlError::Syntax(format!("Only expressions of the form X = X + <value> are supported ({column})")))
+            Err(CqlError::Syntax(format!(
+                "Only expressions of the form X = X + <value> are supported ({column})"
+            )))
         }
     }
 

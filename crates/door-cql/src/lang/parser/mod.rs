@@ -22,12 +22,63 @@ const MAX_NESTING: usize = 64;
 
 /// Words that are no names unless quoted (Cassandra's `reserved_keywords.txt`), sorted.
 const RESERVED: &[&str] = &[
-    "add", "allow", "alter", "and", "apply", "asc", "authorize", "batch", "begin", "by", "columnfamily",
-    "create", "delete", "desc", "describe", "drop", "entries", "execute", "from", "full", "grant", "if",
-    "in", "index", "infinity", "insert", "into", "is", "keyspace", "limit", "materialized", "modify",
-    "nan", "norecursive", "not", "null", "of", "on", "or", "order", "primary", "rename", "revoke",
-    "schema", "select", "set", "table", "to", "token", "truncate", "unlogged", "update", "use", "using",
-    "view", "where", "with",
+    "add",
+    "allow",
+    "alter",
+    "and",
+    "apply",
+    "asc",
+    "authorize",
+    "batch",
+    "begin",
+    "by",
+    "columnfamily",
+    "create",
+    "delete",
+    "desc",
+    "describe",
+    "drop",
+    "entries",
+    "execute",
+    "from",
+    "full",
+    "grant",
+    "if",
+    "in",
+    "index",
+    "infinity",
+    "insert",
+    "into",
+    "is",
+    "keyspace",
+    "limit",
+    "materialized",
+    "modify",
+    "nan",
+    "norecursive",
+    "not",
+    "null",
+    "of",
+    "on",
+    "or",
+    "order",
+    "primary",
+    "rename",
+    "revoke",
+    "schema",
+    "select",
+    "set",
+    "table",
+    "to",
+    "token",
+    "truncate",
+    "unlogged",
+    "update",
+    "use",
+    "using",
+    "view",
+    "where",
+    "with",
 ];
 
 /// Whether a folded name is a reserved word.
@@ -119,12 +170,39 @@ impl<'a> Parser<'a> {
     fn unsupported_statement(&mut self) -> Option<String> {
         // First words, then those that may follow; a star stands for anything.
         const STATEMENTS: [(&str, &[&str]); 16] = [
-            ("alter", &["keyspace", "schema", "table", "columnfamily", "type", "materialized", "user", "role"]),
+            (
+                "alter",
+                &["keyspace", "schema", "table", "columnfamily", "type", "materialized", "user", "role"],
+            ),
             (
                 "create",
-                &["or", "function", "aggregate", "index", "custom", "type", "materialized", "trigger", "user", "role"],
+                &[
+                    "or",
+                    "function",
+                    "aggregate",
+                    "index",
+                    "custom",
+                    "type",
+                    "materialized",
+                    "trigger",
+                    "user",
+                    "role",
+                ],
             ),
-            ("drop", &["index", "type", "materialized", "function", "aggregate", "trigger", "user", "role", "identity"]),
+            (
+                "drop",
+                &[
+                    "index",
+                    "type",
+                    "materialized",
+                    "function",
+                    "aggregate",
+                    "trigger",
+                    "user",
+                    "role",
+                    "identity",
+                ],
+            ),
             ("truncate", &["*"]),
             ("begin", &["batch", "unlogged", "counter"]),
             ("grant", &["*"]),
@@ -255,7 +333,10 @@ impl<'a> Parser<'a> {
     }
 
     /// `item (, item)*`.
-    fn list_of<T>(&mut self, mut item: impl FnMut(&mut Self) -> Result<T, CqlError>) -> Result<Vec<T>, CqlError> {
+    fn list_of<T>(
+        &mut self,
+        mut item: impl FnMut(&mut Self) -> Result<T, CqlError>,
+    ) -> Result<Vec<T>, CqlError> {
         let mut items = vec![item(self)?];
         while self.accept(",") {
             items.push(item(self)?);

@@ -69,9 +69,8 @@ impl Parser<'_> {
     }
 
     fn selector_here(&mut self) -> Result<Selector, CqlError> {
-        let called = |parser: &Self, word: &str| {
-            parser.is_keyword(word) && parser.is_symbol_at(parser.at + 1, "(")
-        };
+        let called =
+            |parser: &Self, word: &str| parser.is_keyword(word) && parser.is_symbol_at(parser.at + 1, "(");
         if called(self, "cast") {
             return Err(CqlError::unsupported("CAST"));
         }
@@ -82,7 +81,9 @@ impl Parser<'_> {
             self.at += 4;
             return Ok(Selector::CountRows);
         }
-        for (word, make) in [("writetime", Selector::Writetime as fn(String) -> Selector), ("ttl", Selector::Ttl)] {
+        for (word, make) in
+            [("writetime", Selector::Writetime as fn(String) -> Selector), ("ttl", Selector::Ttl)]
+        {
             if called(self, word) {
                 self.at += 2;
                 let column = self.name()?;
