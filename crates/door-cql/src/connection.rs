@@ -17,7 +17,8 @@ use crate::{
     bind::{CqlError, Doing},
     exec::{Answer, Outcome},
     faults,
-    limits::{REQUEST_OVERHEAD_BYTES, REQUESTS_PER_CONNECTION},
+    limits::REQUEST_OVERHEAD_BYTES,
+    statements::Statements,
     wire::{
         Version,
         response::{self, Failure, Fault, Head},
@@ -60,15 +61,16 @@ impl Ticket {
 pub(crate) struct Connection {
     outbox: Arc<Outbox>,
     budget: Arc<Budget>,
+    statements: Arc<Statements>,
     in_flight: AtomicUsize,
     /// What `USE` has chosen.
     keyspace: Mutex<Option<Arc<str>>>,
 }
 
 impl Connection {
-    pub(crate) fn new(guest: Guest) -> Connection {
+    pub(crate) fn new(guest: Guest, statements: Arc<Statements>) -> Connection {
         let Guest { outbox, budget, .. } = guest;
-        Connection { outbox, budget, in_flight: AtomicUsize::new(0), keyspace: Mutex::new(None) }
+        Connection { outbox, budget, statements, in_flight: AtomicUsize::new(0), keyspace: Mutex::new(None) }
     }
 
     /// Lets a request of `frame_bytes` in, whose ticket then comes back to [`Connection::answer`].
@@ -83,9 +85,6 @@ impl Connection {
     ) -> Result<Ticket, Failure> {
         let bytes =
             u32::try_from(frame_bytes + REQUEST_OVERHEAD_BYTES).expect("frames are bounded below 4 GiB");
-        if self.in_flight() >= REQUESTS_PER_CONNECTION {
-            return Err(Failure::new(Fault::Overloaded, "Too many requests in flight on this connection"));
-        }
         if !self.budget.try_take(bytes as usize) {
             return Err(Failure::new(
                 Fault::Overloaded,
@@ -116,10 +115,13 @@ impl Connection {
     /// Answers the request whose ticket had this tag.
     fn answer(&self, tag: u64, outcome: Outcome) {
         let ticket = Ticket::of_tag(tag);
-        if let Ok(answered) = &outcome
-            && let Answer::SetKeyspace(name) = &answered.answer
-        {
-            *self.keyspace.lock().unwrap_or_else(PoisonError::into_inner) = Some(name.as_str().into());
+        match outcome.as_ref().map(|answered| &answered.answer) {
+            Ok(Answer::SetKeyspace(name)) => {
+                *self.keyspace.lock().unwrap_or_else(PoisonError::into_inner) = Some(name.as_str().into());
+            }
+            // Before the client hears of it: it may execute such a statement at once.
+            Ok(Answer::SchemaChange(changed)) => self.statements.forget(changed),
+            Ok(Answer::Void | Answer::Rows(_)) | Err(_) => {}
         }
         self.budget.give_back(ticket.bytes as usize);
         self.say(|out| {

@@ -66,8 +66,7 @@ impl Listeners {
     }
 }
 
-/// Tells listeners of `events` until `shutdown`, and forgets statements of what was dropped: who
-/// executes one prepares it again and hears of the columns that a new table has.
+/// Tells listeners of `events` until `shutdown`, and forgets statements of what was changed.
 pub(crate) async fn tell(
     listeners: Arc<Listeners>,
     statements: Arc<Statements>,
@@ -82,7 +81,7 @@ pub(crate) async fn tell(
         match event {
             Ok(event) => {
                 let changed = changed(event.change);
-                statements.forget(|statement| statement.is_of(&changed.keyspace, changed.table.as_deref()));
+                statements.forget(&changed);
                 listeners.tell(&changed);
             }
             // Clients that missed a change would go on with a wrong idea of the schema. Without

@@ -8,8 +8,11 @@ pub(crate) const REQUEST_OVERHEAD_BYTES: usize = 512;
 /// protocol allows at most.
 pub(crate) const FRAME_BYTES_CEILING: usize = 256 << 20;
 
-/// Requests without an answer on one connection: one for each stream a client may use.
-pub(crate) const REQUESTS_PER_CONNECTION: usize = 32_768;
+/// Requests without an answer on one connection, above which nothing more is read from it until
+/// some are answered: TCP slows the client down, which costs it nothing but the wait. More than a
+/// client needs to keep the log busy; fewer than would let one that does not read its answers
+/// have thousands of them made.
+pub(crate) const REQUESTS_PER_CONNECTION: usize = 2048;
 
 /// Prepared statements kept, and the bytes of their texts. The least recently used are forgotten
 /// first; a client that executes a forgotten one is told to prepare it again.

@@ -16,6 +16,7 @@ use crate::{
     connection::Connection,
     events::Listening,
     exec::{self, Prepared},
+    limits::REQUESTS_PER_CONNECTION,
     ops::{self, OPERATIONS},
     wire::{
         Version,
@@ -44,7 +45,7 @@ pub(crate) struct CqlSession {
 
 impl CqlSession {
     pub(crate) fn new(door: Arc<Door>, guest: Guest) -> CqlSession {
-        let connection = Arc::new(Connection::new(guest));
+        let connection = Arc::new(Connection::new(guest, door.statements.clone()));
         CqlSession { door, connection, ready: false, version: None, skip_bytes: 0, listening: None }
     }
 
@@ -179,6 +180,10 @@ impl Session for CqlSession {
 
     fn in_flight(&self) -> usize {
         self.connection.in_flight()
+    }
+
+    fn is_full(&self) -> bool {
+        self.connection.in_flight() >= REQUESTS_PER_CONNECTION
     }
 }
 

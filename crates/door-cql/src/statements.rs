@@ -16,7 +16,7 @@ use std::{
 use sha2::{Digest, Sha256};
 
 use crate::{
-    exec::Prepared,
+    exec::{Prepared, SchemaChanged},
     limits::{PREPARED_BYTES, PREPARED_STATEMENTS},
 };
 
@@ -93,12 +93,13 @@ impl Statements {
         id
     }
 
-    /// Forgets the statements that `stale` says are.
-    pub(crate) fn forget(&self, stale: impl Fn(&Prepared) -> bool) {
+    /// Forgets statements of what was changed: who executes one prepares it again, and is told of
+    /// the columns that a new table of the old name has.
+    pub(crate) fn forget(&self, changed: &SchemaChanged) {
         let mut known = self.write();
         let mut freed = 0;
         known.by_id.retain(|_, entry| {
-            let keep = !stale(&entry.prepared);
+            let keep = !entry.prepared.is_of(&changed.keyspace, changed.table.as_deref());
             freed += if keep { 0 } else { entry.text.len() };
             keep
         });
@@ -182,7 +183,8 @@ mod tests {
     fn what_is_stale_is_forgotten() {
         let statements = Statements::default();
         let ids = TEXTS.map(|text| put(&statements, text));
-        statements.forget(|statement| statement.is_of("sample", Some("t")));
+        let keyspace = "sample".to_owned();
+        statements.forget(&SchemaChanged { created: false, keyspace, table: Some("t".to_owned()) });
         assert!(statements.get(&ids[0]).is_some());
         assert!(statements.get(&ids[2]).is_none());
     }

@@ -178,7 +178,8 @@ impl Driver<'_> {
         self.stream.shutdown().await?;
         let stream = &self.stream;
         let silence = async {
-            let mut forgotten = [0; 1024];
+            // On the heap: in the future, every connection would carry it all its life.
+            let mut forgotten = vec![0; READ_MIN];
             while stream.readable().await.is_ok() {
                 match stream.try_read(&mut forgotten) {
                     Ok(0) => return,
