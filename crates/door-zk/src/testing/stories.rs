@@ -1,7 +1,8 @@
 //! Stories: scripts of what clients do, with what they then see. See `tests/golden/`.
 //!
 //! A line `name> command` is done by the client of that name (`door>` is the house itself); the
-//! lines below are all that any client received from it, `name< message`. To accept what a changed
+//! lines below are all that any client received from it, `name< message`. Lines that begin with `#` are
+//! for the reader. To accept what a changed
 //! door says, run the tests with `UPDATE_GOLDEN=1` and read the difference.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
@@ -181,13 +182,15 @@ fn stories_go_as_they_are_told() {
     let mut count = 0;
     for file in fs::read_dir(folder).unwrap() {
         let path = file.unwrap().path();
-        if path.extension().is_none_or(|extension| extension != "story") {
+        // A `.peer` is a story told by ZooKeeper itself, and is never rewritten.
+        let told_by_peer = path.extension().is_some_and(|extension| extension == "peer");
+        if !told_by_peer && path.extension().is_none_or(|extension| extension != "story") {
             continue;
         }
         count += 1;
         let script = fs::read_to_string(&path).unwrap();
         let told = run(&script);
-        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        if !told_by_peer && std::env::var_os("UPDATE_GOLDEN").is_some() {
             fs::write(&path, told).unwrap();
             continue;
         }
@@ -196,5 +199,5 @@ fn stories_go_as_they_are_told() {
         }
         assert_eq!(told.lines().count(), script.lines().count(), "{}", path.display());
     }
-    assert!(count >= 6, "only {count} stories were found");
+    assert!(count >= 11, "only {count} stories were found");
 }
