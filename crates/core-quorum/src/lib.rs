@@ -16,6 +16,8 @@
 pub mod paxos;
 mod read;
 mod replicas;
+#[cfg(test)]
+mod tests;
 mod write;
 
 pub use read::{Merge, ReadRound, ReadStep};

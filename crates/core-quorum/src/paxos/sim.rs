@@ -307,9 +307,19 @@ impl Sim {
         if fate < 12 {
             self.wire.push(packet.clone());
         }
-        let running = |sim: &Sim, client: usize, operation: u64| {
-            sim.clients[client].running.as_ref().is_some_and(|running| running.operation == operation)
-        };
+        // A link that breaks tells the sender, who can't know whether the message got through.
+        if let Packet::Request { client, operation, node, request } = &packet
+            && (12..15).contains(&fate)
+        {
+            let (client, operation, from) = (*client, *operation, NodeId(*node as u64));
+            let lost = Input::Lost { from, ballot: request.ballot() };
+            if self.is_running(client, operation) {
+                self.input(client, lost);
+            }
+            if fate == 12 {
+                return Ok(());
+            }
+        }
         match packet {
             Packet::Request { client, operation, node, request } => {
                 self.handle(client, operation, node, request);
@@ -322,13 +332,13 @@ impl Sim {
                         _ => {}
                     }
                 }
-                if running(self, client, operation) {
+                if self.is_running(client, operation) {
                     self.input(client, Input::Reply { from: NodeId(node as u64), reply });
                 }
             }
             Packet::Read { client, operation, ballot, node } => {
                 let current = Ballot { time: self.clients[client].clock, node: NodeId(client as u64) };
-                if running(self, client, operation) && ballot == current {
+                if self.is_running(client, operation) && ballot == current {
                     let (register, quorum) = (self.nodes[node].register, majority(self.nodes.len()));
                     let running = self.clients[client].running.as_mut().unwrap();
                     running.read = running.read.newest(register);
@@ -339,13 +349,17 @@ impl Sim {
                 }
             }
             Packet::Wake { client, operation, above } => {
-                if running(self, client, operation) {
+                if self.is_running(client, operation) {
                     let ballot = self.ballot(client, above);
                     self.input(client, Input::Wake(ballot));
                 }
             }
         }
         Ok(())
+    }
+
+    fn is_running(&self, client: usize, operation: u64) -> bool {
+        self.clients[client].running.as_ref().is_some_and(|running| running.operation == operation)
     }
 
     fn handle(&mut self, client: usize, operation: u64, node: usize, request: Request) {

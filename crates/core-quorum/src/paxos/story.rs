@@ -278,3 +278,26 @@ fn ballots_of_one_moment_are_parted() {
     assert_eq!(Ballot::above(floor, Hlc(5), NodeId(2)), ballot(6, 2), "above by its node is not enough");
     assert_eq!(Ballot::above(floor, Hlc(3), NodeId(2)), ballot(6, 2));
 }
+
+#[test]
+fn an_electorate_of_another_epoch_sends_the_proposer_away() {
+    let electorate = Replicas::one(NodeId(0));
+    let plan = Plan { electorate, epoch: 4, kind: Kind::Write, commit_required: 1, attempts: 3, seed: 0 };
+    let (mut proposer, effects) = Proposer::<()>::begin(plan, ballot(10, 0)).unwrap();
+    let [Effect::Send { to, request }] = &effects[..] else {
+        panic!("one acceptor, one prepare: {effects:?}")
+    };
+    let Answer::Now(reply) = Acceptor::new().handle(request.clone(), 5) else { panic!("nothing changed") };
+    let effects = proposer.step(Input::Reply { from: *to, reply });
+    assert!(matches!(effects[..], [Effect::Finish(Outcome::Moved)]));
+    assert!(proposer.is_over() && proposer.step(Input::Timeout).is_empty());
+}
+
+#[test]
+fn without_a_majority_nothing_begins() {
+    let nodes = [(NodeId(1), true), (NodeId(2), false), (NodeId(3), false)];
+    let electorate = Replicas::new(nodes).unwrap();
+    let plan = Plan { electorate, epoch: 1, kind: Kind::Read, commit_required: 0, attempts: 3, seed: 0 };
+    let refused = Proposer::<()>::begin(plan, ballot(10, 1)).unwrap_err();
+    assert_eq!(refused, crate::Unavailable { required: 2, alive: 1 });
+}
