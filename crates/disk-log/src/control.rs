@@ -141,4 +141,15 @@ mod tests {
             let _ = Control::decode(&bytes);
         }
     }
+
+    #[test]
+    fn bytes_that_must_not_change() {
+        let mut control = Control::default();
+        control.drop_segment(1, 0);
+        control.drop_segment(2, 9);
+        control.drop_segment(200, 0x0102_0304_0506_0708);
+        control.trims.insert(StreamId(5), Position(300));
+        let bytes = [2, 1, 2, 0, 0, 0, 0, 0, 0, 0, 0, 200, 1, 200, 1, 8, 7, 6, 5, 4, 3, 2, 1, 1, 5, 172, 2];
+        assert_eq!(control.encode(), bytes);
+    }
 }

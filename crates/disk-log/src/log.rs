@@ -33,6 +33,8 @@ pub(crate) const FOLDER: &str = "log";
 pub(crate) const RESERVE: &str = "log/reserve";
 
 const HEADER: u64 = BATCH_HEADER as u64;
+/// Bytes of the longest varint.
+const MAX_VARINT: u64 = 10;
 
 /// The name of a segment, relative to the disk.
 pub(crate) fn segment_name(id: u64) -> String {
@@ -133,10 +135,12 @@ impl Limits {
         let tail_bytes = control_bytes + 3 * HEADER;
         let start_bytes = SEGMENT_HEADER as u64 + HEADER + control_bytes;
         let batch_bytes = settings.segment_bytes - start_bytes - tail_bytes - HEADER;
-        let largest = format::record_len(StreamId(u64::MAX), settings.max_record_bytes as usize) as u64;
+        // The longest stream and length there are, beside the payload.
+        let largest = settings.max_record_bytes.saturating_add(2 * MAX_VARINT);
         if settings.max_record_bytes == 0 || largest > batch_bytes {
             return Err(LogError::Settings(format!(
-                "max_record_bytes must be 1 to about {batch_bytes}, which is what a segment holds"
+                "max_record_bytes must be 1 to {}, which is what a segment holds",
+                batch_bytes - 2 * MAX_VARINT
             )));
         }
         if settings.queue_bytes < largest + HEADER {
@@ -344,6 +348,7 @@ impl Log {
         };
         self.scratch.clear();
         let checksum = header.encode(body, &mut self.scratch);
+        debug_assert!(self.active.end + self.scratch.len() as u64 <= self.active.bytes, "room was checked");
         let written = self.prepare().and_then(|()| self.active.file.write_at(&self.scratch, self.active.end));
         match written {
             Ok(()) => {}

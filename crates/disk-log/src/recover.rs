@@ -52,6 +52,10 @@ impl Log {
             return begin_log(disk, settings, limits, entropy);
         }
         let survey = Survey::of(&disk, &ids)?;
+        if survey.control.encode().len() as u64 > limits.control_bytes {
+            let why = "segment_bytes is too small for the trim points of this log; it was larger before";
+            return Err(LogError::Settings(why.to_owned()));
+        }
         let segments = survey.replay(&disk, visit)?;
         let file = survey.mend(&disk)?;
         remove_reserve(&disk)?;

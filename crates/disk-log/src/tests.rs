@@ -1,10 +1,13 @@
 //! Proof of the log: stories on a disk that suffers.
 
 #![allow(clippy::unwrap_used)]
+#![allow(clippy::disallowed_methods, reason = "tests may touch the world")]
 
 mod damage;
+mod edges;
 mod full_disk;
 mod golden;
+mod planted_bugs;
 mod power_cut;
 mod program;
 mod writer;

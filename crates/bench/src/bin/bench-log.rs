@@ -11,8 +11,6 @@
 //! The bars: 32 tasks reach 0.6 x 32 / (p50 of the bare sync), one task 0.8 of the bare rate,
 //! against the faster of the two files. The table goes to standard error, JSON to standard output.
 
-#![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "a load program times from outside")]
-
 use std::{
     sync::{
         Arc,

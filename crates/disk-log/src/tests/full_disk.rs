@@ -1,7 +1,7 @@
 //! The disk fills up, and has room again; and the disk fails, which is another matter.
 
 use base::{Class, Position, StreamId};
-use world::{Disk, Fault};
+use world::{Clock, Disk, Fault};
 
 use super::{open, segments, tiny};
 use crate::{Batch, LogError, LogWriter, writer::Refused};
@@ -143,4 +143,34 @@ fn a_failed_write_is_the_end_of_a_log_and_leaves_a_torn_tail() {
     sim.kill();
     let (_, seen) = open(&disk, tiny()).unwrap();
     assert_eq!(seen[0].2, b"safe");
+}
+
+#[test]
+fn the_thread_notices_room_by_itself() {
+    let (disk, sim) = Disk::simulated(8);
+    sim.set_capacity(2 << 10);
+    let (log, _) = open(&disk, tiny()).unwrap();
+    let writer = LogWriter::start(log, Clock::real()).unwrap();
+    let append = || {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let done = move |outcome: Result<Position, base::Cause>| sender.send(outcome).unwrap();
+        let position =
+            writer.append(StreamId(1), &[7; 100], Box::new(done)).map_err(|refused| refused.cause)?;
+        assert_eq!(receiver.recv().unwrap(), Ok(position));
+        Ok(position)
+    };
+    let cause: base::Cause = loop {
+        if let Err(cause) = append() {
+            break cause;
+        }
+    };
+    assert_eq!(cause.class, Class::Busy);
+    sim.set_capacity(8 << 10);
+    // Whoever was refused tries again after a while; nobody else touches the log.
+    let tries = (0..100).take_while(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        append().is_err()
+    });
+    assert!(tries.count() < 100, "it never took anything again");
+    writer.stop().unwrap();
 }
