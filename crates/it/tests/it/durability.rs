@@ -91,10 +91,7 @@ async fn fifty_kills_under_load_lose_nothing_that_was_acknowledged() {
     let mut acknowledged = Acknowledged::default();
     for round in 0..ROUNDS {
         let acks = load_until_killed(&mut server, round).await;
-        let new_rows: Vec<i64> = acks
-            .iter()
-            .filter_map(|ack| if let Ack::Row(key, _) = ack { Some(*key) } else { None })
-            .collect();
+        let new_rows: Vec<i64> = acks.iter().filter_map(Ack::row).collect();
         acks.into_iter().for_each(|ack| acknowledged.take(ack));
         server.restart();
         judge_chains(&server, &acknowledged, round).await;
