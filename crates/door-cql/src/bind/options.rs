@@ -290,3 +290,49 @@ fn replication_factor(text: &str) -> Result<u32, CqlError> {
         CqlError::Config(format!("Replication factor must be non-negative and at most 1024; found {text}"))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn what_was_not_said_is_cassandras_default() {
+        let defaults = TableOptions::read(&BTreeMap::new());
+        assert_eq!(defaults.gc_grace_seconds, 864_000);
+        assert_eq!(
+            defaults.compaction["class"],
+            "org.apache.cassandra.db.compaction.SizeTieredCompactionStrategy"
+        );
+        assert_eq!(defaults.caching["keys"], "ALL");
+        assert_eq!(table_options(&[]).unwrap(), BTreeMap::new());
+    }
+
+    #[test]
+    fn what_was_said_comes_back() {
+        let text = |name: &str, value: &str| (name.to_owned(), Property::Text(value.to_owned()));
+        let entry = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+        let given = [
+            text("comment", "it's"),
+            text("cdc", "TRUE"),
+            text("read_repair", "none"),
+            ("caching".to_owned(), Property::Map(vec![entry("keys", "NONE")])),
+            ("compression".to_owned(), Property::Map(vec![entry("enabled", "false")])),
+            ("compaction".to_owned(), Property::Map(vec![entry("class", "LeveledCompactionStrategy")])),
+        ];
+        let options = TableOptions::read(&table_options(&given).unwrap());
+        assert_eq!(
+            (options.comment.as_str(), options.cdc, options.read_repair.as_str()),
+            ("it's", true, "NONE")
+        );
+        assert_eq!(options.caching, [entry("keys", "NONE")].into());
+        assert_eq!(options.compression, [entry("enabled", "false")].into());
+        let class = "org.apache.cassandra.db.compaction.LeveledCompactionStrategy";
+        assert_eq!(options.compaction, [entry("class", class)].into());
+    }
+
+    #[test]
+    fn option_names_are_sorted_for_the_search() {
+        assert!(TABLE_OPTIONS.is_sorted_by_key(|(name, _)| name));
+    }
+}

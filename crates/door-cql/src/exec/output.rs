@@ -215,6 +215,6 @@ impl<'a> Output<'a> {
 
     fn damaged(&self, what: &str) -> CqlError {
         let cause = Cause::corrupt(format!("{what} of {} does not fit the table", self.reading.plan.view));
-        failed(cause, Doing::Read, store::Consistency::One)
+        failed(cause, Doing::Read, self.reading.consistency)
     }
 }

@@ -51,7 +51,7 @@ pub(super) struct Reading {
     pub(super) resume: Option<Position>,
     /// Whether rows of several partitions come in the order of their clustering keys.
     pub(super) merged: bool,
-    consistency: Consistency,
+    pub(super) consistency: Consistency,
     units: Vec<Selection>,
     /// What filters without leave.
     unasked: Option<Filtering>,
@@ -207,6 +207,8 @@ impl Reading {
                     None => break,
                     Some(place) => after = Some(output.skip_from(place)),
                 }
+                // The store may answer at once every time, and others wait for this thread.
+                tokio::task::yield_now().await;
             }
         }
         let rows = output.finish(position)?;

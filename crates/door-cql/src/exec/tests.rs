@@ -14,7 +14,7 @@ use self::{
     model::Model,
     story::{Teller, row_texts},
 };
-use super::{Answer, Request};
+use super::{Answer, BoundValue, BoundValues, ColumnSpec, Request};
 use crate::bind::CqlError;
 
 /// 2024-01-01, in microseconds.
@@ -131,4 +131,117 @@ fn all_pages(teller: &Teller, select: &str, page_size: u32) -> Vec<Vec<String>> 
             None => return all,
         }
     }
+}
+
+fn names_and_types(specs: &[ColumnSpec]) -> String {
+    specs.iter().map(|spec| format!("{} {}", spec.name, spec.ty)).collect::<Vec<_>>().join(", ")
+}
+
+#[test]
+fn markers_are_named_typed_and_routed_as_cassandra_does() {
+    let mut teller = teller(usize::MAX);
+    teller.play(SETUP);
+    teller.play("CREATE TABLE p (a int, b text, c int, v double, PRIMARY KEY ((a, b), c))\n");
+    let cases: [(&str, &str, &[u16]); 13] = [
+        ("INSERT INTO t (v, c, k) VALUES (?, ?, ?)", "v int, c int, k int", &[2]),
+        ("INSERT INTO p (b, c, a) VALUES (?, 1, ?)", "b text, a int", &[1, 0]),
+        ("INSERT INTO p (b, c, a) VALUES (?, 1, 2)", "b text", &[]),
+        (
+            "INSERT INTO t (k, c) VALUES (:Key, :\"C\") USING TTL ? AND TIMESTAMP ?",
+            "key int, C int, [ttl] int, [timestamp] bigint",
+            &[0],
+        ),
+        (
+            "UPDATE t USING TTL ? SET v = ?, w = ? WHERE c = ? AND k = ? IF v IN ? AND w = ?",
+            "[ttl] int, v int, w text, c int, k int, in(v) list<int>, w text",
+            &[4],
+        ),
+        ("DELETE v FROM t WHERE k = ? AND c IN ?", "k int, in(c) list<int>", &[0]),
+        ("DELETE FROM t USING TIMESTAMP ? WHERE k IN ?", "[timestamp] bigint, in(k) list<int>", &[]),
+        ("SELECT * FROM t WHERE k = ? AND c > ? LIMIT ?", "k int, c int, [limit] int", &[0]),
+        ("SELECT * FROM p WHERE b = ? AND a = ?", "b text, a int", &[1, 0]),
+        ("SELECT * FROM t WHERE k IN (?)", "k int", &[0]),
+        (
+            "SELECT * FROM t WHERE token(k) > ? PER PARTITION LIMIT ?",
+            "partition key token bigint, [per_partition_limit] int",
+            &[],
+        ),
+        ("SELECT * FROM t WHERE v = ? AND w = ? ALLOW FILTERING", "v int, w text", &[]),
+        ("SELECT * FROM t WHERE k = ? AND (c) > (?)", "k int, c int", &[0]),
+    ];
+    for (statement, markers, routing) in cases {
+        let prepared = teller.prepare(statement).unwrap();
+        assert_eq!(names_and_types(&prepared.markers().markers), markers, "{statement}");
+        assert_eq!(prepared.markers().partition_key_markers, routing, "{statement}");
+        assert_eq!(prepared.markers().markers.is_empty(), markers.is_empty());
+    }
+}
+
+#[test]
+fn a_prepared_statement_follows_its_table() {
+    let mut teller = teller(usize::MAX);
+    teller.play(SETUP);
+    let insert = teller.prepare("INSERT INTO t (k, c, v) VALUES (9, 9, ?)").unwrap();
+    let select = teller.prepare("SELECT * FROM t WHERE k = 9").unwrap();
+    assert_eq!(names_and_types(&select.result().unwrap().columns), "k int, c int, v int, w text");
+    assert!(insert.result().is_none());
+    assert!(
+        select.is_of("test", Some("t")) && select.is_of("test", None) && !select.is_of("test", Some("u"))
+    );
+
+    // Made again with the same columns, it is another table, and the statement goes to that one.
+    teller.play("DROP TABLE t\nCREATE TABLE t (k int, c int, v int, w text, PRIMARY KEY (k, c))\n");
+    let value = |bytes: &'static [u8]| Request {
+        values: BoundValues::Positional(vec![BoundValue::Value(Bytes::from_static(bytes))]),
+        ..Request::default()
+    };
+    teller.run(&insert, value(&[0, 0, 0, 5])).unwrap();
+    let Answer::Rows(rows) = teller.run(&select, Request::default()).unwrap().answer else { panic!() };
+    assert_eq!(row_texts(&rows), [["9", "9", "5", "null"]]);
+
+    // With others, what the client was told is no longer true.
+    teller.play("DROP TABLE t\nCREATE TABLE t (k int, c int, v text, PRIMARY KEY (k, c))\n");
+    for (prepared, request) in [(&insert, value(b"text")), (&select, Request::default())] {
+        let error = teller.run(prepared, request).unwrap_err();
+        assert!(error.to_string().contains("prepare it again"), "{error}");
+    }
+    teller.play("DROP TABLE t\n");
+    let error = teller.run(&select, Request::default()).unwrap_err();
+    assert_eq!(error, CqlError::invalid("table t does not exist"));
+}
+
+#[test]
+fn values_may_be_given_by_name() {
+    let mut teller = teller(usize::MAX);
+    teller.play(SETUP);
+    let int = |value: i32| BoundValue::Value(Bytes::copy_from_slice(&value.to_be_bytes()));
+    let named = |names: &[(&str, i32)]| Request {
+        values: BoundValues::Named(
+            names.iter().map(|(name, value)| ((*name).to_owned(), int(*value))).collect(),
+        ),
+        ..Request::default()
+    };
+    let select = "SELECT v FROM t WHERE k = :key AND c = :row";
+    let Answer::Rows(rows) = teller.execute(select, named(&[("row", 2), ("key", 1)])).unwrap().answer else {
+        panic!()
+    };
+    assert_eq!(row_texts(&rows), [["2"]]);
+    let error = teller.execute(select, named(&[("row", 2)])).unwrap_err();
+    assert_eq!(error, CqlError::invalid("Invalid amount of bind variables"));
+}
+
+#[test]
+fn writes_without_a_timestamp_never_tie() {
+    let mut teller = teller(usize::MAX);
+    teller.play(SETUP);
+    // The clock stands still, yet the last write wins, even against a larger value.
+    for value in [5, 9, 3] {
+        teller.play(&format!("UPDATE t SET v = {value} WHERE k = 1 AND c = 1\n"));
+    }
+    let select = "SELECT v, writetime(v) FROM t WHERE k = 1 AND c = 1";
+    let Answer::Rows(rows) = teller.execute(select, Request::default()).unwrap().answer else { panic!() };
+    assert_eq!(row_texts(&rows)[0][0], "3");
+    let lowest = Request { timestamp_micros: Some(i64::MIN), ..Request::default() };
+    let error = teller.execute("UPDATE t SET v = 1 WHERE k = 1 AND c = 1", lowest).unwrap_err();
+    assert!(matches!(error, CqlError::Protocol(_)));
 }

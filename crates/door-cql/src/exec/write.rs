@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use base::{Cell, Change, ColumnId, Mutation};
+use base::{Cell, Change, ColumnId, Mutation, NO_TIMESTAMP};
 use bytes::Bytes;
 use store::{Action, Consistency, Done, Slice, Target, Write, waiter};
 
@@ -87,6 +87,9 @@ fn mutations(
         return Err(CqlError::invalid("You must use conditional updates for serializable writes"));
     }
     let environment = engine.environment(values);
+    if request.timestamp_micros == Some(NO_TIMESTAMP) {
+        return Err(CqlError::Protocol(out_of_bound()));
+    }
     let timestamp = match timestamp(modify.timestamp.as_ref(), &environment)? {
         Some(timestamp) => timestamp,
         None => request.timestamp_micros.unwrap_or_else(|| engine.next_timestamp()),
@@ -109,15 +112,15 @@ fn timestamp(value: Option<&Value>, environment: &Environment<'_>) -> Result<Opt
         Evaluated::Unset => Ok(None),
         Evaluated::Null => Err(CqlError::invalid("Invalid null value of timestamp")),
         Evaluated::Value(bytes) => match bytes.as_ref().try_into().map(i64::from_be_bytes) {
-            Ok(i64::MIN) => Err(CqlError::Invalid(format!(
-                "Out of bound timestamp, must be in [{}, {}]",
-                i64::MIN + 1,
-                i64::MAX
-            ))),
+            Ok(NO_TIMESTAMP) => Err(CqlError::Invalid(out_of_bound())),
             Ok(timestamp) => Ok(Some(timestamp)),
             Err(_) => Err(CqlError::invalid("Invalid empty value of timestamp")),
         },
     }
+}
+
+fn out_of_bound() -> String {
+    format!("Out of bound timestamp, must be in [{}, {}]", i64::MIN + 1, i64::MAX)
 }
 
 /// The time to live in seconds; 0 is for ever.

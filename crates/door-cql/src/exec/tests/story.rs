@@ -22,8 +22,8 @@ use world::{Clock, Entropy};
 use crate::{
     bind::{CqlError, TableView},
     exec::{
-        Answer, Answered, BoundValue, BoundValues, Budget, Engine, EngineSettings, Filtering, Request, Rows,
-        VirtualTables,
+        Answer, Answered, BoundValue, BoundValues, Budget, Engine, EngineSettings, Filtering, Prepared,
+        Request, Rows, VirtualTables,
     },
     lang::{self, Statement, Term},
     types::{CqlType, Native, literal_value},
@@ -178,10 +178,17 @@ impl Teller {
     }
 
     pub(super) fn execute(&self, statement: &str, request: Request) -> Result<Answered, CqlError> {
-        let prepared = self.engine.prepare(self.keyspace.as_deref(), statement)?;
+        self.run(&self.prepare(statement)?, request)
+    }
+
+    pub(super) fn prepare(&self, statement: &str) -> Result<Arc<Prepared>, CqlError> {
+        self.engine.prepare(self.keyspace.as_deref(), statement)
+    }
+
+    pub(super) fn run(&self, prepared: &Arc<Prepared>, request: Request) -> Result<Answered, CqlError> {
         let (done, waiter) = waiter();
         let _entered = self.runtime.enter();
-        self.engine.execute(&prepared, request, done);
+        self.engine.execute(prepared, request, done);
         self.runtime.block_on(waiter).unwrap()
     }
 }
