@@ -42,6 +42,7 @@
 
 mod acceptor;
 mod codec;
+mod orders;
 mod proposer;
 #[cfg(test)]
 mod sim;
@@ -52,7 +53,8 @@ use base::{Hlc, NodeId};
 use bytes::Bytes;
 
 pub use acceptor::{Acceptor, Answer, Held, Record, Synced};
-pub use proposer::{Effect, Input, Kind, Outcome, Plan, Proposer};
+pub use orders::{Effect, Input, Kind, Outcome, Plan};
+pub use proposer::Proposer;
 
 /// A proposal number: totally ordered, and used by one proposer once.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]

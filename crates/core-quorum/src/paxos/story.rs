@@ -301,3 +301,26 @@ fn without_a_majority_nothing_begins() {
     let refused = Proposer::<()>::begin(plan, ballot(10, 1)).unwrap_err();
     assert_eq!(refused, crate::Unavailable { required: 2, alive: 1 });
 }
+
+/// Acceptor 0 accepted the empty decree of a read that stood on a commit (15) which neither of
+/// those who promise knows yet. What is decided next stands on it as well.
+#[test]
+fn an_empty_decree_hands_on_what_it_stands_on() {
+    let electorate = Replicas::new((0..3).map(|node| (NodeId(node), true))).unwrap();
+    let plan = Plan { electorate, epoch: 1, kind: Kind::Write, commit_required: 2, attempts: 3, seed: 0 };
+    let (mut proposer, _) = Proposer::begin(plan, ballot(30, 2)).unwrap();
+    let barrier = Decree { origin: ballot(20, 1), base: ballot(15, 1), value: Bytes::new() };
+    let barrier = Vote { ballot: ballot(20, 1), decree: barrier };
+    let mut promise = |from, accepted| {
+        let verdict = Verdict::Promised { accepted, committed: Some(vote(10, "old")) };
+        proposer.step(Input::Reply { from: NodeId(from), reply: Reply { ballot: ballot(30, 2), verdict } })
+    };
+    assert!(promise(0, Some(barrier)).is_empty());
+    assert!(matches!(promise(1, None)[..], [Effect::Read]));
+    assert!(matches!(proposer.step(Input::Rows(()))[..], [Effect::Decide { timestamp: 30, .. }]));
+    let effects = proposer.step(Input::Decided { rows: (), verdict: Ok(Some(Bytes::from_static(b"new"))) });
+    let [Effect::Send { request: Request::Accept { vote, .. }, .. }, ..] = &effects[..] else {
+        panic!("it accepts what it decided: {effects:?}")
+    };
+    assert_eq!((vote.decree.origin, vote.decree.base), (ballot(30, 2), ballot(15, 1)));
+}
