@@ -36,7 +36,6 @@ pub(crate) fn start(options: Start) -> Result<(), Refusal> {
     metrics::set_global_recorder(metrics)
         .map_err(|_| Refusal::new(Exit::Bug, "a metrics recorder was there already"))?;
 
-    let open = runtime.block_on(place::open_all(&options))?;
     let disk = if options.in_memory {
         Disk::in_memory()
     } else {
