@@ -40,7 +40,13 @@ def keyspace(session, name, factor=1):
 
 def expect(got, wanted, what=""):
     if got != wanted:
-        raise AssertionError(f"{what}: got {got!r}, wanted {wanted!r}")
+        raise AssertionError(f"{what}: got {shown(got)}, wanted {shown(wanted)}")
+
+
+def shown(value):
+    """A value as a person can read it: of a long one, both ends."""
+    text = repr(value)
+    return text if len(text) <= 300 else f"{text[:140]} ... {text[-140:]}"
 
 
 def refused(call, kind, *texts):
