@@ -36,11 +36,12 @@ pub(super) fn start(
     values: &[BoundValue],
     done: Done<Outcome>,
 ) {
-    let consistency = request.consistency;
     let cas = match plan(engine, modify, request, values) {
         Ok(cas) => cas,
         Err(error) => return done.complete(Ok(Err(error))),
     };
+    // It is the Paxos round that lacks replicas, so its consistency is the one to tell.
+    let consistency = cas.serial;
     let permit = match engine.permit(Action::Write, Target::Table(modify.table)) {
         Ok(permit) => permit,
         Err(cause) => return done.complete(Ok(Err(failed(cause, Doing::Cas, consistency)))),

@@ -119,6 +119,17 @@ fn tuple(
     row.iter().zip(columns).map(|(value, column)| required(evaluate(value, environment)?, column)).collect()
 }
 
+/// The values of choices that leave none: nearly every statement, and so worth its own path.
+fn single(choices: &[Choice]) -> Option<impl Iterator<Item = &Value>> {
+    let one = |choice: &Choice| matches!(choice, Choice::One(_));
+    choices.iter().all(one).then(|| {
+        choices.iter().filter_map(|choice| match choice {
+            Choice::One(value) => Some(value),
+            Choice::In(_) | Choice::Rows(_) => None,
+        })
+    })
+}
+
 /// Every combination of the choices, as `start` extended by them.
 fn combinations<T: Clone>(
     start: T,
@@ -160,6 +171,11 @@ pub(super) fn partition_keys(
     environment: &Environment<'_>,
 ) -> Result<Vec<Bytes>, CqlError> {
     let columns = view.partition();
+    if let Some(values) = single(choices) {
+        let components =
+            values.zip(columns).map(|(value, column)| required(evaluate(value, environment)?, column));
+        return Ok(vec![partition_key(&components.collect::<Result<Vec<_>, _>>()?)?]);
+    }
     let start = Vec::with_capacity(columns.len());
     let mut keys = combinations(start, choices, columns, environment, |key: &mut Vec<Bytes>, _, value| {
         key.push(value.clone());
@@ -209,6 +225,13 @@ pub(super) fn clustering_keys(
     environment: &Environment<'_>,
 ) -> Result<Vec<Bytes>, CqlError> {
     let columns = view.clustering();
+    if let Some(values) = single(&plan.prefix) {
+        let mut prefix = Prefix::default();
+        for (value, column) in values.zip(columns) {
+            extend(&mut prefix, column, &required(evaluate(value, environment)?, column)?)?;
+        }
+        return Ok(vec![prefix.key.into()]);
+    }
     let prefixes = combinations(Prefix::default(), &plan.prefix, columns, environment, extend)?;
     let mut keys: Vec<Bytes> = prefixes.into_iter().map(|prefix| prefix.key.into()).collect();
     keys.sort_unstable();

@@ -100,8 +100,12 @@ fn mutations(
     if changes.is_empty() {
         return Ok(Vec::new());
     }
-    let mutation = |key| Mutation { table: modify.table, key, changes: changes.clone() };
-    Ok(partitions.into_iter().map(mutation).collect())
+    let mut mutations = Vec::with_capacity(partitions.len());
+    let mut partitions = partitions.into_iter();
+    let last = partitions.next_back();
+    mutations.extend(partitions.map(|key| Mutation { table: modify.table, key, changes: changes.clone() }));
+    mutations.extend(last.map(|key| Mutation { table: modify.table, key, changes }));
+    Ok(mutations)
 }
 
 fn timestamp(value: Option<&Value>, environment: &Environment<'_>) -> Result<Option<i64>, CqlError> {
@@ -220,9 +224,10 @@ impl Edit {
             }
             Rows::Cells(_) if self.cells.is_empty() => Vec::new(),
             Rows::Cells(rows) => {
-                let cells: Vec<(ColumnId, Cell)> =
-                    self.cells.iter().map(|(column, value)| (*column, self.cell(value, timestamp))).collect();
-                rows.iter().map(|row| Change::Row { clustering: row.clone(), cells: cells.clone() }).collect()
+                let cells =
+                    || self.cells.iter().map(|(column, value)| (*column, self.cell(value, timestamp)));
+                let row = |row: &Bytes| Change::Row { clustering: row.clone(), cells: cells().collect() };
+                rows.iter().map(row).collect()
             }
         }
     }
