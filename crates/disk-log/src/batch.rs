@@ -9,6 +9,7 @@ use crate::format;
 pub struct Batch {
     body: Vec<u8>,
     records: u32,
+    longest_bytes: u64,
 }
 
 impl Batch {
@@ -28,6 +29,7 @@ impl Batch {
     pub fn push(&mut self, stream: StreamId, payload: &[u8]) {
         format::put_record(&mut self.body, stream, payload);
         self.records += 1;
+        self.longest_bytes = self.longest_bytes.max(payload.len() as u64);
     }
 
     /// Whether it holds no record.
@@ -38,6 +40,11 @@ impl Batch {
     /// The number of records.
     pub fn records(&self) -> u32 {
         self.records
+    }
+
+    /// The bytes of its longest payload.
+    pub(crate) fn longest_bytes(&self) -> u64 {
+        self.longest_bytes
     }
 
     /// Its bytes, as they will stand in the log.

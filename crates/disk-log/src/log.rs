@@ -181,6 +181,9 @@ impl Segment {
 }
 
 impl Log {
+    /// What a batch takes beyond its records, in bytes.
+    pub const BATCH_OVERHEAD: u64 = HEADER;
+
     /// Makes all records of `batch` durable together, in order: after a power cut either all are
     /// there or none. Returns the position of the first.
     ///
@@ -188,6 +191,10 @@ impl Log {
     /// [`LogError::TooLarge`] and [`LogError::Full`]: nothing was done. [`LogError::Fatal`]: it
     /// may be there or not, and this log takes nothing any more.
     pub fn append(&mut self, batch: &Batch) -> Result<Position, LogError> {
+        let (bytes, limit) = (batch.longest_bytes(), self.settings.max_record_bytes);
+        if bytes > limit {
+            return Err(LogError::TooLarge { bytes, limit });
+        }
         let first = self.write(batch.body(), batch.records())?;
         self.sync()?;
         Ok(first)
@@ -295,9 +302,6 @@ impl Log {
             None => self.data_end().saturating_sub(self.active.end),
         }
     }
-
-    /// What a batch takes beyond its records, in bytes.
-    pub const BATCH_OVERHEAD: u64 = HEADER;
 
     /// Numbers about it.
     pub fn stats(&self) -> LogStats {

@@ -29,6 +29,20 @@ fn settings_that_contradict_each_other_are_refused() {
 }
 
 #[test]
+fn what_is_too_large_is_refused_and_leaves_no_trace() {
+    let disk = Disk::in_memory();
+    let (mut log, _) = open(&disk, tiny()).unwrap();
+    let refused = log.append(&Batch::of(StreamId(1), &[0; 201]));
+    assert_eq!(refused, Err(LogError::TooLarge { bytes: 201, limit: 200 }));
+    let mut batch = Batch::new();
+    for _ in 0..4 {
+        batch.push(StreamId(1), &[0; 200]);
+    }
+    assert!(matches!(log.append(&batch), Err(LogError::TooLarge { bytes: 812, .. })));
+    assert_eq!(log.append(&Batch::of(StreamId(1), &[0; 200])), Ok(Position(1)));
+}
+
+#[test]
 fn segments_may_change_their_size_between_starts() {
     let disk = Disk::in_memory();
     let mut written = 0;
