@@ -71,12 +71,25 @@ impl Door {
 }
 
 /// Closes sessions that were silent for their timeout, for ever.
-async fn end_silent_sessions(service: Arc<Service>) {
+///
+/// When this task wakes far too late, the whole process was stopped (a suspended machine, a
+/// debugger) and heard nobody meanwhile: the signs of life are still in the sockets. Then every
+/// session gets a full timeout again, as after a restart, instead of all of them ending at once.
+/// A session may always end late, never early.
+pub(crate) async fn end_silent_sessions(service: Arc<Service>) {
+    let hub = service.hub.clone();
     let gauges = Gauges::new();
     loop {
         let wait_ms = expire(&service);
-        gauges.set(&service.hub);
+        gauges.set(&hub);
+        let asleep_ms = hub.now_ms();
         world::time::sleep(Duration::from_millis(wait_ms)).await;
+        let now_ms = hub.now_ms();
+        let late_ms = now_ms.saturating_sub(asleep_ms + wait_ms);
+        if late_ms > u64::from(hub.settings.tick_ms) {
+            tracing::warn!(late_ms, "the process stood still; every session gets a full timeout");
+            hub.lock().sessions.hear_all(now_ms);
+        }
     }
 }
 

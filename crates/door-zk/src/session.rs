@@ -165,23 +165,23 @@ impl Connection {
     ) {
         let decode = match operation.run {
             Run::Read(read) => {
-                let record = record.rest().into();
-                let tag = self.link.push(header.xid, Step::Read { read, record }, now_ms, 0);
-                return self.service().barrier(Done::new(self.link.clone(), tag));
+                let record = record.rest();
+                if self.has_room(header, record.len(), now_ms) {
+                    let step = Step::Read { read, record: record.into() };
+                    let tag = self.link.push(header.xid, step, now_ms, record.len());
+                    self.service().barrier(Done::new(self.link.clone(), tag));
+                }
+                return;
             }
             Run::Write(decode) => decode,
         };
         let Ok(what) = decode(&mut record) else {
-            let step = Step::Refuse { code: Code::MARSHALLING_ERROR, zxid: None, closes: false };
-            self.link.push(header.xid, step, now_ms, 0);
-            return;
+            return self.refuse(header, Code::MARSHALLING_ERROR, now_ms);
         };
         let closes_session = what == What::Close;
         let time_ms = self.service().hub.wall_ms();
         let entry = Entry { time_ms, session, cxid: header.xid, what }.encode();
-        if !self.link.guest.budget.try_take(entry.len()) {
-            let step = Step::Refuse { code: Code::THROTTLED, zxid: None, closes: false };
-            self.link.push(header.xid, step, now_ms, 0);
+        if !self.has_room(header, entry.len(), now_ms) {
             return;
         }
         if closes_session {
@@ -190,6 +190,19 @@ impl Connection {
         }
         let tag = self.link.push(header.xid, Step::Write { closes_session }, now_ms, entry.len());
         self.service().propose(&Principal::Anonymous, entry, Done::new(self.link.clone(), tag));
+    }
+
+    fn refuse(&self, header: Header, code: Code, now_ms: u64) {
+        self.link.push(header.xid, Step::Refuse { code, zxid: None, closes: false }, now_ms, 0);
+    }
+
+    /// Takes what a request holds until its answer from the door's budget, or refuses it.
+    fn has_room(&self, header: Header, bytes: usize, now_ms: u64) -> bool {
+        let has_room = self.link.guest.budget.try_take(bytes);
+        if !has_room {
+            self.refuse(header, Code::THROTTLED, now_ms);
+        }
+        has_room
     }
 }
 

@@ -40,11 +40,15 @@ pub(crate) struct Client {
 impl Client {
     /// A connection that has said nothing.
     pub(crate) fn silent(house: &House) -> Client {
+        Client::of_budget(house, 1 << 30)
+    }
+
+    fn of_budget(house: &House, budget_bytes: usize) -> Client {
         let outbox = Arc::new(Outbox::detached());
         let guest = Guest {
             peer: "127.0.0.1:1".parse().unwrap(),
             outbox: outbox.clone(),
-            budget: Arc::new(Budget::new(1 << 30)),
+            budget: Arc::new(Budget::new(budget_bytes)),
         };
         Client {
             connection: Connection::new(guest, house.service.clone()),
@@ -60,7 +64,15 @@ impl Client {
 
     /// A connection that has asked for a session (a new one if `ticket` is empty).
     pub(crate) fn connect(house: &House, timeout_ms: i32, ticket: Ticket) -> Client {
-        let mut client = Client::silent(house);
+        Client::silent(house).ask_for_session(timeout_ms, ticket)
+    }
+
+    /// A connection with a new session, whose requests in flight may take this much.
+    pub(crate) fn with_budget(house: &House, budget_bytes: usize) -> Client {
+        Client::of_budget(house, budget_bytes).ask_for_session(10_000, Ticket::default())
+    }
+
+    fn ask_for_session(mut self, timeout_ms: i32, ticket: Ticket) -> Client {
         let mut out = Vec::new();
         put_i32(&mut out, 0);
         put_i64(&mut out, ticket.last_zxid);
@@ -68,9 +80,9 @@ impl Client {
         put_i64(&mut out, ticket.session);
         put_buffer(&mut out, Some(&ticket.password));
         put_bool(&mut out, false);
-        client.ticket = ticket;
-        client.send_frame(&out);
-        client
+        self.ticket = ticket;
+        self.send_frame(&out);
+        self
     }
 
     /// Sends bytes as they are.

@@ -170,3 +170,23 @@ fn a_client_that_does_not_read_is_asked_no_more() {
         client.feed();
     }
 }
+
+#[test]
+fn requests_in_flight_hold_no_more_than_the_budget() {
+    let house = House::new(Settings::default());
+    let mut client = Client::with_budget(&house, 10_000);
+    client.receive();
+    house.machine.hold();
+    client.request(opcode::DELETE, &versioned("/none", -1));
+    for _ in 0..30 {
+        client.request(opcode::EXISTS, &look(&"/x".repeat(500), false));
+    }
+    house.machine.release();
+    let answers: Vec<_> = client.receive();
+    let throttled = answers.iter().filter(|line| line.contains("error -127")).count();
+    let absent = answers.iter().filter(|line| line.contains("error -101")).count();
+    assert!(throttled >= 20 && absent >= 9 && throttled + absent == 31, "{throttled} + {absent}");
+    // What was held is given back.
+    client.request(opcode::EXISTS, &look(&"/x".repeat(4000), false));
+    assert!(client.receive()[0].contains("error -101"));
+}

@@ -96,6 +96,27 @@ fn an_ephemeral_goes_when_its_silent_session_does() {
 }
 
 #[test]
+fn a_process_that_stood_still_blames_no_client() {
+    world::task::runtime(1).unwrap().block_on(async {
+        let house = House::new(Settings { tick_ms: 50, ..Settings::default() });
+        let mut client = Client::connect(&house, 100, Ticket::default());
+        assert_eq!(client.receive(), ["connected timeout=100"]);
+        let reaping = world::task::spawn(crate::serve::end_silent_sessions(house.service.clone()));
+        let pause = || world::time::sleep(Duration::from_millis(120));
+        pause().await;
+        house.clock.advance(Duration::from_secs(3600));
+        pause().await;
+        assert_eq!(client.receive(), [""; 0], "after an hour in which nobody was heard");
+        for _ in 0..4 {
+            house.clock.advance(Duration::from_millis(30));
+            pause().await;
+        }
+        assert_eq!(client.receive(), ["connection closed"], "after a timeout of silence");
+        reaping.abort();
+    });
+}
+
+#[test]
 fn a_pipelined_burst_is_answered_whole() {
     world::task::runtime(1).unwrap().block_on(async {
         let (address, trigger, serving) = open_door().await;
