@@ -9,11 +9,12 @@ use std::{
     io,
     pin::{Pin, pin},
     sync::Arc,
+    task::Poll,
     time::Duration,
 };
 
 use bytes::BytesMut;
-use tokio::io::{AsyncWriteExt, Interest, Ready};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest, Ready};
 
 use crate::{Budget, Limits, Outbox, Session, Shutdown, meters::Meters, outbox::End};
 
@@ -160,7 +161,7 @@ impl Driver<'_> {
             match event {
                 Event::Socket(ready) => {
                     let ready = ready?;
-                    if reading && ready.is_readable() && !self.read(buffers)? {
+                    if reading && ready.is_readable() && !self.read(buffers).await? {
                         drain = Some(after(self.limits.drain_ms));
                     }
                 }
@@ -193,17 +194,19 @@ impl Driver<'_> {
         Ok(())
     }
 
-    /// Reads once and feeds the session. False when the client sends no more.
-    fn read(&mut self, buffers: &mut Buffers) -> Result<bool, Ended> {
+    /// Reads what is there and feeds the session. False when the client sends no more.
+    async fn read(&mut self, buffers: &mut Buffers) -> Result<bool, Ended> {
         let input = &mut buffers.input;
         // An unfinished message doubles its buffer, so that its copies cost no more than itself.
-        let room = buffers.read_size.max(input.len().min(GROW_MAX));
-        input.reserve(room);
-        let read = match self.stream.try_read_buf(input) {
-            Ok(0) => return Ok(false),
-            Ok(read) => read,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
-            Err(error) => return Err(error.into()),
+        input.reserve(buffers.read_size.max(input.len().min(GROW_MAX)));
+        // Polled once: a read that leaves room in the buffer has emptied the socket, which tokio
+        // notes here and not in `try_read`, where every wake-up would cost a second call in vain.
+        let stream = &mut self.stream;
+        let polled = poll_fn(|context| Poll::Ready(pin!(stream.read_buf(input)).poll(context))).await;
+        let read = match polled {
+            Poll::Ready(Ok(0)) => return Ok(false),
+            Poll::Ready(read) => read?,
+            Poll::Pending => 0,
         };
         self.meters.received.increment(read as u64);
         if read >= buffers.read_size {
@@ -214,6 +217,10 @@ impl Driver<'_> {
         if read > 0 {
             self.feed(buffers)?;
         }
+        if buffers.input.is_empty() {
+            // Idle connections hold no buffer; requests in flight keep theirs alive by themselves.
+            buffers.input = BytesMut::new();
+        }
         Ok(true)
     }
 
@@ -222,10 +229,6 @@ impl Driver<'_> {
             tracing::debug!(reason = %close, "session closes its connection");
             self.outbox.close();
             buffers.input.clear();
-        }
-        if buffers.input.is_empty() {
-            // Idle connections hold no buffer; requests in flight keep theirs alive by themselves.
-            buffers.input = BytesMut::new();
         }
         let unfinished = buffers.input.len().saturating_sub(READ_MAX);
         if unfinished > buffers.charged {
