@@ -11,6 +11,7 @@ mod functions;
 mod modify;
 mod options;
 mod restrict;
+mod rows;
 mod select;
 mod term;
 mod view;
@@ -26,7 +27,8 @@ pub(crate) use self::{
     functions::{Environment, call as function_call},
     modify::{Effect, Guard, Modify},
     options::{MAX_TTL_SECONDS, TableOptions},
-    restrict::{Choice, ClusteringPlan, KeyPlan, NEEDS_ALLOW_FILTERING, Predicate, RangeBound, TokenPlan},
+    restrict::NEEDS_ALLOW_FILTERING,
+    rows::{Choice, ClusteringPlan, KeyPlan, Predicate, RangeBound, RangePlan, TokenPlan},
     select::{SelectPlan, Selected},
     term::{Evaluated, InList, Value, evaluate, evaluate_list},
     view::{TableView, ViewColumn},
@@ -75,11 +77,20 @@ pub(crate) struct Bound {
     pub(crate) result: Option<Arc<ResultMetadata>>,
 }
 
+/// The most markers of a statement: the protocol counts values in 16 bits.
+const MAX_MARKERS: usize = u16::MAX as usize;
+
 /// Binds a statement.
 ///
 /// # Errors
 /// The first rule that is broken.
 pub(crate) fn bind(parsed: &Parsed, scope: &Scope<'_>) -> Result<Bound, CqlError> {
+    if parsed.marker_count > MAX_MARKERS {
+        return Err(CqlError::Invalid(format!(
+            "Too many markers(?). {} markers exceed the allowed maximum of {MAX_MARKERS}",
+            parsed.marker_count
+        )));
+    }
     let mut markers = Markers::new(parsed.marker_count);
     let (plan, view) = match &parsed.statement {
         Statement::Use(keyspace) => {

@@ -6,7 +6,8 @@ use base::{ColumnId, TableId};
 
 use super::{
     CqlError, Plan, Scope, TableView, Value, ViewColumn,
-    restrict::{Choice, ClusteringPlan, Gathered, gather, in_list},
+    restrict::{Gathered, gather, in_list},
+    rows::{Choice, ClusteringPlan},
     term::{InList, Markers},
 };
 use crate::{

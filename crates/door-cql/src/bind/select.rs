@@ -8,7 +8,8 @@ use super::{
     CqlError, Plan, Scope, TableView, Value,
     functions::{self, Function},
     modify::marker_of,
-    restrict::{Choice, ClusteringPlan, KeyPlan, Predicate, gather, is_descending},
+    restrict::{gather, is_descending},
+    rows::{Choice, ClusteringPlan, KeyPlan, Predicate},
     term::Markers,
 };
 use crate::{
@@ -97,7 +98,11 @@ pub(super) fn bind(
     let aggregate = selected.iter().any(|one| matches!(one, Selected::CountRows | Selected::Count(_)));
     let restrictions = gather(&select.relations, &view, markers)?.for_select()?;
     if select.distinct {
-        check_distinct(&selected, &view, !restrictions.clustering.prefix.is_empty())?;
+        let clustering = &restrictions.clustering;
+        let restricts_rows = !clustering.prefix.is_empty()
+            || clustering.range.is_some()
+            || restrictions.predicates.iter().any(|predicate| predicate.column() >= view.partition_len);
+        check_distinct(&selected, &view, restricts_rows)?;
     }
     let order = order(select, &view, &restrictions.keys)?;
     let mut limit = |term: &Option<Term>, name: &str| {

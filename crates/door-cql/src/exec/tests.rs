@@ -15,7 +15,10 @@ use self::{
     story::{Teller, row_texts},
 };
 use super::{Answer, BoundValue, BoundValues, ColumnSpec, Request};
-use crate::bind::CqlError;
+use crate::{
+    bind::CqlError,
+    types::{CqlType, Native, compare},
+};
 
 /// 2024-01-01, in microseconds.
 const NOW_MICROS: u64 = 1_704_067_200_000_000;
@@ -244,4 +247,50 @@ fn writes_without_a_timestamp_never_tie() {
     let lowest = Request { timestamp_micros: Some(i64::MIN), ..Request::default() };
     let error = teller.execute("UPDATE t SET v = 1 WHERE k = 1 AND c = 1", lowest).unwrap_err();
     assert!(matches!(error, CqlError::Protocol(_)));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    /// Whatever is bound is refused, or comes back as it was (in a key: equal to what it was).
+    #[test]
+    fn any_bytes_are_refused_or_come_back(which in 0usize..20, bytes in prop_oneof![
+        proptest::collection::vec(any::<u8>(), 0..20),
+        proptest::sample::select(vec![0usize, 1, 2, 4, 8, 16]).prop_flat_map(|len| proptest::collection::vec(any::<u8>(), len)),
+    ], descending: bool) {
+        let native = Native::NAMES[which].0;
+        if native == Native::Counter {
+            return Ok(());
+        }
+        let ty = CqlType::Native(native);
+        let mut teller = teller(usize::MAX);
+        let order = if descending { "DESC" } else { "ASC" };
+        // A duration has no order, so it is no key.
+        let key = if native == Native::Duration { "int".to_owned() } else { ty.to_string() };
+        let told = teller.play(&format!(
+            "CREATE KEYSPACE test WITH replication = {{'class': 'SimpleStrategy', 'replication_factor': 1}}\n\
+             USE test\n\
+             CREATE TABLE x (p int, c {key}, v {ty}, PRIMARY KEY (p, c)) WITH CLUSTERING ORDER BY (c {order})\n"
+        ));
+        prop_assert!(!told.contains("INVALID"), "{}", told);
+        let value = BoundValue::Value(Bytes::from(bytes.clone()));
+        let of_key = if native == Native::Duration { BoundValue::Value(Bytes::new()) } else { value.clone() };
+        let values = |values: Vec<BoundValue>| Request { values: BoundValues::Positional(values), ..Request::default() };
+        let insert = "INSERT INTO x (p, c, v) VALUES (1, ?, ?)";
+        match teller.execute(insert, values(vec![of_key.clone(), value])) {
+            Err(CqlError::Invalid(_)) => {}
+            Err(other) => panic!("{other:?}"),
+            Ok(_) => {
+                let select = "SELECT v, c FROM x WHERE p = 1 AND c = ?";
+                let answer = teller.execute(select, values(vec![of_key])).unwrap().answer;
+                let Answer::Rows(rows) = answer else { panic!() };
+                prop_assert_eq!(rows.count, 1);
+                let (v, rest) = rows.cells[4..].split_at(bytes.len());
+                prop_assert_eq!(v, bytes.as_slice());
+                if native != Native::Duration {
+                    prop_assert!(compare(&ty, &rest[4..], &bytes).is_eq());
+                }
+            }
+        }
+    }
 }
