@@ -19,6 +19,12 @@ fn every_native_type_goes_in_and_comes_out_equal_and_in_order() {
 }
 
 #[test]
+fn rows_follow_their_timestamps_expire_and_are_found_by_slices() {
+    need_python!();
+    passes("cql-rows", "cql_rows.py", &[]);
+}
+
+#[test]
 fn more_rows_than_a_page_come_back_whole() {
     need_python!();
     passes("cql-paging", "cql_paging.py", &[]);
