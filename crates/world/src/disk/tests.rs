@@ -1,3 +1,5 @@
+//! What every disk must do, real, in memory and simulated alike; and what the simulated one forgets.
+
 #![allow(clippy::unwrap_used)]
 
 use std::path::PathBuf;
