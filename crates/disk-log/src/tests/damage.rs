@@ -150,6 +150,24 @@ fn a_torn_tail_is_cut_once_and_the_log_goes_on() {
 }
 
 #[test]
+fn an_end_of_a_segment_that_turned_to_zeros_is_named_by_its_successor() {
+    let (disk, _, log, _) = written();
+    drop(log);
+    let file = segments(&disk).remove(1);
+    let mut bytes = disk.read(&file, 1 << 20).unwrap();
+    let places = places(&disk, &file);
+    let last = places.iter().rev().find_map(|place| match place {
+        Place::Batch(offset) => Some(*offset),
+        _ => None,
+    });
+    let last = last.unwrap();
+    // With its link: nothing in the file says that there was more.
+    bytes[last as usize..].fill(0);
+    disk.replace(&file, &bytes).unwrap();
+    assert_names(open(&disk, tiny()).map(|_| ()).unwrap_err(), &file, last);
+}
+
+#[test]
 fn a_segment_that_is_missing_is_named() {
     let (disk, sim, log, _) = written();
     drop(log);

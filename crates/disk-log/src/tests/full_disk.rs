@@ -98,19 +98,24 @@ fn the_end_of_a_segment_before_a_dropped_one_is_still_vouched_for() {
     let (disk, sim) = Disk::simulated(4);
     let (mut log, _) = open(&disk, tiny()).unwrap();
     log.append(&Batch::of(StreamId(1), b"first")).unwrap();
+    let begin = log.active.end;
     log.append(&Batch::of(StreamId(1), &[1; 190])).unwrap();
-    let end = log.active.end;
     while segments(&disk).len() < 4 {
         log.append(&Batch::of(StreamId(2), &[7; 190])).unwrap();
     }
     let last = Position(log.next_position().0 - 1);
     log.trim(StreamId(2), last).unwrap();
     assert_eq!(segments(&disk), ["log/00000001.seg", "log/00000004.seg"]);
-    drop(log);
-    // The last record of segment 1, whose successor is gone.
-    sim.flip_bit("log/00000001.seg", end - 1, 0).unwrap();
+    drop((log, sim));
+    // The last record of segment 1 and the link behind it turn to zeros, and the successor that
+    // could tell is gone.
+    let mut bytes = disk.read("log/00000001.seg", 1 << 20).unwrap();
+    bytes[begin as usize..].fill(0);
+    disk.replace("log/00000001.seg", &bytes).unwrap();
     match open(&disk, tiny()).map(|_| ()) {
-        Err(LogError::Damaged { file, .. }) => assert_eq!(file, "log/00000001.seg"),
+        Err(LogError::Damaged { file, offset, .. }) => {
+            assert_eq!((&file[..], offset), ("log/00000001.seg", begin))
+        }
         other => panic!("{other:?}"),
     }
 }
