@@ -69,14 +69,14 @@ mod tests {
     use super::*;
 
     fn cell() -> impl Strategy<Value = Cell> {
-        (0i64..3, 0u32..3, 0u32..3, proptest::option::of(0u8..3)).prop_map(|(timestamp, ttl, expires, value)| {
-            Cell {
+        (0i64..3, 0u32..3, 0u32..3, proptest::option::of(0u8..3)).prop_map(
+            |(timestamp, ttl, expires, value)| Cell {
                 timestamp,
                 ttl_seconds: ttl,
                 expires_at_seconds: expires,
                 value: value.map(|v| Bytes::copy_from_slice(&[v])),
-            }
-        })
+            },
+        )
     }
 
     fn merge(a: &Cell, b: &Cell) -> Cell {

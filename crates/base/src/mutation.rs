@@ -111,7 +111,8 @@ impl Mutation {
                     let count = reader.count("cells")?;
                     let mut cells = Vec::with_capacity(count.min(64));
                     for _ in 0..count {
-                        let column = u32::try_from(reader.varint("column")?).map_err(|_| Malformed("column"))?;
+                        let column =
+                            u32::try_from(reader.varint("column")?).map_err(|_| Malformed("column"))?;
                         cells.push((ColumnId(column), decode_cell(reader)?));
                     }
                     Change::Row { clustering, cells }
@@ -192,12 +193,14 @@ mod tests {
 
     fn cell() -> impl Strategy<Value = Cell> {
         let expiry = prop_oneof![Just((0, 0)), (any::<u32>(), 1..u32::MAX)];
-        (any::<i64>(), expiry, proptest::option::of(bytes())).prop_map(|(timestamp, (ttl, expires), value)| Cell {
-            timestamp,
-            ttl_seconds: ttl,
-            expires_at_seconds: expires,
-            value,
-        })
+        (any::<i64>(), expiry, proptest::option::of(bytes())).prop_map(
+            |(timestamp, (ttl, expires), value)| Cell {
+                timestamp,
+                ttl_seconds: ttl,
+                expires_at_seconds: expires,
+                value,
+            },
+        )
     }
 
     fn change() -> impl Strategy<Value = Change> {
