@@ -34,6 +34,7 @@ use store::{Done, Machine};
 use crate::{
     Settings,
     records::{GroupRecord, encode_entry},
+    runner::Pace,
     shared::Admitted,
     storage::GroupStorage,
 };
@@ -240,12 +241,12 @@ impl Group {
 
     /// Works until a record must be brought to the log, and lends it. The caller offers it there,
     /// and says [`Group::accepted`] or [`Group::refused`].
-    pub(crate) fn turn(&mut self) -> Option<&Outgoing> {
+    pub(crate) fn turn(&mut self, pace: Pace) -> Option<&Outgoing> {
         while self.outgoing.is_empty() && self.core.has_ready() {
             self.take_ready();
         }
         if self.outgoing.is_empty() {
-            self.next_snapshot_record();
+            self.next_snapshot_record(pace);
         }
         self.outgoing.front()
     }
@@ -368,9 +369,14 @@ impl Group {
 
     // Snapshots.
 
-    fn next_snapshot_record(&mut self) {
+    /// Whether a snapshot is due, which takes as long as the state is large.
+    pub(crate) fn wants_snapshot(&self) -> bool {
         let due = self.snapshot_after_bytes.max(self.last_snapshot_bytes);
-        if self.snapshot.is_none() && self.bytes_since_snapshot > due {
+        self.snapshot.is_none() && self.bytes_since_snapshot > due
+    }
+
+    fn next_snapshot_record(&mut self, pace: Pace) {
+        if pace == Pace::Own && self.wants_snapshot() {
             self.begin_snapshot();
         }
         let Some(snapshot) = self.snapshot.as_mut().filter(|snapshot| !snapshot.under_way) else { return };
@@ -381,6 +387,7 @@ impl Group {
 
     fn begin_snapshot(&mut self) {
         let index = self.applied;
+        self.bytes_since_snapshot = 0;
         let Ok(term) = raft::Storage::term(self.core.store(), index) else { return };
         if index == self.core.store().snapshot_index {
             return;
@@ -402,7 +409,6 @@ impl Group {
         };
         records.push_back(end.encode());
         self.snapshot = Some(SnapshotInProgress { index, term, records, length, under_way: false });
-        self.bytes_since_snapshot = 0;
     }
 
     /// A snapshot's record is durable. When it was the last, returns up to where the stream may be

@@ -6,7 +6,7 @@
 //!   write      read    compare_and_set     propose   barrier
 //!     |          |            |               |         |
 //!  quorum     quorum      +---v---------------v---------v---+
-//!  round      round       |  spine: Raft groups, Paxos      |   one thread, one event at a time
+//!  round      round       |  spine: Raft groups, Paxos      |   one owner, one event at a time
 //!     |          |        +---|---------------|-------------+
 //!     v          |            v               v
 //!  +--------------------------------------------------+
@@ -35,6 +35,7 @@ mod mailbox;
 mod paxos;
 mod records;
 mod replay;
+mod runner;
 mod settings;
 mod shared;
 mod spine;
@@ -66,6 +67,7 @@ use crate::{
     machines::MachinesHandle,
     paxos::Paxos,
     replay::Recovered,
+    runner::Pace,
     shared::Shared,
     spine::{Event, Spine},
     tables::TablesHandle,
@@ -101,18 +103,21 @@ impl Fabric {
         machines: Vec<(GroupId, Box<dyn Machine>)>,
         addresses: Addresses,
     ) -> Result<Fabric, Cause> {
-        let (parts, mut spine, identity, _) =
+        let (parts, spine, identity, ()) =
             assemble(world, settings, machines, |log| Ok((LogWriter::start(log, world.clock.clone())?, ())))?;
-        while !spine.is_ready() {
-            spine.wait_and_turn();
+        let groups = spine.groups();
+        let thread = runner::start(&parts.shared, spine)
+            .map_err(|error| Cause::busy(format!("cannot start the spine's thread: {error}")))?;
+        let fabric = Fabric { parts, thread: Mutex::new(Some(thread)) };
+        // A barrier is answered by a leader that has applied everything committed before.
+        for group in groups {
+            let (done, ready) = store::waiter();
+            fabric.parts.shared.post(Event::Barrier { group, done });
+            ready.wait()?;
         }
-        parts.drop_orphans();
-        let registered = parts.register(identity, world, addresses);
-        let thread = world::task::spawn_thread("holdfast-spine", move || spine.run());
-        let thread =
-            thread.map_err(|error| Cause::busy(format!("cannot start the spine's thread: {error}")))?;
-        registered.wait()?;
-        Ok(Fabric { parts, thread: Mutex::new(Some(thread)) })
+        fabric.parts.drop_orphans();
+        fabric.parts.register(identity, world, addresses).wait()?;
+        Ok(fabric)
     }
 
     /// The waist.
@@ -135,8 +140,11 @@ impl Fabric {
     pub fn stop(&self) -> Result<(), Cause> {
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(thread) = thread else { return Ok(()) };
-        self.parts.shared.events.push(Event::Stop);
+        self.parts.shared.runner.stop();
         thread.join().map_err(|_| Cause::bug("the spine's thread panicked"))?;
+        let mut unheard = Vec::new();
+        self.parts.shared.events.take(&mut unheard);
+        drop(unheard);
         self.parts.log.stop()
     }
 }
@@ -185,7 +193,7 @@ impl Stepped {
 
     /// Lets the spine handle what waits; says whether there was anything.
     pub fn turn_spine(&mut self) -> bool {
-        self.spine.turn()
+        self.spine.turn(Pace::Own)
     }
 
     /// Lets the log write and sync one batch; says whether there was anything.

@@ -21,7 +21,7 @@ impl MachinesHandle {
     /// Proposes for the spine's own purposes, which no principal asks for.
     pub(crate) fn propose_unchecked(&self, group: GroupId, entry: Bytes, done: Done<Bytes>) {
         match self.admit(group, entry.len()) {
-            Ok(room) => self.shared.events.push(Event::Propose { group, entry, done, room }),
+            Ok(room) => self.shared.post(Event::Propose { group, entry, done, room }),
             Err(cause) => done.complete(Err(cause)),
         }
     }
@@ -53,7 +53,7 @@ impl store::Machines for MachinesHandle {
         match shared {
             Err(cause) => done.complete(Err(cause)),
             Ok(shared) if shared.alone_and_leading.load(Ordering::Acquire) => done.complete(Ok(())),
-            Ok(_) => self.shared.events.push(Event::Barrier { group, done }),
+            Ok(_) => self.shared.post(Event::Barrier { group, done }),
         }
     }
 }

@@ -204,7 +204,7 @@ impl Paxos {
         let events = shared.clone();
         let done = move |outcome: Result<Position, Cause>| {
             if let Ok(position) = outcome {
-                events.events.push(Event::ClockBoundDurable { bound, position });
+                events.post(Event::ClockBoundDurable { bound, position });
             }
         };
         match log.append(records::NODE, &records::encode_clock_bound(bound), Box::new(done)) {
@@ -479,7 +479,7 @@ fn write_record(
     let done: Box<dyn Durable> = Box::new(move |outcome: Result<Position, Cause>| {
         if outcome.is_ok() {
             mutations.iter().for_each(|mutation| shared.engine.apply(mutation));
-            shared.events.push(Event::PaxosDurable { token });
+            shared.post(Event::PaxosDurable { token });
         }
     });
     log.append(records::TABLES, &out.into_vec(), done)?;

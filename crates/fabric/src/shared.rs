@@ -11,7 +11,10 @@ use std::{
 use base::{Cause, GroupId, TableId};
 use disk_engine::Engine;
 
-use crate::{catalog::Published, group::GroupShared, mailbox::Mailbox, settings::Settings, spine::Event};
+use crate::{
+    catalog::Published, group::GroupShared, mailbox::Mailbox, runner::Runner, settings::Settings,
+    spine::Event,
+};
 
 /// Replication factor by table.
 type Factors = BTreeMap<TableId, u32>;
@@ -22,6 +25,7 @@ pub(crate) struct Shared {
     pub(crate) engine: Engine,
     pub(crate) published: Published,
     pub(crate) events: Mailbox<Event>,
+    pub(crate) runner: Runner,
     factors: RwLock<Arc<Factors>>,
     groups: RwLock<BTreeMap<GroupId, Arc<GroupShared>>>,
     in_flight_bytes: AtomicUsize,
@@ -35,11 +39,18 @@ impl Shared {
             engine,
             published,
             events: Mailbox::new(),
+            runner: Runner::default(),
             factors: RwLock::default(),
             groups: RwLock::default(),
             in_flight_bytes: AtomicUsize::new(0),
             machines_bytes: AtomicUsize::new(0),
         }
+    }
+
+    /// Brings an event to the spine, and runs it if nobody does.
+    pub(crate) fn post(&self, event: Event) {
+        self.events.push(event);
+        self.runner.run(self);
     }
 
     /// The replication factor of a table that exists.

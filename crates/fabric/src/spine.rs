@@ -7,10 +7,10 @@
 //! a group is what most Raft embeddings start with; it costs a wake-up a step and an order that
 //! nobody can name.)
 //!
-//! A node runs the spine on a thread of its own; a test calls [`Spine::turn`] by hand, between
-//! steps of the log, and so decides what happens before what.
+//! On a node whoever brings an event runs the spine (see [`crate::runner`]); a test calls
+//! [`Spine::turn`] by hand, between steps of the log, and so decides what happens before what.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc};
 
 use base::{Cause, GroupId, Hlc, Position};
 use bytes::Bytes;
@@ -21,6 +21,7 @@ use crate::{
     group::{Completes, Group},
     paxos::Paxos,
     records,
+    runner::Pace,
     shared::{Admitted, Shared},
 };
 
@@ -40,12 +41,7 @@ pub(crate) enum Event {
     PaxosDurable { token: u64 },
     /// An upper bound of the clock is durable.
     ClockBoundDurable { bound: Hlc, position: Position },
-    /// No more turns.
-    Stop,
 }
-
-/// How long a refused write waits before it is tried again, and the finest step of timers.
-const RETRY_AFTER: Duration = Duration::from_millis(50);
 
 /// The owner.
 pub(crate) struct Spine {
@@ -54,12 +50,11 @@ pub(crate) struct Spine {
     groups: BTreeMap<GroupId, Group>,
     paxos: Paxos,
     inbox: Vec<Event>,
-    stopped: bool,
 }
 
 impl Spine {
     pub(crate) fn new(shared: Arc<Shared>, log: LogWriter, paxos: Paxos) -> Spine {
-        Spine { shared, log, groups: BTreeMap::new(), paxos, inbox: Vec::new(), stopped: false }
+        Spine { shared, log, groups: BTreeMap::new(), paxos, inbox: Vec::new() }
     }
 
     /// Takes on a group.
@@ -68,7 +63,7 @@ impl Spine {
         group.campaign();
         self.groups.insert(id, group);
         self.shared.count_machines();
-        self.pump(id);
+        self.pump(id, Pace::Own);
     }
 
     /// Whether every group leads here and has caught up.
@@ -76,39 +71,16 @@ impl Spine {
         self.groups.values().all(Group::is_leading)
     }
 
-    /// Runs until [`Event::Stop`].
-    pub(crate) fn run(&mut self) {
-        while !self.stopped {
-            self.wait_and_turn();
-        }
-    }
-
-    /// Waits for an event, or for time to pass where something needs it, and handles it.
-    pub(crate) fn wait_and_turn(&mut self) {
-        let limit = self.has_timers().then_some(RETRY_AFTER);
-        let mut inbox = std::mem::take(&mut self.inbox);
-        self.shared.events.wait(&mut inbox, limit);
-        self.handle(inbox);
+    /// The groups here.
+    pub(crate) fn groups(&self) -> Vec<GroupId> {
+        self.groups.keys().copied().collect()
     }
 
     /// Handles what is waiting now; says whether there was anything.
-    pub(crate) fn turn(&mut self) -> bool {
+    pub(crate) fn turn(&mut self, pace: Pace) -> bool {
         let mut inbox = std::mem::take(&mut self.inbox);
         self.shared.events.take(&mut inbox);
         let any = !inbox.is_empty();
-        self.handle(inbox);
-        any
-    }
-
-    /// Whether something waits for time to pass.
-    pub(crate) fn has_timers(&self) -> bool {
-        self.paxos.has_timers() || self.groups.values().any(Group::is_stalled)
-    }
-
-    fn handle(&mut self, mut inbox: Vec<Event>) {
-        if inbox.is_empty() {
-            self.retry();
-        }
         let mut touched = Vec::new();
         for event in inbox.drain(..) {
             if let Some(group) = self.react(event)
@@ -117,11 +89,30 @@ impl Spine {
                 touched.push(group);
             }
         }
+        self.inbox = inbox;
+        if pace == Pace::Own {
+            touched = self.groups.keys().copied().collect();
+        }
         for group in touched {
-            self.pump(group);
+            self.pump(group, pace);
         }
         self.paxos.turn(&self.shared, &self.log);
-        self.inbox = inbox;
+        any
+    }
+
+    /// Whether something waits for time to pass, or takes long.
+    pub(crate) fn needs_own_thread(&self) -> bool {
+        self.paxos.has_timers()
+            || self.groups.values().any(|group| group.is_stalled() || group.wants_snapshot())
+    }
+
+    /// Offers the log again what it refused.
+    pub(crate) fn retry(&mut self) {
+        let stalled: Vec<_> =
+            self.groups.iter().filter(|(_, group)| group.is_stalled()).map(|(id, _)| *id).collect();
+        for group in stalled {
+            self.pump(group, Pace::Own);
+        }
     }
 
     /// Hands the event to whom it is for; returns the group that may have work now.
@@ -169,17 +160,13 @@ impl Spine {
                 self.paxos.clock_bound_durable(&self.log, bound, position);
                 None
             }
-            Event::Stop => {
-                self.stopped = true;
-                None
-            }
         }
     }
 
     /// Lets a group work and brings what it wants written to the log.
-    fn pump(&mut self, id: GroupId) {
+    fn pump(&mut self, id: GroupId, pace: Pace) {
         let Some(group) = self.groups.get_mut(&id) else { return };
-        while let Some(outgoing) = group.turn() {
+        while let Some(outgoing) = group.turn(pace) {
             let completes = outgoing.completes;
             let done: Box<dyn Durable> = match completes {
                 None => Box::new(|_| ()),
@@ -188,7 +175,7 @@ impl Spine {
                     // An error ends the log, and with it the node.
                     Box::new(move |outcome: Result<Position, Cause>| {
                         if outcome.is_ok() {
-                            shared.events.push(Event::GroupDurable { group: id, completes });
+                            shared.post(Event::GroupDurable { group: id, completes });
                         }
                     })
                 }
@@ -202,13 +189,5 @@ impl Spine {
             }
         }
         self.shared.count_machines();
-    }
-
-    fn retry(&mut self) {
-        let stalled: Vec<_> =
-            self.groups.iter().filter(|(_, group)| group.is_stalled()).map(|(id, _)| *id).collect();
-        for group in stalled {
-            self.pump(group);
-        }
     }
 }

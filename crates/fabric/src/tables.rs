@@ -106,7 +106,7 @@ impl store::Tables for TablesHandle {
     fn read(&self, permit: Permit, read: Read, done: Done<Page>) {
         if is_serial(read.consistency) {
             match self.serial(permit, Action::Read, read.table, 0) {
-                Ok(room) => self.shared.events.push(Event::SerialRead { read, done, room }),
+                Ok(room) => self.shared.post(Event::SerialRead { read, done, room }),
                 Err(cause) => done.complete(Err(cause)),
             }
             return;
@@ -117,7 +117,7 @@ impl store::Tables for TablesHandle {
 
     fn compare_and_set(&self, permit: Permit, cas: Cas, done: Done<CasOutcome>) {
         match self.serial(permit, Action::Write, cas.table, CAS_BYTES + cas.key.len()) {
-            Ok(room) => self.shared.events.push(Event::Cas { cas, done, room }),
+            Ok(room) => self.shared.post(Event::Cas { cas, done, room }),
             Err(cause) => done.complete(Err(cause)),
         }
     }

@@ -76,8 +76,8 @@ fn a_full_disk_is_busy_and_its_end_is_the_end_of_it() {
         sim.set_capacity(u64::MAX);
         // The log finds the room, then the group offers its record again.
         node.settle().unwrap();
-        while node.spine.has_timers() {
-            node.spine.wait_and_turn();
+        while node.spine.needs_own_thread() {
+            node.spine.retry();
             node.settle().unwrap();
         }
         let had = propose(&mut node, 77).unwrap();
