@@ -1,8 +1,9 @@
 //! Bounds of this door beside those of every door ([`door::Limits`]).
 
-/// Memory that a request in flight takes beside the bytes of its frame: the plan, the slot of its
-/// answer, an entry in a queue. What requests are counted with.
-pub(crate) const REQUEST_OVERHEAD_BYTES: usize = 512;
+/// Memory that a request in flight takes beside the bytes of its frame, as it is counted: decoded
+/// values, the entry in a queue, the task of a scan. Small requests are the ones this is for; a
+/// client could have a hundred thousand of them in the bytes of one large frame.
+pub(crate) const REQUEST_OVERHEAD_BYTES: usize = 2048;
 
 /// Bytes of the largest frame that [`crate::Settings::max_frame_bytes`] may allow: what the
 /// protocol allows at most.

@@ -28,8 +28,8 @@ const READ_MAX: usize = 64 << 10;
 const GROW_MAX: usize = 1 << 20;
 /// An empty write buffer up to this size is kept for the next answer.
 const KEEP: usize = 1 << 10;
-/// How long a connection that the session closed is listened to afterwards.
-const PART: Duration = Duration::from_millis(200);
+/// How long a client is listened to after the last answer, unless it closes first.
+const PART: Duration = Duration::from_millis(500);
 
 /// Why a connection ended; the text is the metric's label.
 pub(crate) enum Ended {
@@ -141,7 +141,7 @@ impl Driver<'_> {
             }
             // In this order: an answer leaves the count only once it is in the outbox.
             if drain.is_some() && !blocked && self.session.in_flight() == 0 && self.outbox.unsent() == 0 {
-                return Ok(());
+                return self.part().await;
             }
             if handshake.is_some() && self.session.established() {
                 handshake = None;
@@ -172,9 +172,9 @@ impl Driver<'_> {
         }
     }
 
-    /// Ends a connection of our own will. Closing a socket that holds unread bytes sends a reset,
-    /// which can overtake the last answer; so the rest of what the client says is read and
-    /// forgotten, for a short while.
+    /// Ends a connection when everything is said. Closing a socket that holds unread bytes sends a
+    /// reset, and a client that meets it while it writes forgets the answers it has not read yet; so
+    /// the rest of what it says is read and forgotten, for a short while.
     async fn part(&mut self) -> Result<(), Ended> {
         self.stream.shutdown().await?;
         let stream = &self.stream;

@@ -212,6 +212,25 @@ fn what_is_in_flight_is_answered_before_the_door_closes() {
 }
 
 #[test]
+fn answers_arrive_though_the_door_closed_on_a_client_that_went_on_talking() {
+    run(async {
+        let house = house(Limits::default()).await;
+        let mut client = house.visit().await;
+        client.write_all(b"\x04slow").await.unwrap();
+        world::time::sleep(Duration::from_millis(20)).await;
+        house.trigger.trigger();
+        world::time::sleep(Duration::from_millis(20)).await;
+        // Nobody reads these any more, and a reset would make the second write fail.
+        client.write_all(b"\x01a").await.unwrap();
+        world::time::sleep(Duration::from_millis(150)).await;
+        client.write_all(b"\x01a").await.unwrap();
+        world::time::sleep(Duration::from_millis(20)).await;
+        client.write_all(b"\x01a").await.unwrap();
+        assert_eq!(read_exactly(&mut client, 4).await, b"late");
+    });
+}
+
+#[test]
 fn a_client_that_says_no_more_gets_its_answers() {
     run(async {
         let house = house(Limits::default()).await;
