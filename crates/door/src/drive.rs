@@ -261,6 +261,7 @@ impl Driver<'_> {
                     buffers.sent += written;
                     self.outbox.sent(written);
                     self.meters.sent.increment(written as u64);
+                    self.meters.writes.increment(1);
                     *stall = None;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {

@@ -19,6 +19,8 @@ pub(crate) struct Meters {
     pub(crate) received: Counter,
     /// Bytes written to clients.
     pub(crate) sent: Counter,
+    /// System calls that wrote them; requests over these is how many answers leave together.
+    pub(crate) writes: Counter,
 }
 
 impl Meters {
@@ -29,6 +31,7 @@ impl Meters {
             refused: counter!("holdfast_door_refused_connections_total", "door" => door),
             received: counter!("holdfast_door_received_bytes_total", "door" => door),
             sent: counter!("holdfast_door_sent_bytes_total", "door" => door),
+            writes: counter!("holdfast_door_writes_total", "door" => door),
         }
     }
 
