@@ -10,8 +10,9 @@ pub struct Limits {
     /// Time for a new connection to finish its handshake. Default 10,000; 100 to 600,000. Port
     /// scanners and half-open connections do not count against `connections` for longer.
     pub handshake_ms: u64,
-    /// Unsent bytes of one connection, beyond which it is dropped. Default 32 MiB; 64 KiB to
-    /// 1 GiB. Must hold a few of the protocol's largest answers.
+    /// Unsent bytes of one connection, with which it is dropped instead of being given another
+    /// answer. Default 32 MiB; 64 KiB to 1 GiB. Must hold the answers to what a client asks in one
+    /// breath; a single larger one is sent all the same.
     pub unsent_bytes: usize,
     /// Unsent bytes of one connection, beyond which nothing more is read from it. Default 1 MiB;
     /// at most `unsent_bytes`. A client that pipelines faster than it reads is slowed down by TCP

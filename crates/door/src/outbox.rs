@@ -83,8 +83,9 @@ impl Outbox {
         let wake = match state.end {
             End::Open => {
                 self.budget.take(added);
-                let unsent = state.waiting.len() + state.taken;
-                // A client that does not read must not live on memory that others need.
+                let unsent = before + state.taken;
+                // A client that does not read must not live on memory that others need. What it has
+                // not read is what counts: one answer alone may be larger than the limit.
                 if unsent > self.limit || (unsent > self.pause && self.budget.is_over()) {
                     state.end = End::Overflow;
                     self.drop_waiting(&mut state);
@@ -221,12 +222,13 @@ mod tests {
     fn too_much_unsent_ends_the_connection_and_frees_its_memory() {
         let budget = Arc::new(Budget::new(1000));
         let outbox = Outbox::new(budget.clone(), 10, 5);
-        outbox.push(b"12345678");
+        outbox.push(b"one answer may be large");
         let mut taken = Vec::new();
         assert!(outbox.swap(&mut taken));
-        outbox.push(b"abc");
+        assert_eq!(outbox.end(), End::Open);
+        outbox.push(b"another may not follow it");
         assert_eq!(outbox.end(), End::Overflow);
-        assert_eq!(budget.used(), 8, "only what the task holds");
+        assert_eq!(budget.used(), taken.len(), "only what the task holds");
         outbox.push(b"more");
         outbox.finish();
         assert_eq!((budget.used(), outbox.unsent()), (0, 0));
@@ -237,8 +239,11 @@ mod tests {
         let budget = Arc::new(Budget::new(10));
         let (slow, quick) = (Outbox::new(budget.clone(), 100, 5), Outbox::new(budget.clone(), 100, 5));
         budget.take(8);
-        quick.push(b"123");
         slow.push(b"123456");
+        quick.push(b"123");
+        for outbox in [&quick, &slow] {
+            outbox.push(b"4");
+        }
         assert_eq!((quick.end(), slow.end()), (End::Open, End::Overflow));
     }
 

@@ -162,10 +162,11 @@ fn a_client_that_never_reads_is_dropped_and_others_are_served() {
         let limits = Limits { unsent_bytes: 3 << 20, pause_bytes: 3 << 20, ..Limits::default() };
         let house = house(limits).await;
         let (mut deaf, mut polite) = (house.visit().await, house.visit().await);
-        // The kernel's buffers take some megabytes before ours fills up.
+        // Asked for in one breath: more than the kernel's buffers and ours take.
+        let many = b"\x03big".repeat(100);
         let mut broken = false;
         for _ in 0..1000 {
-            if deaf.write_all(b"\x03big").await.is_err() {
+            if deaf.write_all(&many).await.is_err() {
                 broken = true;
                 break;
             }
