@@ -169,16 +169,21 @@ fn begin_log(disk: Disk, settings: LogSettings, limits: Limits, entropy: &Entrop
     Ok(log)
 }
 
+/// Makes `bytes` what stands in `file` between two offsets.
+fn read_part(file: &File, from: u64, to: u64, bytes: &mut Vec<u8>) -> Result<(), DiskError> {
+    bytes.resize((to - from) as usize, 0);
+    file.read_at(bytes, from)
+}
+
 /// Reads a whole segment and its header.
-fn read_segment(disk: &Disk, id: u64, bytes: &mut Vec<u8>) -> Result<(File, SegmentHeader), LogError> {
+fn read_segment(disk: &Disk, id: u64, bytes: &mut Vec<u8>) -> Result<SegmentHeader, LogError> {
     let name = segment_name(id);
     let file = disk.open(&name)?;
     let len = file.len()?;
     if len > MAX_SEGMENT_BYTES {
         return Err(damaged(&name, 0, format!("{len} bytes are more than any segment has")));
     }
-    bytes.resize(len as usize, 0);
-    file.read_at(bytes, 0)?;
+    read_part(&file, 0, len, bytes)?;
     let header = SegmentHeader::decode(bytes).map_err(|fault| match fault {
         NoSegment::Foreign => damaged(&name, 0, "this is not the beginning of a log segment"),
         NoSegment::Checksum => damaged(&name, 0, "the segment header fails its checksum"),
@@ -194,7 +199,7 @@ fn read_segment(disk: &Disk, id: u64, bytes: &mut Vec<u8>) -> Result<(File, Segm
             format!("the segment has {} bytes, by its header", header.segment_bytes),
         ));
     }
-    Ok((file, header))
+    Ok(header)
 }
 
 /// Walks the batches of one segment, checking each and showing it to `take`.
@@ -250,7 +255,7 @@ impl Survey {
         let mut survey = Survey { segments: BTreeMap::new(), control: Control::default() };
         let mut bytes = Vec::new();
         for &id in ids {
-            let (_, header) = read_segment(disk, id, &mut bytes)?;
+            let header = read_segment(disk, id, &mut bytes)?;
             let name = segment_name(id);
             if survey.segments.values().any(|walked| walked.header.log_id != header.log_id) {
                 return Err(damaged(&name, 16, "the segment belongs to another log"));
@@ -320,8 +325,8 @@ impl Survey {
                 streams: BTreeMap::new(),
             };
             if self.control.dropped(id).is_none() {
-                let (_, header) = read_segment(disk, id, &mut bytes)?;
-                walk_segment(&bytes, header, &mut |batch| {
+                read_part(&disk.open(&segment_name(id))?, 0, walked.end, &mut bytes)?;
+                walk_segment(&bytes, walked.header, &mut |batch| {
                     replay_batch(batch, &self.control.trims, &mut segment, visit)
                 })?;
             }
@@ -334,12 +339,13 @@ impl Survey {
     fn mend(&self, disk: &Disk) -> Result<File, LogError> {
         let (id, last) = self.last();
         let mut bytes = Vec::new();
-        let (file, _) = read_segment(disk, id, &mut bytes)?;
+        let file = disk.open(&segment_name(id))?;
         let (from, to) = last.last_batch;
-        file.write_at(&bytes[from as usize..to as usize], from)?;
+        read_part(&file, from, to, &mut bytes)?;
+        file.write_at(&bytes, from)?;
         if let Some(why) = last.spoiled {
-            let tail = &bytes[last.end as usize..];
-            let used = tail.iter().rposition(|&byte| byte != 0).map_or(0, |at| at + 1);
+            read_part(&file, last.end, last.header.segment_bytes, &mut bytes)?;
+            let used = bytes.iter().rposition(|&byte| byte != 0).map_or(0, |at| at + 1);
             tracing::warn!(
                 "{} ends at byte {} with {used} bytes that a stop in the middle of a write left ({why}): cut",
                 file.name(),

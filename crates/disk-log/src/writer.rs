@@ -464,6 +464,9 @@ struct Thread {
     sync: Duration,
 }
 
+/// How long to wait for the only caller to come back.
+const LONE_GATHER: Duration = Duration::from_micros(8);
+
 /// How often to look whether a full disk has room again.
 const FULL_DISK_POLL: Duration = Duration::from_millis(200);
 
@@ -499,8 +502,13 @@ impl Thread {
 
     /// Waits until `expected` appends are waiting, for a while. It yields instead of sleeping: a
     /// sleep and its wake-up take as long as the whole wait should.
+    ///
+    /// One caller has nobody to share a sync with. It is worth waiting for only if it comes back
+    /// sooner than a sleep and a wake-up take, as a task of this process may; a client behind a
+    /// socket never does, and waiting for it would double what its write costs.
     fn gather(&self, expected: usize) {
-        let limit = self.gather.min(self.sync / 4);
+        let longest = if expected > 1 { self.sync / 4 } else { LONE_GATHER };
+        let limit = self.gather.min(longest);
         if self.waiting() >= expected {
             return;
         }
