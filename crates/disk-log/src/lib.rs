@@ -33,8 +33,11 @@ mod control;
 mod error;
 mod format;
 mod log;
+mod queue;
 mod recover;
 mod settings;
+mod stepper;
+mod thread;
 mod writer;
 
 pub use batch::Batch;
@@ -42,7 +45,8 @@ pub use error::LogError;
 pub use log::{Log, LogStats};
 pub use recover::Visit;
 pub use settings::LogSettings;
-pub use writer::{Durable, LogWriter, Refused, Stepper};
+pub use stepper::Stepper;
+pub use writer::{Durable, LogWriter, Refused};
 
 #[cfg(test)]
 mod tests;
