@@ -16,8 +16,8 @@ pub struct LogSettings {
     pub queue_bytes: u64,
     /// Bytes of the active segment that are written with zeros ahead of the records, at a time,
     /// with the sync of a batch. Default 1 MiB, range 0 (never) to 32 MiB. Without it every batch
-    /// touches room that was only taken and costs the file system an entry in its journal; more at
-    /// a time makes fewer and longer pauses (1 MiB: 0.6 ms).
+    /// touches room that was only taken, which makes the file system write its own records with
+    /// each sync; more at a time makes fewer and longer pauses (1 MiB: 0.6 ms).
     pub prepare_bytes: u64,
     /// How long the writer waits for those it has just answered to come back with more before it
     /// writes again, at most. Default 200 microseconds, range 0 (never) to 10,000. Without it,
