@@ -106,7 +106,7 @@ impl Settings {
         )?;
         set("log.queue_bytes", &mut log.queue_bytes, self.log.queue_bytes, within(64 << 10, 1 << 30))?;
         set("log.gather_us", &mut log.gather_us, self.log.gather_us, within(0, 10_000))?;
-        set("log.prepare_bytes", &mut log.prepare_bytes, self.log.prepare_bytes, within(0, 1 << 30))?;
+        set("log.prepare_bytes", &mut log.prepare_bytes, self.log.prepare_bytes, within(0, 32 << 20))?;
         let after = self.machine.snapshot_after_bytes;
         set("machine.snapshot_after_bytes", &mut fabric.snapshot_after_bytes, after, within(1, 1 << 40))?;
 
