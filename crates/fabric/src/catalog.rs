@@ -81,7 +81,8 @@ impl CatalogHandle {
     pub(crate) fn command(&self, command: &Command, done: Done<Arc<Schema>>) {
         let answer =
             Arc::new(CommandAnswer { shared: self.shared.clone(), done: std::sync::Mutex::new(Some(done)) });
-        self.machines.propose_unchecked(CATALOG_GROUP, command.encode().into(), Done::new(answer, 0));
+        let (entry, done) = (command.encode().into(), Done::new(answer, 0));
+        self.machines.propose_unchecked(CATALOG_GROUP, entry, command.grows(), done);
     }
 }
 

@@ -63,6 +63,8 @@ pub(crate) struct Replayed {
     pub(crate) positions: VecDeque<(u64, Position)>,
     /// The last complete snapshot.
     pub(crate) snapshot: Option<Vec<u8>>,
+    /// Bytes of records since it was begun, its own left out.
+    pub(crate) bytes_since_snapshot: u64,
 }
 
 struct Pending {
@@ -83,11 +85,13 @@ struct Barrier {
 struct SnapshotInProgress {
     index: u64,
     term: u64,
-    /// Records that have not been handed out, in order.
+    /// Records before the end that have not been handed out, in order.
     records: VecDeque<Vec<u8>>,
     length: u64,
     /// Whether one was handed out and is not durable yet.
     under_way: bool,
+    /// Whether the end was handed out.
+    ended: bool,
 }
 
 /// A record on its way to the log.
@@ -139,7 +143,7 @@ impl Group {
         replayed: Replayed,
         settings: &Settings,
     ) -> Result<Group, Cause> {
-        let Replayed { mut storage, positions, snapshot } = replayed;
+        let Replayed { mut storage, positions, snapshot, bytes_since_snapshot } = replayed;
         let mut outgoing = VecDeque::new();
         if storage.conf_state == ConfState::default() {
             let voters = vec![node.0];
@@ -188,7 +192,7 @@ impl Group {
             snapshot_after_bytes: settings.snapshot_after_bytes,
             chunk_bytes: (settings.log.max_record_bytes as usize - 1).min(CHUNK_BYTES_MAX),
             last_snapshot_bytes,
-            bytes_since_snapshot: 0,
+            bytes_since_snapshot,
         })
     }
 
@@ -297,10 +301,16 @@ impl Group {
         self.positions.extend(outgoing.entry.map(|index| (index, position)));
     }
 
-    /// The log has no room for the record lent last.
-    pub(crate) fn refused(&mut self, cause: &Cause) {
+    /// The log has no room for the record lent last; soon, or not until the disk has.
+    pub(crate) fn refused(&mut self, cause: &Cause, disk_is_full: bool) {
         if !self.shared.stalled.swap(true, Ordering::AcqRel) {
             tracing::warn!("the log refused a record of a Raft group: {cause}");
+        }
+        // They wait for an entry of this term, which must wait as well: a start on a full disk
+        // must not wait in silence.
+        let hopeless = if disk_is_full { self.barriers.len() } else { 0 };
+        for barrier in self.barriers.drain(..hopeless) {
+            barrier.done.complete(Err(cause.clone()));
         }
     }
 
@@ -316,7 +326,7 @@ impl Group {
     }
 
     fn apply(&mut self, committed: Vec<Entry>) {
-        let Some(last) = committed.last().map(|entry| entry.index) else { return };
+        let Some((last, term)) = committed.last().map(|entry| (entry.index, entry.term)) else { return };
         for entry in committed {
             self.apply_one(&entry);
         }
@@ -324,7 +334,7 @@ impl Group {
         self.shared.weight_bytes.store(self.machine.weight(), Ordering::Relaxed);
         let raft = &self.core.raft;
         let alone = self.core.store().conf_state.voters.len() == 1;
-        let leading = alone && raft.state == StateRole::Leader && raft.commit_to_current_term();
+        let leading = alone && raft.state == StateRole::Leader && raft.term == term;
         self.shared.alone_and_leading.store(leading, Ordering::Release);
         self.ask_read_index();
         self.answer_barriers();
@@ -380,7 +390,19 @@ impl Group {
             self.begin_snapshot();
         }
         let Some(snapshot) = self.snapshot.as_mut().filter(|snapshot| !snapshot.under_way) else { return };
-        let Some(record) = snapshot.records.pop_front() else { return };
+        let record = snapshot.records.pop_front().unwrap_or_else(|| {
+            snapshot.ended = true;
+            // As they are now, not as they were when it began: replay takes them for the newest.
+            let storage = self.core.store();
+            let end = GroupRecord::SnapshotEnd {
+                index: snapshot.index,
+                term: snapshot.term,
+                voters: storage.conf_state.voters.clone(),
+                hard_state: storage.hard_state.clone(),
+                length: snapshot.length,
+            };
+            end.encode()
+        });
         snapshot.under_way = true;
         self.outgoing.push_back(Outgoing { record, entry: None, completes: Some(Completes::Snapshot) });
     }
@@ -399,16 +421,8 @@ impl Group {
             let pieces = chunk.chunks(self.chunk_bytes);
             records.extend(pieces.map(|piece| GroupRecord::SnapshotChunk(piece).encode()));
         });
-        let storage = self.core.store();
-        let end = GroupRecord::SnapshotEnd {
-            index,
-            term,
-            voters: storage.conf_state.voters.clone(),
-            hard_state: storage.hard_state.clone(),
-            length,
-        };
-        records.push_back(end.encode());
-        self.snapshot = Some(SnapshotInProgress { index, term, records, length, under_way: false });
+        self.snapshot =
+            Some(SnapshotInProgress { index, term, records, length, under_way: false, ended: false });
     }
 
     /// A snapshot's record is durable. When it was the last, returns up to where the stream may be
@@ -416,7 +430,7 @@ impl Group {
     pub(crate) fn snapshot_persisted(&mut self) -> Option<Position> {
         let snapshot = self.snapshot.as_mut()?;
         snapshot.under_way = false;
-        if !snapshot.records.is_empty() {
+        if !snapshot.ended {
             return None;
         }
         let snapshot = self.snapshot.take()?;

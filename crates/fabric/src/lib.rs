@@ -51,7 +51,7 @@ use std::{
     thread::JoinHandle,
 };
 
-use base::{Cause, GroupId, Token};
+use base::{Cause, Class, GroupId, Token};
 use disk_engine::Engine;
 use disk_log::{Log, LogWriter, Stepper};
 use store::{Gate, Machine, Node, Store};
@@ -116,7 +116,13 @@ impl Fabric {
             ready.wait()?;
         }
         fabric.parts.drop_orphans();
-        fabric.parts.register(identity, world, addresses).wait()?;
+        // The group may have filled the log's queue itself, with a snapshot: that passes.
+        while let Err(cause) = fabric.parts.register(identity, world, addresses.clone()).wait() {
+            if cause.class != Class::Busy || !fabric.parts.log.stats().has_reserve {
+                return Err(cause);
+            }
+            std::thread::yield_now();
+        }
         Ok(fabric)
     }
 
@@ -142,9 +148,6 @@ impl Fabric {
         let Some(thread) = thread else { return Ok(()) };
         self.parts.shared.runner.stop();
         thread.join().map_err(|_| Cause::bug("the spine's thread panicked"))?;
-        let mut unheard = Vec::new();
-        self.parts.shared.events.take(&mut unheard);
-        drop(unheard);
         self.parts.log.stop()
     }
 }

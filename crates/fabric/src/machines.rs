@@ -6,7 +6,10 @@ use base::{Cause, GroupId};
 use bytes::Bytes;
 use store::{Action, Done, Permit, Target};
 
-use crate::{shared::Shared, spine::Event};
+use crate::{
+    shared::{Admitted, Shared},
+    spine::Event,
+};
 
 /// The waist's view of the Machines.
 pub(crate) struct MachinesHandle {
@@ -18,31 +21,32 @@ impl MachinesHandle {
         MachinesHandle { shared }
     }
 
-    /// Proposes for the spine's own purposes, which no principal asks for.
-    pub(crate) fn propose_unchecked(&self, group: GroupId, entry: Bytes, done: Done<Bytes>) {
-        match self.admit(group, entry.len()) {
+    /// Proposes what the spine has checked the permit of. `grows` says whether it takes memory for
+    /// good, and so is refused when there is none.
+    pub(crate) fn propose_unchecked(&self, group: GroupId, entry: Bytes, grows: bool, done: Done<Bytes>) {
+        match self.admit(group, entry.len(), grows) {
             Ok(room) => self.shared.post(Event::Propose { group, entry, done, room }),
             Err(cause) => done.complete(Err(cause)),
         }
     }
 
-    fn admit(&self, group: GroupId, bytes: usize) -> Result<crate::shared::Admitted, Cause> {
+    fn admit(&self, group: GroupId, bytes: usize, grows: bool) -> Result<Admitted, Cause> {
         if self.shared.group(group)?.stalled.load(Ordering::Acquire) {
-            return Err(Cause::busy("the disk is full"));
+            return Err(Cause::busy("the log has no room now"));
         }
         let limit = self.shared.settings.log.max_record_bytes as usize;
         // The record adds a kind, an index, a term and a type.
         if bytes + 32 > limit {
             return Err(Cause::invalid(format!("an entry of {bytes} bytes is over the limit of {limit}")));
         }
-        self.shared.admit(bytes)
+        if grows { self.shared.admit(bytes) } else { Ok(self.shared.reserve(bytes)) }
     }
 }
 
 impl store::Machines for MachinesHandle {
     fn propose(&self, permit: Permit, group: GroupId, entry: Bytes, done: Done<Bytes>) {
         match permit.check(Action::Write, Target::Machine(group)) {
-            Ok(()) => self.propose_unchecked(group, entry, done),
+            Ok(()) => self.propose_unchecked(group, entry, true, done),
             Err(cause) => done.complete(Err(cause)),
         }
     }

@@ -278,7 +278,8 @@ impl Paxos {
                     self.inputs.push_back((key.clone(), Input::Lost { from: to, ballot: request.ballot() }));
                 }
                 Effect::Read => self.with_active(key, |round, inputs| {
-                    inputs.push_back((key.clone(), Input::Rows(round.task.read(shared))));
+                    let input = round.task.read(shared).map_or_else(Input::ReadFailed, Input::Rows);
+                    inputs.push_back((key.clone(), input));
                 }),
                 Effect::Decide { timestamp, rows } => self.with_active(key, |round, inputs| {
                     let verdict = round.task.decide(shared, timestamp, &rows);
@@ -314,6 +315,7 @@ impl Paxos {
     fn ask_local(&mut self, shared: &Arc<Shared>, log: &LogWriter, key: &Key, request: Request) {
         let ballot = request.ballot();
         let partition = self.partitions.get_mut(key).expect("a partition stays while a round is active");
+        let before = partition.acceptor.clone();
         let held = match partition.acceptor.handle(request, EPOCH) {
             Answer::Now(reply) => {
                 self.inputs.push_back((key.clone(), Input::Reply { from: self.local, reply }));
@@ -330,7 +332,9 @@ impl Paxos {
                 self.held.insert(token, (key.clone(), held));
             }
             Err(cause) => {
-                // The state in memory is ahead of the disk now, which is safe: nobody was told.
+                // As if the request had never come. An acceptor that knew of a commit which the log
+                // did not take would forget the decree, and with it a mutation that nobody applied.
+                partition.acceptor = before;
                 tracing::warn!("the log refused a record of a conditional write: {cause}");
                 self.inputs.push_back((key.clone(), Input::Lost { from: self.local, ballot }));
                 self.inputs.push_back((key.clone(), Input::Timeout));
@@ -377,11 +381,13 @@ impl Task {
         Ok(Plan { electorate, epoch: EPOCH, kind, commit_required, attempts: ATTEMPTS, seed })
     }
 
-    fn read(&self, shared: &Shared) -> Page {
-        match self {
-            Task::Write { cas, .. } => read_for_cas(&shared.engine, cas),
-            Task::Read { read, .. } => read_engine(&shared.engine, read.clone(), u64::MAX),
-        }
+    /// A table that was dropped since the round began is not an empty table.
+    fn read(&self, shared: &Shared) -> Result<Page, Cause> {
+        let (table, page) = match self {
+            Task::Write { cas, .. } => (cas.table, read_for_cas(&shared.engine, cas)),
+            Task::Read { read, .. } => (read.table, read_engine(&shared.engine, read.clone(), u64::MAX)),
+        };
+        shared.factor(table).map(|_| page)
     }
 
     fn decide(&mut self, shared: &Shared, timestamp: i64, rows: &Page) -> Result<Option<Bytes>, Cause> {

@@ -26,8 +26,15 @@ pub(crate) struct Recovered {
 #[derive(Default)]
 struct GroupReplay {
     replayed: Replayed,
-    /// Chunks of a snapshot whose end has not come.
-    partial: Option<(u64, Vec<u8>)>,
+    /// A snapshot whose end has not come.
+    partial: Option<Partial>,
+}
+
+struct Partial {
+    index: u64,
+    bytes: Vec<u8>,
+    /// Bytes of records before its beginning, counted as [`Replayed::bytes_since_snapshot`].
+    before_bytes: u64,
 }
 
 impl Recovered {
@@ -56,7 +63,8 @@ impl Recovered {
                 let group = records::group_of(stream).ok_or_else(|| {
                     Cause::corrupt(format!("the log holds a record of the unknown stream {stream}"))
                 })?;
-                self.groups.entry(group).or_default().visit(position, GroupRecord::decode(payload)?)
+                let replay = self.groups.entry(group).or_default();
+                replay.visit(position, GroupRecord::decode(payload)?, payload.len() as u64)
             }
         }
     }
@@ -79,8 +87,11 @@ impl Recovered {
 }
 
 impl GroupReplay {
-    fn visit(&mut self, position: Position, record: GroupRecord<'_>) -> Result<(), Cause> {
-        let Replayed { storage, positions, snapshot } = &mut self.replayed;
+    fn visit(&mut self, position: Position, record: GroupRecord<'_>, length: u64) -> Result<(), Cause> {
+        let Replayed { storage, positions, snapshot, bytes_since_snapshot } = &mut self.replayed;
+        if let GroupRecord::Born { .. } | GroupRecord::Entry(_) | GroupRecord::HardState(_) = &record {
+            *bytes_since_snapshot += length;
+        }
         match record {
             GroupRecord::Born { voters } => storage.conf_state = records::conf_state(&voters),
             GroupRecord::Entry(entry) => {
@@ -100,19 +111,24 @@ impl GroupReplay {
                 storage.append(&[entry]);
             }
             GroupRecord::HardState(hard_state) => storage.hard_state = hard_state,
-            GroupRecord::SnapshotBegin { index } => self.partial = Some((index, Vec::new())),
+            GroupRecord::SnapshotBegin { index } => {
+                let before_bytes = *bytes_since_snapshot;
+                self.partial = Some(Partial { index, bytes: Vec::new(), before_bytes });
+            }
             GroupRecord::SnapshotChunk(chunk) => {
                 // Without a beginning it was trimmed, because a later snapshot is complete.
-                if let Some((_, bytes)) = &mut self.partial {
-                    bytes.extend_from_slice(chunk);
+                if let Some(partial) = &mut self.partial {
+                    partial.bytes.extend_from_slice(chunk);
                 }
             }
             GroupRecord::SnapshotEnd { index, term, voters, hard_state, length } => {
-                let Some((begun, bytes)) = self.partial.take() else { return Ok(()) };
+                let Some(partial) = self.partial.take() else { return Ok(()) };
+                let Partial { index: begun, bytes, before_bytes } = partial;
                 if begun != index || bytes.len() as u64 != length {
                     return Err(Cause::corrupt(format!("the snapshot at entry {index} is not whole")));
                 }
                 *snapshot = Some(bytes);
+                *bytes_since_snapshot -= before_bytes;
                 compact(storage, positions, index, term);
                 storage.conf_state = records::conf_state(&voters);
                 if hard_state.term >= storage.hard_state.term {

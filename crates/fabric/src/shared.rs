@@ -94,8 +94,8 @@ impl Shared {
     /// Reserves room for a request of `bytes`, or refuses it as busy: nothing was done.
     pub(crate) fn admit(self: &Arc<Self>, bytes: usize) -> Result<Admitted, Cause> {
         let stored = self.memory_bytes();
-        let in_flight = self.in_flight_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        let admitted = Admitted { shared: self.clone(), bytes };
+        let admitted = self.reserve(bytes);
+        let in_flight = self.in_flight_bytes.load(Ordering::Relaxed);
         if stored + in_flight > self.settings.memory_budget_bytes {
             metrics::counter!("holdfast_refused_total", "why" => "memory").increment(1);
             return Err(Cause::busy(format!(
@@ -108,6 +108,13 @@ impl Shared {
             return Err(Cause::busy("too many requests are in flight"));
         }
         Ok(admitted)
+    }
+
+    /// Reserves room without asking, for what must go on when memory is short: a start, and what
+    /// frees memory.
+    pub(crate) fn reserve(self: &Arc<Self>, bytes: usize) -> Admitted {
+        self.in_flight_bytes.fetch_add(bytes, Ordering::Relaxed);
+        Admitted { shared: self.clone(), bytes }
     }
 }
 

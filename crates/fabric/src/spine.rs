@@ -183,11 +183,18 @@ impl Spine {
             match self.log.append(records::stream_of(id), &outgoing.record, done) {
                 Ok(position) => group.accepted(position),
                 Err(refused) => {
-                    group.refused(&refused.cause);
+                    group.refused(&refused.cause, !self.log.stats().has_reserve);
                     break;
                 }
             }
         }
         self.shared.count_machines();
+    }
+}
+
+impl Drop for Spine {
+    /// Requests that nobody took up, and those that come after, hear that their outcome is unknown.
+    fn drop(&mut self) {
+        self.shared.events.close();
     }
 }

@@ -73,10 +73,15 @@ impl TablesHandle {
     }
 
     fn read_now(&self, read: Read) -> Result<Page, Cause> {
-        let factor = self.shared.factor(read.table)?;
+        let table = read.table;
+        let factor = self.shared.factor(table)?;
         let required = required(read.consistency, factor);
         let mut round = ReadRound::<LocalAnswer>::begin(Replicas::one(self.local), required)?;
         match round.answered(self.local, LocalAnswer(read_engine(&self.shared.engine, read, SCAN_ROWS_MAX))) {
+            // It may have been dropped meanwhile: then it is gone, and not empty.
+            ReadStep::Done { answer: LocalAnswer(page), .. } if page.partitions.is_empty() => {
+                self.shared.factor(table).map(|_| page)
+            }
             ReadStep::Done { answer, .. } => Ok(answer.0),
             ReadStep::Wait | ReadStep::Ask(_) | ReadStep::Failed { .. } => {
                 Err(Cause::bug("one answer of one replica settles a read"))
@@ -105,7 +110,7 @@ impl store::Tables for TablesHandle {
 
     fn read(&self, permit: Permit, read: Read, done: Done<Page>) {
         if is_serial(read.consistency) {
-            match self.serial(permit, Action::Read, read.table, 0) {
+            match self.serial(permit, Action::Read, read.table, ROUND_BYTES) {
                 Ok(room) => self.shared.post(Event::SerialRead { read, done, room }),
                 Err(cause) => done.complete(Err(cause)),
             }
@@ -116,15 +121,15 @@ impl store::Tables for TablesHandle {
     }
 
     fn compare_and_set(&self, permit: Permit, cas: Cas, done: Done<CasOutcome>) {
-        match self.serial(permit, Action::Write, cas.table, CAS_BYTES + cas.key.len()) {
+        match self.serial(permit, Action::Write, cas.table, ROUND_BYTES + cas.key.len()) {
             Ok(room) => self.shared.post(Event::Cas { cas, done, room }),
             Err(cause) => done.complete(Err(cause)),
         }
     }
 }
 
-/// What a conditional write takes while it is under way, without its key.
-const CAS_BYTES: usize = 1024;
+/// What a conditional write or a serial read takes while it is under way, without its key.
+const ROUND_BYTES: usize = 1024;
 
 /// A write between its append and its answer. Lives in the log's queue.
 struct PendingWrite {

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod power_cut;
+mod refusals;
 mod stories;
 
 use store::{
@@ -20,6 +21,11 @@ fn tally() -> Vec<(base::GroupId, Box<dyn Machine>)> {
 
 fn world(disk: Disk, seed: u64) -> World {
     World { clock: Clock::simulated(1_700_000_000_000_000), entropy: Entropy::seeded(seed), disk }
+}
+
+/// Threads need a clock that moves.
+fn moving_world(disk: Disk, seed: u64) -> World {
+    World { clock: Clock::real(), ..world(disk, seed) }
 }
 
 /// Small enough that a short program fills segments and takes snapshots.
@@ -81,7 +87,7 @@ impl Subject for OnThreads {
 #[test]
 fn on_its_threads_it_is_what_the_waist_promises() {
     for seed in 0..10 {
-        let world = world(Disk::in_memory(), seed);
+        let world = moving_world(Disk::in_memory(), seed);
         let node = Some(Fabric::start(&world, tiny(), tally(), Addresses::new()).unwrap());
         conformance::run(&mut OnThreads { world, node }, seed, 60);
     }

@@ -34,6 +34,16 @@ pub(crate) enum Command {
 }
 
 impl Command {
+    /// Whether it takes memory for good. What does not goes on when memory is used up: dropping a
+    /// table is the way out of that, and a start must not depend on it.
+    pub(crate) fn grows(&self) -> bool {
+        match self {
+            Command::Change(SchemaChange::CreateSpace { .. } | SchemaChange::CreateTable(_)) => true,
+            Command::Change(SchemaChange::DropSpace { .. } | SchemaChange::DropTable { .. })
+            | Command::RegisterNode { .. } => false,
+        }
+    }
+
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = Writer::new();
         match self {

@@ -23,9 +23,11 @@ impl CatalogMachine {
     fn run(&mut self, command: Command) -> Result<(), Cause> {
         match command {
             Command::Change(change) => {
-                self.change(&change)?;
+                let dropped = self.change(&change)?;
                 self.state.epoch += 1;
                 let schema = self.publish();
+                // Only now: who finds a table empty can tell whether it is gone.
+                dropped.into_iter().for_each(|table| self.shared.drop_table(table));
                 self.shared.published.announce(SchemaEvent { change, schema });
             }
             Command::RegisterNode { cluster_name, node } => {
@@ -39,24 +41,27 @@ impl CatalogMachine {
         Ok(())
     }
 
-    fn change(&mut self, change: &SchemaChange) -> Result<(), Cause> {
+    /// Makes a change; returns the tables that are no more.
+    fn change(&mut self, change: &SchemaChange) -> Result<Vec<TableId>, Cause> {
         match change {
             SchemaChange::CreateSpace { name, replication, durable_writes } => {
-                self.create_space(name, replication, *durable_writes)
+                self.create_space(name, replication, *durable_writes)?;
+                Ok(Vec::new())
             }
             SchemaChange::DropSpace { name } => {
                 let space = self.state.spaces.remove(name).ok_or_else(|| no_space(name))?;
-                space.tables.values().for_each(|table| self.shared.drop_table(table.id));
-                Ok(())
+                Ok(space.tables.values().map(|table| table.id).collect())
             }
-            SchemaChange::CreateTable(draft) => self.create_table(draft),
+            SchemaChange::CreateTable(draft) => {
+                self.create_table(draft)?;
+                Ok(Vec::new())
+            }
             SchemaChange::DropTable { space, name } => {
                 let tables = &mut self.space_mut(space)?.tables;
                 let table = tables
                     .remove(name)
                     .ok_or_else(|| Cause::absent(format!("{space}.{name} does not exist")))?;
-                self.shared.drop_table(table.id);
-                Ok(())
+                Ok(vec![table.id])
             }
         }
     }

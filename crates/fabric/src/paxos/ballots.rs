@@ -3,7 +3,8 @@
 //!
 //! Nothing is issued at or above an upper bound that is durable. A start begins at the bound, for
 //! everything below may have been issued. The bound is moved on in large steps and only when a
-//! ballot is wanted, so an idle node writes nothing.
+//! round begins, so an idle node writes nothing. A clock that has left the bound behind while rounds
+//! are under way (a jump, a long sync) counts as standing still until the next bound is durable.
 
 use base::{Hlc, NodeId};
 use core_quorum::paxos::Ballot;
@@ -11,8 +12,8 @@ use world::Clock;
 
 /// How far ahead of the clock the bound is set, in microseconds: a write a minute under load.
 const AHEAD_US: u64 = 60_000_000;
-/// Room below the bound that a round must find when it begins, in microseconds: each of its steps
-/// takes one, each tenth of them if the clock stands still.
+/// Room below the bound that a round must find when it begins, in microseconds. The clock is not
+/// followed into it: there is a value for each step of every round under way, a handful each.
 const ROOM_US: u64 = 1_000_000;
 
 /// Issues ballots.
@@ -41,9 +42,12 @@ impl Ballots {
         self.bound = self.bound.max(bound);
     }
 
-    /// A time never issued before.
+    /// A time never issued before, below the bound.
     pub(super) fn tick(&mut self) -> Hlc {
-        self.last = self.last.next(self.clock.wall_micros());
+        let latest = self.bound.0.saturating_sub(ROOM_US);
+        self.last = self.last.next(self.clock.wall_micros().min(latest));
+        // A start could issue it again: better none than that.
+        assert!(self.last < self.bound, "rounds under way took all times below the durable bound");
         self.last
     }
 
@@ -72,7 +76,21 @@ mod tests {
 
         clock.jump_to(5);
         let mut restarted = Ballots::new(NodeId(1), clock, bound);
-        assert!(restarted.wanted_bound().is_some());
+        restarted.set_bound(restarted.wanted_bound().expect("everything below may have been issued"));
         assert!(restarted.above(Ballot::ZERO) > before);
+    }
+
+    #[test]
+    fn nothing_is_issued_above_the_durable_bound_when_the_clock_jumps_ahead() {
+        let clock = Clock::simulated(1_000_000_000);
+        let mut ballots = Ballots::new(NodeId(1), clock.clone(), Hlc(0));
+        let bound = ballots.wanted_bound().expect("nothing is durable yet");
+        ballots.set_bound(bound);
+        let before = ballots.above(Ballot::ZERO);
+        // In the middle of a round; its next steps need ballots and timestamps all the same.
+        clock.jump_to(1_000_000_000 + 100 * AHEAD_US);
+        let (next, tick) = (ballots.above(before), ballots.tick());
+        assert!(before < next && next.time < tick && tick < bound);
+        assert!(ballots.wanted_bound().is_some(), "the next round waits");
     }
 }

@@ -70,7 +70,7 @@ impl Inbox<CasOutcome> for Notes {
     }
 }
 
-fn define(node: &mut Stepped) -> TableId {
+pub(super) fn define(node: &mut Stepped) -> TableId {
     let replication = BTreeMap::from([("replication_factor".to_owned(), "1".to_owned())]);
     let space = SchemaChange::CreateSpace { name: "s".into(), replication, durable_writes: true };
     let column =
@@ -92,11 +92,11 @@ fn define(node: &mut Stepped) -> TableId {
     node.store().catalog.schema().table("s", "t").unwrap().id
 }
 
-fn permit(store: &Store, action: Action, target: Target) -> Permit {
+pub(super) fn permit(store: &Store, action: Action, target: Target) -> Permit {
     store.gate.permit(&Principal::Node, action, target).unwrap()
 }
 
-fn write(store: &Store, table: TableId, number: u64, done: Done<()>) {
+pub(super) fn write(store: &Store, table: TableId, number: u64, done: Done<()>) {
     // Two cells, to see that a write is whole or not there.
     let value = Bytes::copy_from_slice(&number.to_le_bytes());
     let cells =
@@ -108,9 +108,17 @@ fn write(store: &Store, table: TableId, number: u64, done: Done<()>) {
 }
 
 fn count(store: &Store, table: TableId, done: Done<CasOutcome>) {
+    count_with(store, table, 0, done);
+}
+
+/// Counts one up, and writes so many bytes beside.
+pub(super) fn count_with(store: &Store, table: TableId, ballast_bytes: usize, done: Done<CasOutcome>) {
     let decide = move |timestamp: i64, page: &Page| {
         let value = Bytes::copy_from_slice(&(count_of(page) + 1).to_le_bytes());
-        let cells = vec![(ColumnId(2), Cell::live(timestamp, value))];
+        let mut cells = vec![(ColumnId(2), Cell::live(timestamp, value))];
+        if ballast_bytes > 0 {
+            cells.push((ColumnId(3), Cell::live(timestamp, Bytes::from(vec![0; ballast_bytes]))));
+        }
         let changes = vec![Change::Row { clustering: Bytes::new(), cells }];
         Ok(Some(Mutation { table, key: Bytes::from_static(COUNTER), changes }))
     };
@@ -126,7 +134,7 @@ fn count(store: &Store, table: TableId, done: Done<CasOutcome>) {
     store.tables.compare_and_set(permit(store, Action::Write, Target::Table(table)), cas, done);
 }
 
-fn count_of(page: &Page) -> u64 {
+pub(super) fn count_of(page: &Page) -> u64 {
     let cells = page.partitions.iter().flat_map(|partition| &partition.rows).flat_map(|row| &row.cells);
     cells
         .filter_map(|(_, cell)| cell.value.as_ref())
@@ -160,7 +168,7 @@ fn run(node: &mut Stepped, sim: &SimDisk, table: TableId, dice: &mut Dice) -> (A
     (acknowledged, proposed, counts)
 }
 
-fn read(store: &Store, table: TableId, key: Bytes) -> Page {
+pub(super) fn read(store: &Store, table: TableId, key: Bytes) -> Page {
     let (done, answer) = waiter();
     let read = Read {
         table,

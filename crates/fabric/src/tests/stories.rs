@@ -5,10 +5,10 @@ use bytes::Bytes;
 use store::{Action, Principal, Target, conformance::TALLY_GROUP, waiter};
 use world::Disk;
 
-use super::{tally, tiny, world};
+use super::{moving_world, tally, tiny, world};
 use crate::{Addresses, Fabric, Settings, Stepped};
 
-fn propose(node: &mut Stepped, number: u64) -> Result<Vec<u64>, base::Cause> {
+pub(super) fn propose(node: &mut Stepped, number: u64) -> Result<Vec<u64>, base::Cause> {
     let permit =
         node.store().gate.permit(&Principal::Node, Action::Write, Target::Machine(TALLY_GROUP)).unwrap();
     let (done, answer) = waiter();
@@ -38,6 +38,26 @@ fn snapshots_keep_a_machines_log_short() {
 
     let mut node = Stepped::start(&world, settings, tally(), Addresses::new()).unwrap();
     assert_eq!(propose(&mut node, 1_500).unwrap().len(), 1_501);
+}
+
+/// What one life of a node leaves in the log counts in the next: a node that is started often takes
+/// its snapshots all the same.
+#[test]
+fn restarts_do_not_put_snapshots_off() {
+    let mut settings = tiny();
+    settings.snapshot_after_bytes = 1_000;
+    let world = world(Disk::in_memory(), 1);
+    let mut segments = 0;
+    for life in 0..300 {
+        let mut node = Stepped::start(&world, settings.clone(), tally(), Addresses::new()).unwrap();
+        for number in 0..10 {
+            propose(&mut node, life * 10 + number).unwrap();
+        }
+        segments = node.parts.log.stats().segments;
+        node.stop().unwrap();
+    }
+    // The last snapshot takes three segments of 8 KB, and so may the next and each span of entries.
+    assert!(segments < 24, "{segments} segments are left");
 }
 
 /// A laptop's disk can sleep.
@@ -90,7 +110,8 @@ fn a_full_disk_is_busy_and_its_end_is_the_end_of_it() {
 #[test]
 fn memory_over_budget_is_busy() {
     let settings = Settings { memory_budget_bytes: 1 << 20, ..Settings::default() };
-    let node = Fabric::start(&world(Disk::in_memory(), 1), settings, tally(), Addresses::new()).unwrap();
+    let node =
+        Fabric::start(&moving_world(Disk::in_memory(), 1), settings, tally(), Addresses::new()).unwrap();
     let entry = Bytes::from(vec![0; 2 << 20]);
     let permit =
         node.store().gate.permit(&Principal::Node, Action::Write, Target::Machine(TALLY_GROUP)).unwrap();

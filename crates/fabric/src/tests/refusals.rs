@@ -1,0 +1,160 @@
+//! What is refused, who hears of it, and that it is true: at the end of memory, of the disk, of the
+//! log's queue, of a table, of the node.
+
+use base::Class;
+use bytes::Bytes;
+use store::{
+    Action, Consistency, SchemaChange, Store, TableDraft, Target, Write, conformance::TALLY_GROUP, waiter,
+};
+use world::Disk;
+
+use super::{moving_world, power_cut, stories, tally, tiny, world};
+use crate::{Addresses, Fabric, Settings, Stepped};
+
+fn change(store: &Store, change: SchemaChange) -> store::Waiter<std::sync::Arc<store::Schema>> {
+    let (done, answer) = waiter();
+    store.catalog.change(power_cut::permit(store, Action::Define, Target::Cluster), change, done);
+    answer
+}
+
+fn drop_table(store: &Store) -> store::Waiter<std::sync::Arc<store::Schema>> {
+    change(store, SchemaChange::DropTable { space: "s".into(), name: "t".into() })
+}
+
+/// Puts rows into the log's queue until it has room for less than a row of 100 bytes.
+fn fill_queue(store: &Store, table: base::TableId) {
+    let mut key = 1_000u64;
+    for bytes in [1_000, 100] {
+        while !is_refused(store, table, key, bytes) {
+            key += 1;
+        }
+    }
+}
+
+fn is_refused(store: &Store, table: base::TableId, key: u64, bytes: usize) -> bool {
+    let cells = vec![(base::ColumnId(2), base::Cell::live(1, Bytes::from(vec![0; bytes])))];
+    let changes = vec![base::Change::Row { clustering: Bytes::new(), cells }];
+    let mutation = base::Mutation { table, key: Bytes::copy_from_slice(&key.to_le_bytes()), changes };
+    let (done, mut answer) = waiter();
+    let permit = power_cut::permit(store, Action::Write, Target::Table(table));
+    store.tables.write(permit, Write { mutation, consistency: Consistency::One }, done);
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    match Future::poll(std::pin::Pin::new(&mut answer), &mut context) {
+        std::task::Poll::Ready(refused) => refused.is_err_and(|cause| cause.class == Class::Busy),
+        std::task::Poll::Pending => false,
+    }
+}
+
+/// Used-up memory is no trap: a table can be dropped, and a node that holds more than it may starts.
+#[test]
+fn the_way_out_of_used_up_memory_is_open() {
+    let disk = Disk::in_memory();
+    let mut settings = Settings { memory_budget_bytes: 64 << 10, ..tiny() };
+    let mut node =
+        Stepped::start(&world(disk.clone(), 1), settings.clone(), tally(), Addresses::new()).unwrap();
+    let table = power_cut::define(&mut node);
+    let refused = (0..1_000).find_map(|number| {
+        let (done, answer) = waiter();
+        power_cut::write(node.store(), table, number, done);
+        node.settle().unwrap();
+        answer.wait().err()
+    });
+    assert_eq!(refused.unwrap().class, Class::Busy);
+    node.stop().unwrap();
+
+    settings.memory_budget_bytes = 16 << 10;
+    let mut node = Stepped::start(&world(disk, 2), settings, tally(), Addresses::new()).unwrap();
+    let more = TableDraft {
+        space: "s".into(),
+        name: "u".into(),
+        columns: Vec::new(),
+        options: Default::default(),
+        uuid: 2,
+    };
+    let refused = change(node.store(), SchemaChange::CreateTable(more));
+    assert_eq!(refused.wait().unwrap_err().class, Class::Busy);
+    let dropped = drop_table(node.store());
+    node.settle().unwrap();
+    dropped.wait().unwrap();
+    assert!(stories::propose(&mut node, 1).is_ok(), "there is room again");
+}
+
+/// The log may refuse any record of a round. If it is the commit's, the decree is chosen and its
+/// client cannot know; the next round finishes it, whether or not the node was restarted.
+#[test]
+fn a_commit_that_the_log_refused_is_finished_by_the_next_round() {
+    let mut node = Stepped::start(&world(Disk::in_memory(), 1), tiny(), tally(), Addresses::new()).unwrap();
+    let table = power_cut::define(&mut node);
+    let (done, first) = waiter();
+    power_cut::count_with(node.store(), table, 600, done);
+    let (done, second) = waiter();
+    power_cut::count_with(node.store(), table, 600, done);
+    // The clock's bound, the promise, the acceptance: each is brought and made durable.
+    for _ in 0..3 {
+        node.turn_spine();
+        assert!(node.step_log().unwrap());
+    }
+    fill_queue(node.store(), table);
+    node.turn_spine();
+    assert!(matches!(first.wait().unwrap_err().class, Class::Uncertain { .. }));
+    // There is room for the promise of a partition that nothing is going on in, but none for one that
+    // tells of the decree: the second round must be refused.
+    node.settle().unwrap();
+    let second = second.wait();
+    if let Err(cause) = &second {
+        assert_eq!(cause.class, Class::Busy, "{cause}");
+    }
+    let (done, third) = waiter();
+    power_cut::count_with(node.store(), table, 600, done);
+    node.settle().unwrap();
+    let rounds_before = 1 + u64::from(second.is_ok());
+    assert_eq!(power_cut::count_of(&third.wait().unwrap().page), rounds_before, "the first was finished");
+}
+
+/// A table that is dropped under a round is not an empty one.
+#[test]
+fn a_round_that_loses_its_table_says_so() {
+    let mut node = Stepped::start(&world(Disk::in_memory(), 1), tiny(), tally(), Addresses::new()).unwrap();
+    let table = power_cut::define(&mut node);
+    let (done, answer) = waiter();
+    power_cut::count_with(node.store(), table, 600, done);
+    node.turn_spine();
+    node.step_log().unwrap();
+    node.turn_spine();
+    let dropped = drop_table(node.store());
+    node.settle().unwrap();
+    dropped.wait().unwrap();
+    assert_eq!(answer.wait().unwrap_err().class, Class::Absent);
+}
+
+/// A start that cannot write what it must says so, instead of waiting for ever.
+#[test]
+fn a_start_on_a_full_disk_is_refused() {
+    let (disk, sim) = Disk::simulated(1);
+    let mut node = Stepped::start(&world(disk.clone(), 1), tiny(), tally(), Addresses::new()).unwrap();
+    let table = power_cut::define(&mut node);
+    sim.set_capacity(30 << 10);
+    // Down to the last byte that a record could use.
+    for _ in 0..1_000 {
+        for number in 0..8 {
+            let (done, _answer) = waiter();
+            power_cut::write(node.store(), table, number, done);
+            _ = stories::propose(&mut node, number);
+        }
+    }
+    drop(node);
+    let started = Fabric::start(&moving_world(disk, 2), tiny(), tally(), Addresses::new());
+    assert_eq!(started.map(|_| ()).unwrap_err().class, Class::Busy);
+}
+
+/// Who asks when the node has stopped gets an answer, and not a promise that nothing was done.
+#[test]
+fn requests_after_the_stop_are_answered() {
+    let node = Fabric::start(&moving_world(Disk::in_memory(), 1), tiny(), tally(), Addresses::new()).unwrap();
+    let store = node.store().clone();
+    node.stop().unwrap();
+    let (done, answer) = waiter();
+    let permit = power_cut::permit(&store, Action::Write, Target::Machine(TALLY_GROUP));
+    store.machines.propose(permit, TALLY_GROUP, Bytes::from_static(&[0; 8]), done);
+    assert!(matches!(answer.wait().unwrap_err().class, Class::Uncertain { .. }));
+}
