@@ -31,6 +31,7 @@ mod shard;
 mod steps;
 #[cfg(test)]
 mod tests;
+pub mod tree;
 mod weight;
 
 pub use engine::{Engine, TableStats};

@@ -1,0 +1,95 @@
+//! The merge tree: sorted data larger than memory, in files that never change.
+//!
+//! ```text
+//! Forest    all trees of a disk        apply a batch, read, work          forest, read, upkeep
+//! Memtable  what is in no file yet     frozen when it is full             memtable
+//! Job       a flush or a compaction    sorted sources in, files out       job, source, pick
+//! file      blocks, index, filters     every part checked when read       format, build, file, block, filter
+//! MANIFEST  which files count          replaced whole, durably            manifest
+//! ```
+//!
+//! **A write** is a [`Batch`] at a log position: it goes into the memtable of each tree it names, and
+//! is seen when all of it is there. It is durable because it is in the log. A memtable that is
+//! full is frozen, and [`Forest::work`] makes a file of it; what is in files need not be in the log
+//! any more ([`Forest::flushed_position`]).
+//!
+//! **A read** gathers what memtables and files say of a key and folds it by the tree's [`Merge`]
+//! rule. Files that cannot hold the key are not read: their bounds are in memory, their filters
+//! know keys and prefixes of keys.
+//!
+//! **Work** is stepped and has a budget; there is no thread in here. Flushes and compactions fold
+//! with the same rule as reads do, so when they happen changes nothing of what is seen. That is the
+//! property all tests of this module circle around.
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use base::{Cell, Position};
+//! use disk_engine::tree::{Batch, Forest, LastWriteWins, TreeId, TreeSettings, Work, decode_cell, encode_cell};
+//! use world::Disk;
+//!
+//! let disk = Disk::in_memory();
+//! let rules: disk_engine::tree::Rules = Arc::new(|_| Arc::new(LastWriteWins::default()));
+//! let forest = Forest::open(disk.clone(), TreeSettings::default(), rules.clone())?;
+//! let mut batch = Batch::new();
+//! batch.put(TreeId(1), "key", encode_cell(&Cell::live(5, "value".into())));
+//! forest.apply(Position(1), &batch)?;
+//!
+//! // Make a file of it, and start again without a log.
+//! forest.freeze(Position(1));
+//! while forest.work(1 << 20, None)? == Work::More {}
+//! assert_eq!(forest.flushed_position(), Position(1));
+//! let forest = Forest::open(disk, TreeSettings::default(), rules)?;
+//! let value = forest.get(TreeId(1), b"key")?.map(|value| decode_cell(&value));
+//! assert_eq!(value, Some(Ok(Cell::live(5, "value".into()))));
+//! # Ok::<(), disk_engine::tree::TreeError>(())
+//! ```
+
+mod batch;
+mod block;
+mod build;
+mod cache;
+mod error;
+mod file;
+mod filter;
+mod forest;
+mod format;
+mod job;
+mod manifest;
+mod memtable;
+mod pick;
+mod ranges;
+mod read;
+mod rule;
+mod settings;
+mod source;
+#[cfg(test)]
+mod tests;
+mod upkeep;
+
+pub use batch::{Batch, TreeId};
+pub use error::{Damage, TreeError};
+pub use forest::{Forest, Rules, Snapshot, TreeFigures};
+pub use format::Compression;
+pub use read::Scan;
+pub use rule::{LastWriteWins, Merge, decode_cell, encode_cell};
+pub use settings::TreeSettings;
+
+/// What allows compaction to purge.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Horizon {
+    /// A promise of the owner: no value with a timestamp below this will be applied any more, and
+    /// nobody has to be told of deletions before it.
+    pub before: i64,
+    /// The time, in seconds since 1970, by which times to live have run out or not.
+    pub now_seconds: u32,
+}
+
+/// Whether there is more to do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Work {
+    /// Call again.
+    More,
+    /// Nothing until something is written or asked for.
+    Done,
+}

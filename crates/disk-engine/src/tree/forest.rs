@@ -1,0 +1,445 @@
+//! [`Forest`]: the trees of one disk, what is written to them and what is seen.
+//!
+//! One thread applies, in log order; any thread reads; one thread at a time does the work (flushes
+//! and compactions, see `upkeep`). What they share is one lock around a few pointers per tree:
+//!
+//! - a reader takes the pointers and the position of the last batch under it, and is alone with
+//!   them from then on;
+//! - the applier holds it while it fills memtables, and moves the position when a batch is whole;
+//! - who freezes a memtable or puts files in the place of others has it to himself for a moment.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        atomic::{AtomicU64, Ordering::SeqCst},
+    },
+};
+
+use base::Position;
+use bytes::Bytes;
+use world::Disk;
+
+use super::{
+    TreeError, TreeId,
+    batch::{Batch, Change},
+    cache::Cache,
+    file::FileHandle,
+    format::{FOLDER, MAX_KEY, MAX_VALUE},
+    manifest::Manifest,
+    memtable::Memtable,
+    pick::Run,
+    read::{Scan, View},
+    rule::Merge,
+    settings::TreeSettings,
+    upkeep::Upkeep,
+};
+
+/// Which rule a tree has: the same one for as long as the tree exists.
+pub type Rules = Arc<dyn Fn(TreeId) -> Arc<dyn Merge> + Send + Sync>;
+
+/// All trees of one disk. Clones are the same forest.
+#[derive(Clone)]
+pub struct Forest {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) disk: Disk,
+    pub(crate) settings: Arc<TreeSettings>,
+    rules: Rules,
+    pub(crate) cache: Arc<Cache>,
+    state: RwLock<State>,
+    /// The position of the last batch that readers see.
+    visible: AtomicU64,
+    /// Held by who applies or freezes.
+    writer: Mutex<()>,
+    pub(crate) upkeep: Mutex<Upkeep>,
+    snapshots: Mutex<BTreeMap<u64, usize>>,
+    /// Why nothing may be written any more.
+    fatal: OnceLock<String>,
+}
+
+#[derive(Default)]
+pub(crate) struct State {
+    pub(crate) trees: BTreeMap<TreeId, Tree>,
+    pub(crate) dropped: BTreeSet<TreeId>,
+}
+
+pub(crate) struct Tree {
+    pub(crate) rule: Arc<dyn Merge>,
+    pub(crate) active: Arc<Memtable>,
+    /// Oldest first.
+    pub(crate) frozen: Vec<Frozen>,
+    /// Newest first.
+    pub(crate) runs: Arc<Vec<Run>>,
+    /// Batches up to here are in it.
+    applied: AtomicU64,
+}
+
+/// A memtable that waits for its flush.
+#[derive(Clone)]
+pub(crate) struct Frozen {
+    pub(crate) memtable: Arc<Memtable>,
+    /// What the tree was given up to here is in this memtable, in older ones, or in files.
+    pub(crate) up_to: u64,
+}
+
+/// How large a tree is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TreeFigures {
+    /// Memory of what is in no file yet.
+    pub memtable_bytes: u64,
+    /// Memtables that wait for their flush.
+    pub frozen: usize,
+    /// Runs that a read may have to look at.
+    pub runs: usize,
+    /// Data files.
+    pub files: usize,
+    /// Their bytes.
+    pub file_bytes: u64,
+    /// Their entries: values and tombstones, of which one key may have several.
+    pub entries: u64,
+}
+
+impl Forest {
+    /// Opens the forest of a disk, or makes it. What no manifest names is removed. Batches behind
+    /// [`Forest::flushed_position`] have to be applied again then.
+    ///
+    /// # Errors
+    /// [`TreeError::Damaged`] if the manifest is: without it nothing is known. A damaged data
+    /// file fails only the reads that need it.
+    pub fn open(disk: Disk, settings: TreeSettings, rules: Rules) -> Result<Forest, TreeError> {
+        disk.make_folder(FOLDER)?;
+        let cache = Arc::new(Cache::new(settings.cache_bytes));
+        let manifest = match Manifest::load(&disk)? {
+            Some(manifest) => manifest,
+            None => {
+                let manifest = Manifest::new();
+                manifest.store(&disk)?;
+                manifest
+            }
+        };
+        super::upkeep::remove_strangers(&disk, &manifest)?;
+        let mut state = State { dropped: manifest.dropped.clone(), ..State::default() };
+        let mut visible = 0;
+        for (id, record) in &manifest.trees {
+            let mut tree = Tree::new(rules(*id), record.flushed);
+            let open = |meta: &super::file::FileMeta| Arc::new(FileHandle::open(&disk, meta.clone(), &cache));
+            let runs = record
+                .runs
+                .iter()
+                .map(|run| Run { level: run.level, files: run.files.iter().map(open).collect() });
+            tree.runs = Arc::new(runs.collect());
+            visible = visible.max(record.flushed);
+            state.trees.insert(*id, tree);
+        }
+        let inner = Inner {
+            disk,
+            settings: Arc::new(settings),
+            rules,
+            cache,
+            state: RwLock::new(state),
+            visible: AtomicU64::new(visible),
+            writer: Mutex::default(),
+            upkeep: Mutex::new(Upkeep::new(manifest)),
+            snapshots: Mutex::default(),
+            fatal: OnceLock::new(),
+        };
+        Ok(Forest { inner: Arc::new(inner) })
+    }
+
+    /// Merges a batch into its trees, each of which begins with its first batch. Afterwards every
+    /// reader sees all of it; before, none. What a tree has up to `position` already is skipped, so
+    /// a log can be applied again from any place; changes of dropped trees are void.
+    ///
+    /// # Errors
+    /// [`TreeError::TooLarge`], [`TreeError::Value`], and then nothing was done;
+    /// [`TreeError::Fatal`] if the disk has failed.
+    pub fn apply(&self, position: Position, batch: &Batch) -> Result<(), TreeError> {
+        self.inner.check_alive()?;
+        let _writer = lock(&self.inner.writer);
+        self.inner.make_trees(batch);
+        let full = {
+            let state = self.inner.state();
+            check(&state, batch)?;
+            let ids: BTreeSet<TreeId> = batch.changes.iter().map(|change| change.0).collect();
+            let due: BTreeSet<TreeId> = ids
+                .into_iter()
+                .filter(|id| state.trees.get(id).is_some_and(|tree| tree.applied.load(SeqCst) < position.0))
+                .collect();
+            for (id, change) in batch.changes.iter().filter(|change| due.contains(&change.0)) {
+                let tree = state.trees.get(id).expect("it is due, so it is there");
+                tree.active.apply(tree.rule.as_ref(), position.0, change).map_err(TreeError::Value)?;
+            }
+            let mut full = Vec::new();
+            for id in &due {
+                let tree = state.trees.get(id).expect("it is due, so it is there");
+                tree.applied.fetch_max(position.0, SeqCst);
+                if tree.active.bytes() >= self.inner.settings.memtable_bytes {
+                    full.push(*id);
+                }
+            }
+            self.inner.visible.fetch_max(position.0, SeqCst);
+            full
+        };
+        if !full.is_empty() {
+            self.inner.freeze(|id, _| full.contains(&id));
+        }
+        Ok(())
+    }
+
+    /// The value of a key: all that was written to it, folded by its tree's rule, less what a
+    /// deletion of a range covers. Whether that is a tombstone, or expired, is for the caller.
+    pub fn get(&self, tree: TreeId, key: &[u8]) -> Result<Option<Bytes>, TreeError> {
+        self.inner.view(tree, None).map_or(Ok(None), |view| view.get(key))
+    }
+
+    /// The keys with `from <= key < to` (`None`: to the end) and their values, as they are now.
+    pub fn scan(
+        &self,
+        tree: TreeId,
+        from: impl Into<Bytes>,
+        to: Option<Bytes>,
+        backward: bool,
+    ) -> Result<Scan, TreeError> {
+        self.inner.view_or_empty(tree, None).scan(from.into(), to, backward)
+    }
+
+    /// All trees as they are now, for as long as it is held. Compaction keeps what it sees.
+    pub fn snapshot(&self) -> Snapshot {
+        let mut snapshots = lock(&self.inner.snapshots);
+        // Under the lock: whoever lists snapshots later has seen at most what this one sees.
+        let position = self.inner.visible.load(SeqCst);
+        *snapshots.entry(position).or_default() += 1;
+        drop(snapshots);
+        Snapshot { inner: self.inner.clone(), position }
+    }
+
+    /// Everything up to here is in files: the log may forget it. Not to be asked while a log is
+    /// applied again: what is still to come from it is not known here.
+    pub fn flushed_position(&self) -> Position {
+        #[cfg(test)]
+        if self.inner.settings.sabotaged(super::settings::Sabotage::TruncateAtApplied) {
+            return self.applied_position();
+        }
+        let visible = self.inner.visible.load(SeqCst);
+        let state = self.inner.state();
+        let memtables = state.trees.values().flat_map(Tree::memtables);
+        let first = memtables.filter_map(|memtable| memtable.first_position()).min();
+        Position(first.map_or(visible, |first| visible.min(first - 1)))
+    }
+
+    /// The position of the last batch that was applied.
+    pub fn applied_position(&self) -> Position {
+        Position(self.inner.visible.load(SeqCst))
+    }
+
+    /// Has every memtable that holds something at or before `position` flushed by the next
+    /// [`Forest::work`], full or not: a tree that is seldom written must not pin the log.
+    pub fn freeze(&self, position: Position) {
+        let _writer = lock(&self.inner.writer);
+        self.inner.freeze(|_, tree| tree.active.first_position().is_some_and(|first| first <= position.0));
+    }
+
+    /// How large a tree is; zeros if it does not exist.
+    pub fn figures(&self, tree: TreeId) -> TreeFigures {
+        let state = self.inner.state();
+        let Some(tree) = state.trees.get(&tree) else { return TreeFigures::default() };
+        let files = || tree.runs.iter().flat_map(|run| &run.files);
+        TreeFigures {
+            memtable_bytes: tree.memtables().map(|memtable| memtable.bytes() as u64).sum(),
+            frozen: tree.frozen.len(),
+            runs: tree.runs.len(),
+            files: files().count(),
+            file_bytes: files().map(|file| file.meta.bytes).sum(),
+            entries: files().map(|file| file.meta.entries).sum(),
+        }
+    }
+
+    /// The trees there are.
+    pub fn trees(&self) -> Vec<TreeId> {
+        self.inner.state().trees.keys().copied().collect()
+    }
+
+    /// Memory of cached blocks, indexes and filters.
+    pub fn cache_bytes(&self) -> usize {
+        self.inner.cache.bytes()
+    }
+}
+
+impl fmt::Debug for Forest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Forest at {}", self.applied_position())
+    }
+}
+
+/// Refuses a batch of which not everything can be merged.
+fn check(state: &State, batch: &Batch) -> Result<(), TreeError> {
+    let bounded = |bytes: usize, limit: usize| {
+        if bytes > limit { Err(TreeError::TooLarge { bytes, limit }) } else { Ok(()) }
+    };
+    for (tree, change) in &batch.changes {
+        match change {
+            Change::Put { key, value } => {
+                bounded(key.len(), MAX_KEY)?;
+                bounded(value.len(), MAX_VALUE)?;
+                if let Some(tree) = state.trees.get(tree) {
+                    tree.rule.oldest(value).map_err(TreeError::Value)?;
+                }
+            }
+            Change::DeleteRange { from, to, .. } => {
+                bounded(from.len(), MAX_KEY)?;
+                bounded(to.as_ref().map_or(0, Bytes::len), MAX_KEY)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+impl Tree {
+    fn new(rule: Arc<dyn Merge>, applied: u64) -> Tree {
+        Tree {
+            rule,
+            active: Arc::default(),
+            frozen: Vec::new(),
+            runs: Arc::default(),
+            applied: AtomicU64::new(applied),
+        }
+    }
+
+    pub(crate) fn memtables(&self) -> impl Iterator<Item = &Arc<Memtable>> {
+        self.frozen.iter().map(|frozen| &frozen.memtable).chain([&self.active])
+    }
+}
+
+impl Inner {
+    pub(crate) fn state(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().expect(UNPOISONED)
+    }
+
+    pub(crate) fn state_mut(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().expect(UNPOISONED)
+    }
+
+    pub(crate) fn check_alive(&self) -> Result<(), TreeError> {
+        self.fatal.get().map_or(Ok(()), |why| Err(TreeError::Fatal(why.clone())))
+    }
+
+    /// From now on nothing is written any more.
+    pub(crate) fn die(&self, why: &str) -> TreeError {
+        TreeError::Fatal(self.fatal.get_or_init(|| why.to_owned()).clone())
+    }
+
+    fn make_trees(&self, batch: &Batch) {
+        let missing: BTreeSet<TreeId> = {
+            let state = self.state();
+            let ids = batch.changes.iter().map(|change| change.0);
+            ids.filter(|id| !state.trees.contains_key(id) && !state.dropped.contains(id)).collect()
+        };
+        for id in missing {
+            let tree = Tree::new((self.rules)(id), 0);
+            self.state_mut().trees.insert(id, tree);
+        }
+    }
+
+    /// Freezes the memtables of the trees that are `chosen`, unless they are empty. The caller is
+    /// the writer, so no batch is half applied.
+    fn freeze(&self, chosen: impl Fn(TreeId, &Tree) -> bool) {
+        for (id, tree) in &mut self.state_mut().trees {
+            if !tree.active.is_empty() && chosen(*id, tree) {
+                // Not the position of the forest: while a log is applied again, other trees may be
+                // ahead, and what this one is still to be given must not count as flushed.
+                let up_to = tree.applied.load(SeqCst);
+                let memtable = std::mem::take(&mut tree.active);
+                tree.frozen.push(Frozen { memtable, up_to });
+            }
+        }
+    }
+
+    /// Positions of snapshots, ascending.
+    pub(crate) fn snapshot_positions(&self) -> Vec<u64> {
+        #[cfg(test)]
+        if self.settings.sabotaged(super::settings::Sabotage::SnapshotsMerged) {
+            return Vec::new();
+        }
+        lock(&self.snapshots).keys().copied().collect()
+    }
+
+    /// A tree at a position, or as it is now.
+    pub(crate) fn view(&self, tree: TreeId, position: Option<u64>) -> Option<View> {
+        let state = self.state();
+        // Under the lock: no memtable is frozen, and no job ends, between the two.
+        let now = self.visible.load(SeqCst);
+        let found = state.trees.get(&tree)?;
+        #[cfg(test)]
+        let position =
+            position.filter(|_| !self.settings.sabotaged(super::settings::Sabotage::SnapshotReadsNewer));
+        Some(View {
+            tree,
+            rule: found.rule.clone(),
+            memtables: found.memtables().filter(|memtable| !memtable.is_empty()).cloned().collect(),
+            runs: found.runs.clone(),
+            position: position.unwrap_or(now),
+        })
+    }
+
+    fn view_or_empty(&self, tree: TreeId, position: Option<u64>) -> View {
+        self.view(tree, position).unwrap_or_else(|| View {
+            tree,
+            rule: (self.rules)(tree),
+            memtables: Vec::new(),
+            runs: Arc::default(),
+            position: 0,
+        })
+    }
+}
+
+/// All trees as they were when it was taken.
+pub struct Snapshot {
+    inner: Arc<Inner>,
+    position: u64,
+}
+
+impl Snapshot {
+    /// The last batch that it sees.
+    pub fn position(&self) -> Position {
+        Position(self.position)
+    }
+
+    /// See [`Forest::get`].
+    pub fn get(&self, tree: TreeId, key: &[u8]) -> Result<Option<Bytes>, TreeError> {
+        self.inner.view(tree, Some(self.position)).map_or(Ok(None), |view| view.get(key))
+    }
+
+    /// See [`Forest::scan`].
+    pub fn scan(
+        &self,
+        tree: TreeId,
+        from: impl Into<Bytes>,
+        to: Option<Bytes>,
+        backward: bool,
+    ) -> Result<Scan, TreeError> {
+        self.inner.view_or_empty(tree, Some(self.position)).scan(from.into(), to, backward)
+    }
+}
+
+impl Drop for Snapshot {
+    fn drop(&mut self) {
+        let mut snapshots = lock(&self.inner.snapshots);
+        if let Some(count) = snapshots.get_mut(&self.position) {
+            *count -= 1;
+            if *count == 0 {
+                snapshots.remove(&self.position);
+            }
+        }
+    }
+}
+
+const UNPOISONED: &str = "no code panics while it holds this lock";
+
+/// Locks what is plain values, which a panicked thread leaves as sound as any.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,109 @@
+//! What to compact: a pure function of the shape of a tree.
+//!
+//! Flushes make runs in level 0. Runs there of similar size become one run (size-tiered: each byte
+//! is rewritten once for each time the runs grow by a factor, not once for each flush), until the
+//! level is large enough to be merged into level 1. From there on each level is one run, at most
+//! `level_factor` times as large as the one above; what is too large gives up the file that drags
+//! the fewest bytes of the next level along.
+//!
+//! One law keeps every choice right: of one key, a newer run holds later positions than an older
+//! one. So runs that are merged are neighbours, and what goes down takes along what it overlaps.
+
+use std::sync::Arc;
+
+use super::{
+    file::{FileHandle, overlapping},
+    settings::TreeSettings,
+};
+
+/// The deepest level. With 256 MiB and a factor of 10, level 6 begins beyond 28 TB.
+const DEEPEST: u8 = 6;
+
+/// Files that do not overlap, ascending. Level 0 has many runs, others one.
+#[derive(Clone, Debug)]
+pub(crate) struct Run {
+    pub(crate) level: u8,
+    pub(crate) files: Vec<Arc<FileHandle>>,
+}
+
+impl Run {
+    pub(crate) fn bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.meta.bytes).sum()
+    }
+}
+
+/// Files that become files of one level.
+#[derive(Debug)]
+pub(crate) struct Pick {
+    /// For each run that gives files, newest first, those files.
+    pub(crate) inputs: Vec<Vec<Arc<FileHandle>>>,
+    pub(crate) level: u8,
+}
+
+/// The most urgent compaction of a tree whose runs are `runs`, newest first; `None` if it is in shape.
+pub(crate) fn pick(runs: &[Run], settings: &TreeSettings) -> Option<Pick> {
+    let fresh = &runs[..runs.partition_point(|run| run.level == 0)];
+    let total: u64 = fresh.iter().map(Run::bytes).sum();
+    if total >= settings.level_bytes || fresh.len() >= 2 * settings.tier_runs {
+        return Some(into_next(runs, fresh.iter().map(|run| run.files.clone()).collect(), 1));
+    }
+    let similar = similar_runs(fresh);
+    if similar >= settings.tier_runs {
+        return Some(Pick {
+            inputs: fresh[..similar].iter().map(|run| run.files.clone()).collect(),
+            level: 0,
+        });
+    }
+    runs[fresh.len()..].iter().find_map(|run| {
+        let most = settings
+            .level_factor
+            .saturating_pow(u32::from(run.level) - 1)
+            .saturating_mul(settings.level_bytes);
+        (run.bytes() > most && run.level < DEEPEST).then(|| {
+            let cheapest = run.files.iter().min_by_key(|file| dragged_bytes(runs, run.level + 1, file));
+            let file = cheapest.expect("a run that is too large has a file").clone();
+            into_next(runs, vec![vec![file]], run.level + 1)
+        })
+    })
+}
+
+/// Everything into one run, as deep as the deepest there is; `None` if it is one run already.
+pub(crate) fn pick_all(runs: &[Run]) -> Option<Pick> {
+    let deepest = runs.last()?.level;
+    let inputs = runs.iter().map(|run| run.files.clone()).collect();
+    Some(Pick { inputs, level: deepest.max(1) })
+}
+
+/// How many of the newest runs are of similar size: none is more than twice as large as all newer
+/// ones together.
+fn similar_runs(fresh: &[Run]) -> usize {
+    let mut sum = 0;
+    for (count, run) in fresh.iter().enumerate() {
+        if count > 0 && run.bytes() > 2 * sum {
+            return count;
+        }
+        sum += run.bytes();
+    }
+    fresh.len()
+}
+
+/// `inputs`, and all files of `level` between the first key of the inputs and the last: also those
+/// that lie in a gap between them, because a new file may reach over the gap.
+fn into_next(runs: &[Run], mut inputs: Vec<Vec<Arc<FileHandle>>>, level: u8) -> Pick {
+    let metas = || inputs.iter().flatten().map(|file| &file.meta);
+    let from = metas().map(|meta| meta.from.clone()).min().unwrap_or_default();
+    let endless = metas().any(|meta| meta.to.is_none());
+    let to = metas().filter_map(|meta| meta.to.clone()).max().filter(|_| !endless);
+    if let Some(next) = runs.iter().find(|run| run.level == level) {
+        inputs.push(overlapping(&next.files, &from, to.as_deref()));
+    }
+    inputs.retain(|files| !files.is_empty());
+    Pick { inputs, level }
+}
+
+fn dragged_bytes(runs: &[Run], level: u8, file: &FileHandle) -> u64 {
+    let next = runs.iter().filter(|run| run.level == level).flat_map(|run| &run.files);
+    next.filter(|other| other.meta.overlaps(&file.meta.from, file.meta.to.as_deref()))
+        .map(|other| other.meta.bytes)
+        .sum()
+}

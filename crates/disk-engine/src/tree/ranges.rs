@@ -1,0 +1,237 @@
+//! [`Ranges`]: deletions of ranges of keys, as one step function.
+//!
+//! A deletion covers `from <= key < to`, was written at a position, and takes what is at or before
+//! its timestamp. What matters of many of them is, for each key and each position a reader may
+//! stand at, the latest timestamp: a function that is constant between finitely many keys. The map
+//! holds, for each key where it changes, the *marks* that hold from there on: positions and
+//! timestamps both ascending, since a mark that is both later written and not later in time says
+//! nothing new. (Pebble and RocksDB call the same cut a fragment.)
+
+use std::{
+    collections::BTreeMap,
+    ops::Bound::{Excluded, Included, Unbounded},
+};
+
+use base::{Malformed, NO_TIMESTAMP, Reader, Writer};
+use bytes::Bytes;
+
+/// One deletion as seen from a key: the position that wrote it, and its timestamp.
+pub(crate) type Mark = (u64, i64);
+
+/// A set of deletions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Ranges {
+    steps: BTreeMap<Bytes, Vec<Mark>>,
+}
+
+impl Ranges {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+
+    /// The latest timestamp of a deletion of `key` that a reader at `position` sees;
+    /// [`NO_TIMESTAMP`] for none.
+    pub(crate) fn at(&self, key: &[u8], position: u64) -> i64 {
+        let step = self.steps.range::<[u8], _>((Unbounded, Included(key))).next_back();
+        step.map_or(NO_TIMESTAMP, |(_, marks)| seen(marks, position))
+    }
+
+    /// Adds the deletion of `from <= key < to`; nothing if the range is empty.
+    pub(crate) fn add(&mut self, from: &[u8], to: Option<&[u8]>, mark: Mark) {
+        if to.is_some_and(|to| to <= from) {
+            return;
+        }
+        if let Some(to) = to {
+            self.split(to);
+        }
+        self.split(from);
+        let upper = to.map_or(Unbounded, Excluded);
+        for (_, marks) in self.steps.range_mut::<[u8], _>((Included(from), upper)) {
+            raise(marks, mark);
+        }
+    }
+
+    /// Makes `key` a step without changing the function.
+    fn split(&mut self, key: &[u8]) {
+        if !self.steps.contains_key(key) {
+            let before = self.steps.range::<[u8], _>((Unbounded, Excluded(key))).next_back();
+            let marks = before.map_or_else(Vec::new, |(_, marks)| marks.clone());
+            self.steps.insert(Bytes::copy_from_slice(key), marks);
+        }
+    }
+
+    /// Adds all of `other`.
+    pub(crate) fn absorb(&mut self, other: &Ranges) {
+        for (from, to, marks) in other.spans() {
+            for &mark in marks {
+                self.add(from, to.map(AsRef::as_ref), mark);
+            }
+        }
+    }
+
+    /// The steps that have marks, ascending: from, to, marks.
+    pub(crate) fn spans(&self) -> impl Iterator<Item = (&Bytes, Option<&Bytes>, &Vec<Mark>)> {
+        let ends = self.steps.keys().skip(1).map(Some).chain([None]);
+        let spans = self.steps.iter().zip(ends).map(|((from, marks), to)| (from, to, marks));
+        spans.filter(|(.., marks)| !marks.is_empty())
+    }
+
+    /// The part within `from <= key < to`.
+    pub(crate) fn cut(&self, from: &[u8], to: Option<&[u8]>) -> Ranges {
+        let mut cut = Ranges::default();
+        for (start, end, marks) in self.spans() {
+            let start: &[u8] = from.max(start);
+            let end = match (end.map(AsRef::as_ref), to) {
+                (Some(end), Some(to)) => Some(to.min(end)),
+                (end, to) => end.or(to),
+            };
+            for &mark in marks {
+                cut.add(start, end, mark);
+            }
+        }
+        cut
+    }
+
+    /// Keeps of the marks of each step what `keep` leaves, given the step and its marks.
+    pub(crate) fn thin(&mut self, mut keep: impl FnMut(&[u8], Option<&[u8]>, &[Mark]) -> Vec<Mark>) {
+        let mut thinned: BTreeMap<Bytes, Vec<Mark>> = BTreeMap::new();
+        for (from, to, marks) in self.spans() {
+            let marks = keep(from, to.map(AsRef::as_ref), marks);
+            // Neighbours that have become equal are one step.
+            if thinned.last_key_value().is_none_or(|(_, before)| *before != marks) {
+                thinned.insert(from.clone(), marks);
+            }
+            if let Some(to) = to {
+                let gap = self.steps.get(to).is_none_or(Vec::is_empty);
+                if gap && thinned.last_key_value().is_some_and(|(_, last)| !last.is_empty()) {
+                    thinned.insert(to.clone(), Vec::new());
+                }
+            }
+        }
+        if thinned.values().all(Vec::is_empty) {
+            thinned.clear();
+        }
+        self.steps = thinned;
+    }
+
+    /// The first key that is covered, and the end of the last range (`Some(None)`: no end).
+    pub(crate) fn extent(&self) -> Option<(Bytes, Option<Bytes>)> {
+        let from = self.spans().next()?.0.clone();
+        let to = self.spans().last()?.1.cloned();
+        Some((from, to))
+    }
+
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.steps.iter().map(|(key, marks)| key.len() + marks.len() * size_of::<Mark>() + 100).sum()
+    }
+
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut out = Writer::new();
+        out.varint(self.steps.len() as u64);
+        for (key, marks) in &self.steps {
+            out.bytes(key);
+            out.varint(marks.len() as u64);
+            for (position, timestamp) in marks {
+                out.varint(*position);
+                out.raw(&timestamp.to_le_bytes());
+            }
+        }
+        out.into_vec()
+    }
+
+    pub(crate) fn decode(payload: &[u8]) -> Result<Ranges, Malformed> {
+        const WHAT: &str = "range deletions";
+        let mut reader = Reader::new(payload);
+        let mut steps = BTreeMap::new();
+        for _ in 0..reader.count(WHAT)? {
+            let key = Bytes::copy_from_slice(reader.bytes(WHAT)?);
+            let mut marks = Vec::new();
+            for _ in 0..reader.count(WHAT)? {
+                marks.push((reader.varint(WHAT)?, reader.i64(WHAT)?));
+            }
+            let ascending = marks.windows(2).all(|pair| pair[0].0 < pair[1].0 && pair[0].1 < pair[1].1);
+            if !ascending || steps.last_key_value().is_some_and(|(last, _)| *last >= key) {
+                return Err(Malformed(WHAT));
+            }
+            steps.insert(key, marks);
+        }
+        reader.end(WHAT)?;
+        Ok(Ranges { steps })
+    }
+}
+
+/// The timestamp of the last mark at or before `position`.
+pub(crate) fn seen(marks: &[Mark], position: u64) -> i64 {
+    let count = marks.partition_point(|mark| mark.0 <= position);
+    count.checked_sub(1).map_or(NO_TIMESTAMP, |last| marks[last].1)
+}
+
+fn raise(marks: &mut Vec<Mark>, mark: Mark) {
+    let at = marks.partition_point(|other| other.0 < mark.0);
+    if seen(marks, mark.0) >= mark.1 {
+        return;
+    }
+    // Later marks that are not later in time say nothing any more.
+    let end = at + marks[at..].iter().take_while(|other| other.1 <= mark.1).count();
+    marks.splice(at..end, [mark]);
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    type Range = (u8, Option<u8>, u64, i64);
+
+    fn of(ranges: &[Range]) -> Ranges {
+        let mut built = Ranges::default();
+        for (from, to, position, timestamp) in ranges {
+            built.add(&[*from], to.map(|to| [to]).as_ref().map(|to| &to[..]), (*position, *timestamp));
+        }
+        built
+    }
+
+    fn naive(ranges: &[Range], key: u8, position: u64) -> i64 {
+        let covers =
+            |range: &&Range| range.0 <= key && range.1.is_none_or(|to| key < to) && range.2 <= position;
+        ranges.iter().filter(covers).map(|range| range.3).max().unwrap_or(NO_TIMESTAMP)
+    }
+
+    proptest! {
+        #[test]
+        fn it_is_the_pointwise_maximum(
+            ranges in prop::collection::vec((0u8..20, prop::option::of(0u8..20), 0u64..8, 0i64..8), 0..12),
+            cut in (0u8..20, prop::option::of(0u8..20)),
+        ) {
+            let built = of(&ranges);
+            let mut other = Ranges::default();
+            other.absorb(&of(&ranges[ranges.len() / 2..]));
+            other.absorb(&of(&ranges[..ranges.len() / 2]));
+            let part = built.cut(&[cut.0], cut.1.map(|to| [to]).as_ref().map(|to| &to[..]));
+            let mut same = built.clone();
+            same.thin(|_, _, marks| marks.to_vec());
+            let mut late = built.clone();
+            late.thin(|_, _, marks| marks.iter().copied().filter(|mark| mark.1 >= 4).collect());
+            for key in 0..24 {
+                for position in 0..9 {
+                    let expected = naive(&ranges, key, position);
+                    prop_assert_eq!(built.at(&[key], position), expected);
+                    prop_assert_eq!(other.at(&[key], position), expected);
+                    prop_assert_eq!(same.at(&[key], position), expected);
+                    prop_assert_eq!(late.at(&[key], position), if expected >= 4 { expected } else { NO_TIMESTAMP });
+                    let within = cut.0 <= key && cut.1.is_none_or(|to| key < to);
+                    prop_assert_eq!(part.at(&[key], position), if within { expected } else { NO_TIMESTAMP });
+                }
+            }
+            prop_assert_eq!(Ranges::decode(&built.encode()).unwrap(), built);
+        }
+
+        #[test]
+        fn arbitrary_bytes_do_no_harm(bytes: Vec<u8>) {
+            let _ = Ranges::decode(&bytes);
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! Reading: a [`View`] is one tree at one position, and everything it reads from stays as long as it
+//! does. A read gathers what memtables and files say of a key, newest or not, and folds it: which
+//! value stands is the rule's affair and not a question of which file is newer.
+
+use std::sync::Arc;
+
+use base::Malformed;
+use bytes::Bytes;
+
+use super::{
+    TreeError, TreeId,
+    file::{FilesSource, damage, overlapping},
+    format::FOLDER,
+    memtable::{Memtable, Versions},
+    pick::Run,
+    ranges::Ranges,
+    rule::Merge,
+    source::{MemSource, Source, cover, fold, take_next},
+};
+
+/// One tree as it stood at one position.
+#[derive(Clone, Debug)]
+pub(crate) struct View {
+    pub(crate) tree: TreeId,
+    pub(crate) rule: Arc<dyn Merge>,
+    pub(crate) memtables: Vec<Arc<Memtable>>,
+    /// Newest first.
+    pub(crate) runs: Arc<Vec<Run>>,
+    pub(crate) position: u64,
+}
+
+impl View {
+    pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Bytes>, TreeError> {
+        let mut versions = Versions::new();
+        let mut deleted_at = base::NO_TIMESTAMP;
+        for memtable in &self.memtables {
+            memtable.collect(key, self.position, &mut versions);
+            deleted_at = deleted_at.max(memtable.deleted_at(key, self.position));
+        }
+        for run in self.runs.iter() {
+            // Ascending and apart: the first that ends behind the key is the only one that may hold it.
+            let nth = run.files.partition_point(|file| file.meta.to.as_deref().is_some_and(|to| to <= key));
+            if let Some(file) = run.files.get(nth).filter(|file| file.meta.holds(key)) {
+                file.collect(key, self.position, &mut versions)?;
+                if file.meta.has_ranges {
+                    deleted_at = deleted_at.max(file.ranges()?.at(key, self.position));
+                }
+            }
+        }
+        versions.sort_by_key(|version| version.0);
+        self.resolve(versions, deleted_at)
+    }
+
+    fn resolve(&self, versions: Versions, deleted_at: i64) -> Result<Option<Bytes>, TreeError> {
+        let seen = versions.into_iter().filter(|version| version.0 <= self.position).map(|version| version.1);
+        let rule = self.rule.as_ref();
+        let value = fold(rule, seen).and_then(|value| match value {
+            Some(value) => cover(rule, value, deleted_at),
+            None => Ok(None),
+        });
+        value.map_err(|error| self.malformed(error))
+    }
+
+    fn malformed(&self, error: Malformed) -> TreeError {
+        damage(FOLDER, 0, self.tree, &format!("a value that its rule does not know: {error}"))
+    }
+
+    pub(crate) fn scan(self, from: Bytes, to: Option<Bytes>, backward: bool) -> Result<Scan, TreeError> {
+        let mut scan = Scan {
+            sources: Vec::new(),
+            ranges: Vec::new(),
+            backward,
+            view: self,
+            files_read: 0,
+            failed: false,
+        };
+        if to.as_ref().is_some_and(|to| *to <= from) {
+            return Ok(scan);
+        }
+        for memtable in &scan.view.memtables {
+            let source = MemSource::new(memtable.clone(), from.clone(), to.clone(), backward);
+            scan.sources.push(Box::new(source));
+        }
+        let prefix = scan.view.shared_prefix(&from, to.as_deref());
+        for run in scan.view.runs.iter() {
+            let mut files = Vec::new();
+            for file in overlapping(&run.files, &from, to.as_deref()) {
+                if file.meta.has_ranges {
+                    scan.ranges.push(file.ranges()?);
+                }
+                let skipped = match prefix {
+                    Some(prefix) => !file.may_hold_prefix(prefix)?,
+                    None => false,
+                };
+                if !skipped {
+                    files.push(file);
+                }
+            }
+            scan.files_read += files.len();
+            if !files.is_empty() {
+                scan.sources.push(Box::new(FilesSource::new(files, from.clone(), to.clone(), backward)?));
+            }
+        }
+        Ok(scan)
+    }
+
+    /// The prefix of all keys with `from <= key < to`, if they share one.
+    fn shared_prefix<'k>(&self, from: &'k [u8], to: Option<&[u8]>) -> Option<&'k [u8]> {
+        let prefix = self.rule.prefix(from)?;
+        // All keys that begin with it are below this.
+        let mut end = prefix.to_vec();
+        while end.pop_if(|last| *last == u8::MAX).is_some() {}
+        match (end.last_mut(), to) {
+            (None, _) => Some(prefix),
+            (Some(_), None) => None,
+            (Some(last), Some(to)) => {
+                *last += 1;
+                (to <= end.as_slice()).then_some(prefix)
+            }
+        }
+    }
+}
+
+/// Keys of a tree in order, each with its value: an iterator that holds its place in the past
+/// whatever is written meanwhile. After an error it ends.
+pub struct Scan {
+    view: View,
+    sources: Vec<Box<dyn Source>>,
+    ranges: Vec<Arc<Ranges>>,
+    backward: bool,
+    files_read: usize,
+    failed: bool,
+}
+
+impl Scan {
+    /// Files that it reads, after bounds and filters have kept others out.
+    pub fn files_read(&self) -> usize {
+        self.files_read
+    }
+
+    fn step(&mut self) -> Result<Option<(Bytes, Bytes)>, TreeError> {
+        while let Some((key, versions)) = take_next(&mut self.sources, self.backward)? {
+            let position = self.view.position;
+            let in_files = self.ranges.iter().map(|ranges| ranges.at(&key, position));
+            let in_memory = self.view.memtables.iter().map(|memtable| memtable.deleted_at(&key, position));
+            let deleted_at = in_files.chain(in_memory).max().unwrap_or(base::NO_TIMESTAMP);
+            if let Some(value) = self.view.resolve(versions, deleted_at)? {
+                return Ok(Some((key, value)));
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl Iterator for Scan {
+    type Item = Result<(Bytes, Bytes), TreeError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.failed {
+            return None;
+        }
+        let step = self.step();
+        self.failed = step.is_err();
+        step.transpose()
+    }
+}

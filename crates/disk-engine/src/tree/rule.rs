@@ -1,0 +1,160 @@
+//! [`Merge`]: what the owner of a tree says its values mean, and the rule for cells.
+//!
+//! A tree stores, for one key, one value for each batch that wrote it. What a reader sees is those
+//! values folded into one. The same fold runs in reads, in flushes and in compactions, so it must
+//! not matter where a fold is cut: that is the first law below, and the whole contract is four.
+//!
+//! 1. `merge` is associative. (It need not be commutative: it is always told which value is older.)
+//! 2. `cover` distributes over it: `cover(merge(a, b), t) = merge(cover(a, t), cover(b, t))`, with
+//!    "gone" as the neutral element; and covering at `t` and then at `u` is covering at the later.
+//!    So a deletion takes what its timestamp says, whether it arrives before or after.
+//! 3. What `purge` gives up is what only hides values with timestamps below `before`.
+//! 4. If `prefix(k)` is `p`, every key that begins with `p` has the prefix `p`.
+
+use std::{borrow::Cow, fmt};
+
+use base::{Cell, Malformed, Reader, Writer};
+use bytes::Bytes;
+
+/// The meaning of a tree's values. See the laws in the module's documentation: values are opaque
+/// to the tree, timestamps are whatever the owner orders deletions by.
+pub trait Merge: Send + Sync + fmt::Debug {
+    /// One value for two. `older` was written at the lower position.
+    fn merge(&self, older: &[u8], newer: &[u8]) -> Result<Vec<u8>, Malformed>;
+
+    /// What is left of `value` under a deletion of everything at or before `deleted_at`; `None`
+    /// if nothing is.
+    fn cover<'v>(&self, value: &'v [u8], deleted_at: i64) -> Result<Option<Cow<'v, [u8]>>, Malformed>;
+
+    /// The lowest timestamp in `value`: no deletion before it changes anything.
+    fn oldest(&self, value: &[u8]) -> Result<i64, Malformed>;
+
+    /// What is left of `value` when tombstones and expired parts that are older than `before` may
+    /// go, because nothing that they could hide is left; `None` if nothing is.
+    fn purge<'v>(
+        &self,
+        value: &'v [u8],
+        before: i64,
+        now_seconds: u32,
+    ) -> Result<Option<Cow<'v, [u8]>>, Malformed>;
+
+    /// The part of `key` by which scans find their files: files without it are not read.
+    fn prefix<'k>(&self, _key: &'k [u8]) -> Option<&'k [u8]> {
+        None
+    }
+}
+
+/// Last write wins: a value is one [`Cell`] (see [`encode_cell`]), and the order of cells decides.
+/// Tombstones and times to live are cells, so an expired cell goes on hiding older ones until it
+/// may be purged.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LastWriteWins {
+    /// Bytes of a key that are its prefix for filters; 0 for none. Keys that are shorter have none.
+    pub prefix_bytes: usize,
+}
+
+impl Merge for LastWriteWins {
+    fn merge(&self, older: &[u8], newer: &[u8]) -> Result<Vec<u8>, Malformed> {
+        let stands = if decode_cell(newer)?.supersedes(&decode_cell(older)?) { newer } else { older };
+        Ok(stands.to_vec())
+    }
+
+    fn cover<'v>(&self, value: &'v [u8], deleted_at: i64) -> Result<Option<Cow<'v, [u8]>>, Malformed> {
+        Ok((self.oldest(value)? > deleted_at).then_some(Cow::Borrowed(value)))
+    }
+
+    fn oldest(&self, value: &[u8]) -> Result<i64, Malformed> {
+        let (head, _) = split_cell(value)?;
+        Ok(head.timestamp)
+    }
+
+    fn purge<'v>(
+        &self,
+        value: &'v [u8],
+        before: i64,
+        now_seconds: u32,
+    ) -> Result<Option<Cow<'v, [u8]>>, Malformed> {
+        let cell = decode_cell(value)?;
+        let spent = !cell.is_live(now_seconds) && cell.timestamp < before;
+        Ok((!spent).then_some(Cow::Borrowed(value)))
+    }
+
+    fn prefix<'k>(&self, key: &'k [u8]) -> Option<&'k [u8]> {
+        (self.prefix_bytes > 0).then(|| key.get(..self.prefix_bytes)).flatten()
+    }
+}
+
+const TOMBSTONE: u8 = 1;
+const EXPIRING: u8 = 2;
+
+/// A cell as a value:
+///
+/// ```text
+/// flags u8 (1 tombstone, 2 expiring) | timestamp i64 | if expiring: ttl u32, expires at u32
+///     | the value, to the end; nothing for a tombstone
+/// ```
+pub fn encode_cell(cell: &Cell) -> Bytes {
+    let expiring = cell.ttl_seconds != 0 || cell.expires_at_seconds != 0;
+    let value = cell.value.as_deref();
+    let mut out = Writer::with_capacity(17 + value.map_or(0, <[u8]>::len));
+    out.u8(if value.is_none() { TOMBSTONE } else { 0 } | if expiring { EXPIRING } else { 0 });
+    out.raw(&cell.timestamp.to_le_bytes());
+    if expiring {
+        out.u32(cell.ttl_seconds);
+        out.u32(cell.expires_at_seconds);
+    }
+    out.raw(value.unwrap_or_default());
+    out.into_vec().into()
+}
+
+/// The mirror of [`encode_cell`].
+pub fn decode_cell(value: &[u8]) -> Result<Cell, Malformed> {
+    let (mut cell, rest) = split_cell(value)?;
+    if let Some(value) = &mut cell.value {
+        *value = Bytes::copy_from_slice(rest);
+    }
+    Ok(cell)
+}
+
+/// The cell with an empty value, and its value.
+fn split_cell(value: &[u8]) -> Result<(Cell, &[u8]), Malformed> {
+    let mut reader = Reader::new(value);
+    let flags = reader.u8("cell flags")?;
+    let timestamp = reader.i64("cell timestamp")?;
+    let (mut ttl_seconds, mut expires_at_seconds) = (0, 0);
+    if flags & EXPIRING != 0 {
+        (ttl_seconds, expires_at_seconds) = (reader.u32("cell ttl")?, reader.u32("cell expiry")?);
+    }
+    if flags > (TOMBSTONE | EXPIRING) || flags & TOMBSTONE != 0 && !reader.is_empty() {
+        return Err(Malformed("cell flags"));
+    }
+    let value = (flags & TOMBSTONE == 0).then(Bytes::new);
+    Ok((Cell { timestamp, ttl_seconds, expires_at_seconds, value }, reader.rest()))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_cell_comes_back(
+            timestamp: i64,
+            times: Option<(u32, u32)>,
+            value in prop::option::of(prop::collection::vec(any::<u8>(), 0..9)),
+        ) {
+            let (ttl_seconds, expires_at_seconds) = times.unwrap_or_default();
+            let cell = Cell { timestamp, ttl_seconds, expires_at_seconds, value: value.map(Bytes::from) };
+            prop_assert_eq!(decode_cell(&encode_cell(&cell)).unwrap(), cell);
+        }
+
+        #[test]
+        fn arbitrary_bytes_do_no_harm(bytes: Vec<u8>) {
+            let _ = decode_cell(&bytes);
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! What may be set about a forest.
+
+use super::format::Compression;
+
+/// Settings of one disk's forest. [`Default`] is what a node uses.
+#[derive(Clone, Debug)]
+pub struct TreeSettings {
+    /// Bytes of a data block before compression, at which it is cut. Default 4 KiB, range 64 B to
+    /// 1 MiB. Larger compresses better and reads more for one key.
+    pub block_bytes: usize,
+    /// How blocks are compressed. Default LZ4.
+    pub compression: Compression,
+    /// Bytes of a tree's memtable, at which it is frozen and waits for its flush. Default 64 MiB,
+    /// range 256 B to 1 GiB. Larger writes fewer files and holds more of the log.
+    pub memtable_bytes: usize,
+    /// Bytes of a file at which compaction begins the next one. Default 64 MiB, range from
+    /// `block_bytes` to 1 GiB.
+    pub file_bytes: u64,
+    /// Runs of the first level of similar size, at which they become one run. Default 4, range 2
+    /// to 32. More write less and have reads look at more runs.
+    pub tier_runs: usize,
+    /// Bytes of the first level at which it is merged into the second, and bytes that the second
+    /// may have. Default 256 MiB.
+    pub level_bytes: u64,
+    /// How many times as large as the level above a level may be. Default 10, range 2 to 100.
+    pub level_factor: u64,
+    /// Bytes of blocks, indexes and filters kept in memory. Default 256 MiB.
+    pub cache_bytes: usize,
+    /// What to do wrong.
+    #[cfg(test)]
+    pub(crate) sabotage: Option<Sabotage>,
+}
+
+impl Default for TreeSettings {
+    fn default() -> TreeSettings {
+        TreeSettings {
+            block_bytes: 4 << 10,
+            compression: Compression::Lz4,
+            memtable_bytes: 64 << 20,
+            file_bytes: 64 << 20,
+            tier_runs: 4,
+            level_bytes: 256 << 20,
+            level_factor: 10,
+            cache_bytes: 256 << 20,
+            #[cfg(test)]
+            sabotage: None,
+        }
+    }
+}
+
+/// Bugs planted by tests, to see the tests that guard against them fail.
+#[cfg(test)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Sabotage {
+    /// A data file is not synced.
+    FileUnsynced,
+    /// The folder is not synced before the manifest names a new file.
+    FolderUnsynced,
+    /// The manifest is written over, without a sync.
+    ManifestUnsynced,
+    /// The log is told that it may forget all that was applied.
+    TruncateAtApplied,
+    /// Compaction drops tombstones that still hide something.
+    TombstoneDroppedEarly,
+    /// Compaction loses the deletions of ranges.
+    RangesLost,
+    /// The prefix filter is made of another prefix than the one that is asked for.
+    WrongPrefix,
+    /// A snapshot sees what was written after it.
+    SnapshotReadsNewer,
+    /// An expired cell is dropped like something that hides nothing.
+    ExpiredDropped,
+    /// Values are merged the wrong way round.
+    MergeSwapped,
+    /// Compaction does not care for snapshots.
+    SnapshotsMerged,
+}
+
+impl TreeSettings {
+    /// Whether this bug is planted.
+    #[cfg(test)]
+    pub(crate) fn sabotaged(&self, bug: Sabotage) -> bool {
+        self.sabotage == Some(bug)
+    }
+}

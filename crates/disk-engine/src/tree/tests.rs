@@ -1,0 +1,12 @@
+//! Proof of the tree: random programs beside a model, on a disk that suffers.
+
+#![allow(clippy::unwrap_used)]
+#![allow(clippy::disallowed_methods, reason = "tests may touch the world")]
+
+mod damage;
+mod golden;
+mod model;
+mod planted_bugs;
+mod power_cut;
+mod program;
+mod stories;

@@ -1,0 +1,75 @@
+//! The power is cut before every operation on the disk: what survives, with the log, is everything.
+
+use world::{
+    Disk,
+    task::{cores, spawn_thread},
+};
+
+use super::program::{Memory, Program, Tally, Violation, finish_work};
+use crate::tree::settings::Sabotage;
+
+/// Programs that must hold.
+pub(super) const PROGRAMS: u64 = 1_000;
+
+/// Runs `run` for every seed below `count`; the first violation ends it.
+pub(super) fn on_all_cores(count: u64, run: fn(u64) -> Result<Tally, Violation>) -> Tally {
+    let threads = cores().min(8) as u64;
+    let workers: Vec<_> = (0..threads)
+        .map(|worker| {
+            spawn_thread("programs", move || -> Result<Tally, Violation> {
+                let mut tally = Tally::default();
+                for seed in (worker..count).step_by(threads as usize) {
+                    tally.add(run(seed).map_err(|error| Violation(format!("seed {seed}: {}", error.0)))?);
+                }
+                Ok(tally)
+            })
+        })
+        .collect();
+    let mut tally = Tally::default();
+    for worker in workers {
+        tally.add(worker.unwrap().join().unwrap().unwrap());
+    }
+    tally
+}
+
+/// Runs a program and then cuts the power before each operation that its disk was asked for.
+pub(super) fn run(seed: u64, steps: u64, bug: Option<Sabotage>) -> Result<Tally, Violation> {
+    let (disk, sim) = Disk::simulated(seed);
+    let mut program = Program::new(seed, disk, Some(sim.clone()), bug)?;
+    let mut tally = Tally::default();
+    for _ in 0..steps {
+        // Batches and cuts of the log touch no disk, so all operations of one step know one log. A
+        // log that was cut in this step was cut behind what had become durable before.
+        sim.record_boundaries();
+        let crashed = program.tally.reopened;
+        program.step()?;
+        let boundaries = sim.take_boundaries();
+        if program.tally.reopened != crashed {
+            // The disk of before is gone with its process.
+            continue;
+        }
+        for (nth, boundary) in boundaries.iter().enumerate().skip(1) {
+            tally.cuts += 1;
+            let (disk, sim) = boundary.crash(seed.wrapping_add(nth as u64));
+            // It may have been full.
+            sim.set_capacity(u64::MAX);
+            judge(&program.memory, &disk, &program)?;
+        }
+    }
+    tally.add(program.end()?);
+    Ok(tally)
+}
+
+fn judge(memory: &Memory, disk: &Disk, program: &Program) -> Result<(), Violation> {
+    let forest = memory.reopen(disk, &program.settings)?;
+    finish_work(&forest, Some(memory.horizon()))?;
+    memory.compare_all(&forest)
+}
+
+#[test]
+fn nothing_is_lost_when_the_power_goes_at_any_moment() {
+    let tally = on_all_cores(PROGRAMS, |seed| run(seed, 60, None));
+    println!("{PROGRAMS} programs: {tally:?}");
+    assert!(tally.cuts > 30 * PROGRAMS, "{tally:?}");
+    assert!(tally.failures > PROGRAMS / 10 && tally.full > PROGRAMS / 20, "{tally:?}");
+}

@@ -1,0 +1,398 @@
+//! The work behind the writes: flushes, compactions, and the changes of the manifest that make them
+//! count. All of it happens in [`Forest::work`], on the caller's thread, a budget at a time.
+//!
+//! The order that survives a power cut anywhere:
+//!
+//! 1. write the new files and sync them;
+//! 2. sync the folder, so that their names are durable;
+//! 3. replace the manifest, durably: from here on the new files count and the old ones do not;
+//! 4. show readers the new files, and only now say that the positions are flushed;
+//! 5. remove the old files when no reader holds them. Who misses this finds them at the next start.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use bytes::Bytes;
+use world::{Disk, DiskError};
+
+use super::{
+    Damage, Horizon, TreeError, TreeId, Work,
+    file::{FileHandle, FileMeta, FilesSource},
+    forest::{Forest, Inner, Tree, lock},
+    format::{FOLDER, file_name},
+    job::{Job, Other, Plan, Replaces},
+    manifest::{self, Manifest, RunRecord},
+    pick::{Pick, Run, pick, pick_all},
+    ranges::Ranges,
+    source::{MemSource, Source},
+};
+
+/// What is under way.
+pub(crate) struct Upkeep {
+    /// As it is on the disk, but for the id of the next file.
+    manifest: Manifest,
+    flush: Option<Job>,
+    compaction: Option<Job>,
+    /// Trees of which everything is to become one run.
+    whole: BTreeSet<TreeId>,
+    /// Trees with a file that compaction cannot read: not tried again.
+    sick: BTreeSet<TreeId>,
+    /// Files that are in no manifest, for readers who have them still.
+    obsolete: Vec<Arc<FileHandle>>,
+}
+
+/// Where one of the two jobs is.
+type Slot = fn(&mut Upkeep) -> &mut Option<Job>;
+
+impl Upkeep {
+    fn flush(&mut self) -> &mut Option<Job> {
+        &mut self.flush
+    }
+
+    fn compaction(&mut self) -> &mut Option<Job> {
+        &mut self.compaction
+    }
+
+    pub(crate) fn new(manifest: Manifest) -> Upkeep {
+        Upkeep {
+            manifest,
+            flush: None,
+            compaction: None,
+            whole: BTreeSet::new(),
+            sick: BTreeSet::new(),
+            obsolete: Vec::new(),
+        }
+    }
+}
+
+/// Removes files that the manifest does not name: left by jobs that did not end.
+pub(crate) fn remove_strangers(disk: &Disk, manifest: &Manifest) -> Result<(), TreeError> {
+    let files = manifest.trees.values().flat_map(|tree| &tree.runs).flat_map(|run| &run.files);
+    let known: BTreeSet<String> = files.map(|file| file_name(file.id)).collect();
+    for name in disk.list(FOLDER)? {
+        let name = format!("{FOLDER}/{name}");
+        if name != manifest::NAME && !known.contains(&name) {
+            disk.remove(&name)?;
+        }
+    }
+    Ok(())
+}
+
+impl Forest {
+    /// Does up to about `budget_bytes` of what there is to do: flushes first, then compactions.
+    /// `horizon` is what allows a compaction that begins now to purge; `None` while a log is being
+    /// applied again, because what it brings may be old.
+    ///
+    /// # Errors
+    /// [`TreeError::Full`]: nothing has changed, and it will be tried again.
+    /// [`TreeError::Damaged`]: a compaction met a damaged file; its tree is compacted no more.
+    /// [`TreeError::Fatal`]: the disk failed.
+    pub fn work(&self, budget_bytes: u64, horizon: Option<Horizon>) -> Result<Work, TreeError> {
+        let inner = &self.inner;
+        inner.check_alive()?;
+        let mut upkeep = lock(&inner.upkeep);
+        upkeep.collect_garbage(inner)?;
+        if upkeep.flush.is_none() {
+            upkeep.flush = inner.plan_flush()?.map(|plan| inner.job(plan));
+        }
+        if upkeep.flush.is_some() {
+            upkeep.run(inner, budget_bytes, Upkeep::flush)?;
+            return Ok(Work::More);
+        }
+        if upkeep.compaction.is_none() {
+            upkeep.compaction = upkeep.plan_compaction(inner, horizon)?.map(|plan| inner.job(plan));
+        }
+        if upkeep.compaction.is_some() {
+            upkeep.run(inner, budget_bytes, Upkeep::compaction)?;
+            return Ok(Work::More);
+        }
+        upkeep.collect_garbage(inner)?;
+        Ok(Work::Done)
+    }
+
+    /// Has the next [`Forest::work`] make one run of all files of a tree.
+    pub fn compact(&self, tree: TreeId) {
+        lock(&self.inner.upkeep).whole.insert(tree);
+    }
+
+    /// Forgets a tree for good, and frees its room: changes of it are void from now on. Durable
+    /// when it returns.
+    pub fn drop_tree(&self, tree: TreeId) -> Result<(), TreeError> {
+        let inner = &self.inner;
+        inner.check_alive()?;
+        let mut upkeep = lock(&inner.upkeep);
+        let mut manifest = upkeep.manifest.clone();
+        manifest.trees.remove(&tree);
+        manifest.dropped.insert(tree);
+        inner.store(&manifest)?;
+        upkeep.manifest = manifest;
+        let dropped = {
+            let mut state = inner.state_mut();
+            state.dropped.insert(tree);
+            state.trees.remove(&tree)
+        };
+        for slot in [Upkeep::flush as Slot, Upkeep::compaction] {
+            if slot(&mut upkeep).as_ref().is_some_and(|job| job.plan.tree == tree) {
+                upkeep.abandon(inner, slot);
+            }
+        }
+        if let Some(dropped) = dropped {
+            upkeep.obsolete.extend(dropped.runs.iter().flat_map(|run| run.files.iter().cloned()));
+        }
+        upkeep.collect_garbage(inner)
+    }
+
+    /// Reads everything, past the cache, and returns what is wrong.
+    pub fn verify(&self) -> Vec<TreeError> {
+        let mut faults = Vec::new();
+        let expected = lock(&self.inner.upkeep).manifest.clone();
+        match Manifest::load(&self.inner.disk) {
+            Ok(Some(found)) if found.trees == expected.trees && found.dropped == expected.dropped => {}
+            Ok(_) => faults.push(TreeError::Damaged(Damage {
+                file: manifest::NAME.to_owned(),
+                offset: 0,
+                tree: None,
+                why: "it is not the one that was written last".to_owned(),
+            })),
+            Err(error) => faults.push(error),
+        }
+        let files: Vec<Arc<FileHandle>> = {
+            let state = self.inner.state();
+            let runs = state.trees.values().flat_map(|tree| tree.runs.iter());
+            runs.flat_map(|run| run.files.iter().cloned()).collect()
+        };
+        faults.extend(files.iter().flat_map(|file| file.verify()));
+        faults
+    }
+}
+
+impl Inner {
+    fn job(&self, plan: Plan) -> Job {
+        Job::new(plan, self.disk.clone(), self.settings.clone())
+    }
+
+    /// Replaces the manifest. Without room nothing has changed; after another failure nobody knows.
+    fn store(&self, manifest: &Manifest) -> Result<(), TreeError> {
+        #[cfg(test)]
+        if self.settings.sabotaged(super::settings::Sabotage::ManifestUnsynced) {
+            let written = self.disk.remove(manifest::NAME).and_then(|()| {
+                let bytes = manifest.encode();
+                self.disk.create(manifest::NAME, bytes.len() as u64)?.write_at(&bytes, 0)
+            });
+            return written.map_err(|error| self.die(&error.to_string()));
+        }
+        manifest.store(&self.disk).map_err(|error| match error {
+            DiskError::Full { .. } => TreeError::Full,
+            error => self.die(&error.to_string()),
+        })
+    }
+
+    /// A flush of all frozen memtables of the first tree that has any.
+    fn plan_flush(&self) -> Result<Option<Plan>, TreeError> {
+        let state = self.state();
+        let Some((&id, tree)) = state.trees.iter().find(|(_, tree)| !tree.frozen.is_empty()) else {
+            return Ok(None);
+        };
+        let last = tree.frozen.last().expect("it is not empty");
+        let mut ranges = Ranges::default();
+        let mut sources: Vec<Box<dyn Source>> = Vec::new();
+        for frozen in &tree.frozen {
+            ranges.absorb(&frozen.memtable.ranges());
+            sources.push(Box::new(MemSource::new(frozen.memtable.clone(), Bytes::new(), None, false)));
+        }
+        Ok(Some(Plan {
+            tree: id,
+            rule: tree.rule.clone(),
+            replaces: Replaces::Memtables { count: tree.frozen.len(), up_to: last.up_to },
+            level: 0,
+            sources,
+            ranges,
+            // After the sources were chosen: who takes a snapshot from now on sees all of them.
+            snapshots: self.snapshot_positions(),
+            others: Vec::new(),
+            horizon: None,
+        }))
+    }
+
+    fn plan_files(
+        &self,
+        id: TreeId,
+        tree: &Tree,
+        pick: Pick,
+        horizon: Option<Horizon>,
+    ) -> Result<Plan, TreeError> {
+        let inputs: Vec<Arc<FileHandle>> = pick.inputs.iter().flatten().cloned().collect();
+        let mut ranges = Ranges::default();
+        for file in inputs.iter().filter(|file| file.meta.has_ranges) {
+            ranges.absorb(file.ranges()?.as_ref());
+        }
+        let mut sources: Vec<Box<dyn Source>> = Vec::new();
+        for files in pick.inputs {
+            sources.push(Box::new(FilesSource::new(files, Bytes::new(), None, false)?));
+        }
+        let chosen: BTreeSet<u64> = inputs.iter().map(|file| file.meta.id).collect();
+        let files =
+            tree.runs.iter().flat_map(|run| &run.files).filter(|file| !chosen.contains(&file.meta.id));
+        let mut others: Vec<Other> =
+            files.map(|file| (file.meta.from.clone(), file.meta.to.clone(), file.meta.oldest)).collect();
+        others.extend(tree.memtables().map(|memtable| (Bytes::new(), None, memtable.oldest())));
+        Ok(Plan {
+            tree: id,
+            rule: tree.rule.clone(),
+            replaces: Replaces::Files(inputs),
+            level: pick.level,
+            sources,
+            ranges,
+            snapshots: self.snapshot_positions(),
+            others,
+            horizon,
+        })
+    }
+}
+
+impl Upkeep {
+    fn plan_compaction(
+        &mut self,
+        inner: &Inner,
+        horizon: Option<Horizon>,
+    ) -> Result<Option<Plan>, TreeError> {
+        let state = inner.state();
+        for (&id, tree) in state.trees.iter().filter(|(id, _)| !self.sick.contains(id)) {
+            let whole = if self.whole.remove(&id) { pick_all(&tree.runs) } else { None };
+            if let Some(pick) = whole.or_else(|| pick(&tree.runs, &inner.settings)) {
+                return inner.plan_files(id, tree, pick, horizon).map(Some).inspect_err(|_| {
+                    self.sick.insert(id);
+                });
+            }
+        }
+        Ok(None)
+    }
+
+    /// One step of a job; its end, if that was the last; giving it up, if it failed.
+    fn run(&mut self, inner: &Inner, budget_bytes: u64, slot: Slot) -> Result<(), TreeError> {
+        let mut next_file = self.manifest.next_file;
+        let job = slot(self).as_mut().expect("the caller has put a job there");
+        let (tree, stepped) = (job.plan.tree, job.step(&mut next_file, budget_bytes));
+        self.manifest.next_file = next_file;
+        let ended = match stepped {
+            Ok(false) => return Ok(()),
+            Ok(true) => self.install(inner, slot),
+            Err(error) => Err(error),
+        };
+        ended.map_err(|error| {
+            let error = match error {
+                TreeError::Disk(error) => inner.die(&error.to_string()),
+                error => error,
+            };
+            if matches!(error, TreeError::Damaged(_) | TreeError::Version { .. }) {
+                self.sick.insert(tree);
+            }
+            self.abandon(inner, slot);
+            error
+        })
+    }
+
+    /// Gives up a job and what it has written.
+    fn abandon(&mut self, inner: &Inner, slot: Slot) {
+        // After a failure of the disk nobody knows whether the manifest names them already.
+        if let Some(job) = slot(self).take().filter(|_| inner.check_alive().is_ok()) {
+            for name in job.files() {
+                // What stays is removed when the forest is opened.
+                let _ = inner.disk.remove(&name);
+            }
+        }
+    }
+
+    /// Makes what a job has written count.
+    fn install(&mut self, inner: &Inner, slot: Slot) -> Result<(), TreeError> {
+        let mut manifest = self.manifest.clone();
+        let job = slot(self).as_ref().expect("the job has just ended");
+        let (id, done, level) = (job.plan.tree, job.done.clone(), job.plan.level);
+        let fresh: Vec<Arc<FileHandle>> = done
+            .iter()
+            .map(|meta| Arc::new(FileHandle::open(&inner.disk, meta.clone(), &inner.cache)))
+            .collect();
+        let runs = {
+            let state = inner.state();
+            let tree = state.trees.get(&id).expect("dropping a tree gives up its jobs");
+            replaced(&tree.runs, &job.plan.replaces, fresh, level)
+        };
+        let record = manifest.trees.entry(id).or_default();
+        record.runs = runs.iter().map(record_of).collect();
+        if let Replaces::Memtables { up_to, .. } = job.plan.replaces {
+            record.flushed = up_to;
+        }
+        sync_names(inner, &done)?;
+        inner.store(&manifest)?;
+        self.manifest = manifest;
+        let job = slot(self).take().expect("the job has just ended");
+        if let Some(tree) = inner.state_mut().trees.get_mut(&id) {
+            tree.runs = Arc::new(runs);
+            if let Replaces::Memtables { count, .. } = job.plan.replaces {
+                tree.frozen.drain(..count);
+            }
+        }
+        if let Replaces::Files(files) = job.plan.replaces {
+            self.obsolete.extend(files);
+        }
+        Ok(())
+    }
+
+    /// Removes files that count no more and that no reader holds.
+    fn collect_garbage(&mut self, inner: &Inner) -> Result<(), TreeError> {
+        let (free, held) =
+            std::mem::take(&mut self.obsolete).into_iter().partition(|file| Arc::strong_count(file) == 1);
+        self.obsolete = held;
+        let free: Vec<Arc<FileHandle>> = free;
+        for file in free {
+            inner.cache.forget_file(file.meta.id);
+            match inner.disk.remove(&file_name(file.meta.id)) {
+                Ok(()) | Err(DiskError::NotFound { .. }) => {}
+                Err(error) => return Err(inner.die(&error.to_string())),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Makes the names of new files durable.
+fn sync_names(inner: &Inner, files: &[FileMeta]) -> Result<(), TreeError> {
+    #[cfg(test)]
+    if inner.settings.sabotaged(super::settings::Sabotage::FolderUnsynced) {
+        return Ok(());
+    }
+    if files.is_empty() {
+        return Ok(());
+    }
+    inner.disk.sync_folder(FOLDER).map_err(|error| inner.die(&error.to_string()))
+}
+
+fn record_of(run: &Run) -> RunRecord {
+    RunRecord { level: run.level, files: run.files.iter().map(|file| file.meta.clone()).collect() }
+}
+
+/// `runs` with `fresh` files of `level` in the place of what they replace.
+fn replaced(runs: &[Run], replaces: &Replaces, fresh: Vec<Arc<FileHandle>>, level: u8) -> Vec<Run> {
+    let mut runs = runs.to_vec();
+    let mut at = 0;
+    if let Replaces::Files(files) = replaces {
+        let gone: BTreeSet<u64> = files.iter().map(|file| file.meta.id).collect();
+        let touched = |run: &Run| run.files.iter().any(|file| gone.contains(&file.meta.id));
+        at = runs.iter().position(touched).unwrap_or(0);
+        for run in &mut runs {
+            run.files.retain(|file| !gone.contains(&file.meta.id));
+        }
+    }
+    match runs.iter_mut().find(|run| level > 0 && run.level == level) {
+        Some(run) => {
+            run.files.extend(fresh);
+            run.files.sort_by(|a, b| a.meta.from.cmp(&b.meta.from));
+        }
+        None => {
+            // In level 0 where the first of its inputs was; below, behind the levels above.
+            let at = if level == 0 { at } else { runs.partition_point(|run| run.level < level) };
+            runs.insert(at, Run { level, files: fresh });
+        }
+    }
+    runs.retain(|run| !run.files.is_empty());
+    runs
+}
