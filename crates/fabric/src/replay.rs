@@ -95,9 +95,11 @@ impl GroupReplay {
         match record {
             GroupRecord::Born { voters } => storage.conf_state = records::conf_state(&voters),
             GroupRecord::Entry(entry) => {
-                // Trimming may leave entries that the snapshot to come covers.
+                // Trimming may leave entries that the snapshot to come covers. One that came before
+                // the gap does not.
                 if entry.index > storage.last() + 1 && storage.last() == storage.snapshot_index {
                     storage.compact(entry.index - 1, 0);
+                    *snapshot = None;
                 }
                 if entry.index <= storage.snapshot_index || entry.index > storage.last() + 1 {
                     return Err(Cause::corrupt(format!(
@@ -127,6 +129,11 @@ impl GroupReplay {
                 if begun != index || bytes.len() as u64 != length {
                     return Err(Cause::corrupt(format!("the snapshot at entry {index} is not whole")));
                 }
+                // It was followed by a later one, which let go of entries that it does not cover: of
+                // that, this is a remainder.
+                if index < storage.snapshot_index {
+                    return Ok(());
+                }
                 *snapshot = Some(bytes);
                 *bytes_since_snapshot -= before_bytes;
                 compact(storage, positions, index, term);
@@ -148,4 +155,53 @@ fn compact(
 ) {
     storage.compact(index, term);
     while positions.pop_front_if(|(i, _)| *i <= index).is_some() {}
+}
+
+#[cfg(test)]
+mod tests {
+    use raft::eraftpb::{Entry, HardState};
+
+    use super::*;
+
+    fn entry(index: u64) -> GroupRecord<'static> {
+        GroupRecord::Entry(Entry { index, term: 1, ..Entry::default() })
+    }
+
+    fn end(index: u64) -> GroupRecord<'static> {
+        let hard_state = HardState { term: 1, vote: 1, commit: index, ..HardState::default() };
+        GroupRecord::SnapshotEnd { index, term: 1, voters: vec![1], hard_state, length: 1 }
+    }
+
+    fn replay(records: Vec<GroupRecord<'_>>) -> Result<Replayed, Cause> {
+        let mut group = GroupReplay::default();
+        for (position, record) in (1..).zip(records) {
+            group.visit(Position(position), record, 10)?;
+        }
+        let mut recovered = Recovered::default();
+        recovered.groups.insert(GroupId(7), group);
+        recovered.take_group(GroupId(7))
+    }
+
+    /// Entries are appended while a snapshot is written. The next one trims up to its own entry,
+    /// which may stand just before the first of these, and leave the older snapshot whole.
+    #[test]
+    fn a_snapshot_that_trimming_left_behind_does_not_count() {
+        let older = [GroupRecord::SnapshotBegin { index: 3 }, GroupRecord::SnapshotChunk(b"o")];
+        let newer = [GroupRecord::SnapshotBegin { index: 4 }, GroupRecord::SnapshotChunk(b"n"), end(4)];
+        let mut records: Vec<_> = older.into_iter().chain([entry(5), end(3), entry(6)]).collect();
+        assert!(replay(records).is_err(), "nothing covers entry 4");
+
+        let older = [GroupRecord::SnapshotBegin { index: 3 }, GroupRecord::SnapshotChunk(b"o")];
+        records =
+            older.into_iter().chain([entry(5), end(3), entry(6)]).chain(newer).chain([entry(7)]).collect();
+        let replayed = replay(records).expect("the newer snapshot covers what is missing");
+        assert_eq!(replayed.snapshot.as_deref(), Some(&b"n"[..]));
+        assert_eq!((replayed.storage.snapshot_index, replayed.storage.last()), (4, 7));
+    }
+
+    #[test]
+    fn a_gap_behind_the_last_snapshot_is_damage() {
+        let begin = GroupRecord::SnapshotBegin { index: 3 };
+        assert!(replay(vec![begin, GroupRecord::SnapshotChunk(b"o"), end(3), entry(5)]).is_err());
+    }
 }
