@@ -14,7 +14,7 @@ use super::{
     block::BlockBuilder,
     file::FileMeta,
     filter,
-    format::{Footer, Place, file_name, seal_block},
+    format::{Footer, MAX_MERGED, Place, file_name, seal_block},
     ranges::Ranges,
     rule::Merge,
     settings::TreeSettings,
@@ -86,9 +86,11 @@ impl FileBuilder {
         self.written + self.buffer.len() as u64
     }
 
-    /// Adds an entry, which is behind the one before; `Malformed` if its value is none of the
-    /// rule's.
+    /// Adds an entry, which is behind the one before.
     pub(crate) fn add(&mut self, key: &[u8], position: u64, value: &[u8]) -> Result<(), TreeError> {
+        if value.len() > MAX_MERGED {
+            return Err(TreeError::TooLarge { bytes: value.len(), limit: MAX_MERGED });
+        }
         if self.first_key.is_none() {
             self.first_key = Some(Bytes::copy_from_slice(key));
         }

@@ -198,6 +198,30 @@ impl FileHandle {
         Ok(())
     }
 
+    /// Of its data blocks that may hold some of `from <= key < to` the last keys, each with the bytes
+    /// of its block: what it holds, told from the index alone.
+    pub(crate) fn outline(
+        self: &Arc<Self>,
+        from: &[u8],
+        to: Option<&[u8]>,
+    ) -> Result<Vec<(Bytes, u64)>, TreeError> {
+        let mut cursor = FileCursor::new(self.clone())?;
+        cursor.index_step(|index| index.seek(from, u64::MAX))?;
+        let mut outline = Vec::new();
+        while let Some((key, _, place)) = cursor.index.entry() {
+            let at = cursor.file.footer()?.index;
+            let place = Place::decode(&place).map_err(|error| self.malformed(at, error))?;
+            let key = Bytes::copy_from_slice(key);
+            let last = to.is_some_and(|to| to <= key.as_ref());
+            outline.push((key, u64::from(place.len)));
+            if last {
+                break;
+            }
+            cursor.index_step(BlockCursor::next)?;
+        }
+        Ok(outline)
+    }
+
     /// Reads and checks all of it, past the cache. Returns what is wrong, place by place.
     pub(crate) fn verify(&self) -> Vec<TreeError> {
         let footer = match self.read_footer() {

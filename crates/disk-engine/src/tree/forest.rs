@@ -258,6 +258,40 @@ impl Forest {
         }
     }
 
+    /// How much of a tree's files `from <= key < to` is, to within a block for each run, compressed
+    /// and with all that a compaction would fold away. Memtables do not count.
+    pub fn approximate_bytes(&self, tree: TreeId, from: &[u8], to: Option<&[u8]>) -> Result<u64, TreeError> {
+        let outline = self.inner.view_or_empty(tree, None).outline(from, to)?;
+        Ok(outline.iter().map(|block| block.1).sum())
+    }
+
+    /// A key within `from < key < to` before which about half of that is; `None` if it is too
+    /// little to be split.
+    pub fn split_key(
+        &self,
+        tree: TreeId,
+        from: &[u8],
+        to: Option<&[u8]>,
+    ) -> Result<Option<Bytes>, TreeError> {
+        let outline = self.inner.view_or_empty(tree, None).outline(from, to)?;
+        let half = outline.iter().map(|block| block.1).sum::<u64>() / 2;
+        let mut before = 0;
+        let middle = outline.into_iter().find(|block| {
+            before += block.1;
+            before >= half
+        });
+        let within = |key: &Bytes| from < key.as_ref() && to.is_none_or(|to| key.as_ref() < to);
+        Ok(middle.map(|block| block.0).filter(within))
+    }
+
+    /// What there is to do before nothing waits: bytes that are frozen and in no file, over all
+    /// trees. Whoever writes faster than [`Forest::work`] is given time has to be slowed by this.
+    pub fn frozen_bytes(&self) -> u64 {
+        let state = self.inner.state();
+        let frozen = state.trees.values().flat_map(|tree| &tree.frozen);
+        frozen.map(|frozen| frozen.memtable.bytes() as u64).sum()
+    }
+
     /// The trees there are.
     pub fn trees(&self) -> Vec<TreeId> {
         self.inner.state().trees.keys().copied().collect()

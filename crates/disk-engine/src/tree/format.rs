@@ -10,7 +10,7 @@
 //! block, as stored
 //!      0   n  payload, compressed as the tag says
 //!      n   1  tag: 0 as it is, 1 LZ4 block
-//!    n+1   4  length of the payload before compression u32, at most 32 MiB
+//!    n+1   4  length of the payload before compression u32, at most 1 GiB
 //!    n+5   8  checksum of: file id u64, offset of the block u64, bytes 0..n+5
 //!
 //! payload of data and index blocks
@@ -64,12 +64,14 @@ pub(crate) const VERSION: u32 = 1;
 pub(crate) const FOOTER: usize = 128;
 /// Bytes behind the payload of a stored block.
 pub(crate) const TRAILER: usize = 13;
-/// The longest payload: a block is cut when it is large enough, so it holds at most one entry
-/// of the largest size beside small ones.
-pub(crate) const MAX_PAYLOAD: usize = 32 << 20;
+/// The longest payload: one value of the largest size, beside small entries. A filter takes 10 bits
+/// a key, an index some 30 bytes a block, so a file of 1 GiB stays far below.
+const MAX_PAYLOAD: usize = 1 << 30;
+/// The longest value that merging may make of values.
+pub(crate) const MAX_MERGED: usize = 512 << 20;
 /// The longest key.
 pub(crate) const MAX_KEY: usize = u16::MAX as usize;
-/// The longest value, also of a merged one.
+/// The longest value of one batch.
 pub(crate) const MAX_VALUE: usize = 16 << 20;
 
 const MAGIC: [u8; 8] = *b"HOLDTREE";

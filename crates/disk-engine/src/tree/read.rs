@@ -51,6 +51,21 @@ impl View {
         self.resolve(versions, deleted_at)
     }
 
+    /// Of the data blocks that may hold some of `from <= key < to` the last keys, ascending, each
+    /// with the bytes of its block.
+    pub(crate) fn outline(&self, from: &[u8], to: Option<&[u8]>) -> Result<Vec<(Bytes, u64)>, TreeError> {
+        let mut outline = Vec::new();
+        if to.is_none_or(|to| from < to) {
+            for run in self.runs.iter() {
+                for file in overlapping(&run.files, from, to) {
+                    outline.extend(file.outline(from, to)?);
+                }
+            }
+        }
+        outline.sort();
+        Ok(outline)
+    }
+
     fn resolve(&self, versions: Versions, deleted_at: i64) -> Result<Option<Bytes>, TreeError> {
         let seen = versions.into_iter().filter(|version| version.0 <= self.position).map(|version| version.1);
         let rule = self.rule.as_ref();

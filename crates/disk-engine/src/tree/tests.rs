@@ -9,4 +9,6 @@ mod model;
 mod planted_bugs;
 mod power_cut;
 mod program;
+mod sizes;
 mod stories;
+mod threads;

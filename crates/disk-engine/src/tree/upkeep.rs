@@ -9,7 +9,11 @@
 //! 4. show readers the new files, and only now say that the positions are flushed;
 //! 5. remove the old files when no reader holds them. Who misses this finds them at the next start.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    ops::Bound::{Excluded, Unbounded},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use world::{Disk, DiskError};
@@ -36,6 +40,8 @@ pub(crate) struct Upkeep {
     whole: BTreeSet<TreeId>,
     /// Trees with a file that compaction cannot read: not tried again.
     sick: BTreeSet<TreeId>,
+    /// The tree that was compacted last.
+    last: TreeId,
     /// Files that are in no manifest, for readers who have them still.
     obsolete: Vec<Arc<FileHandle>>,
 }
@@ -59,6 +65,7 @@ impl Upkeep {
             compaction: None,
             whole: BTreeSet::new(),
             sick: BTreeSet::new(),
+            last: TreeId(0),
             obsolete: Vec::new(),
         }
     }
@@ -92,7 +99,7 @@ impl Forest {
         let mut upkeep = lock(&inner.upkeep);
         upkeep.collect_garbage(inner)?;
         if upkeep.flush.is_none() {
-            upkeep.flush = inner.plan_flush()?.map(|plan| inner.job(plan));
+            upkeep.flush = inner.plan_flush().map(|plan| inner.job(plan));
         }
         if upkeep.flush.is_some() {
             upkeep.run(inner, budget_bytes, Upkeep::flush)?;
@@ -186,12 +193,11 @@ impl Inner {
         })
     }
 
-    /// A flush of all frozen memtables of the first tree that has any.
-    fn plan_flush(&self) -> Result<Option<Plan>, TreeError> {
+    /// A flush of all frozen memtables of one tree: the one that holds the log longest.
+    fn plan_flush(&self) -> Option<Plan> {
         let state = self.state();
-        let Some((&id, tree)) = state.trees.iter().find(|(_, tree)| !tree.frozen.is_empty()) else {
-            return Ok(None);
-        };
+        let waiting = state.trees.iter().filter(|(_, tree)| !tree.frozen.is_empty());
+        let (&id, tree) = waiting.min_by_key(|(_, tree)| tree.frozen[0].memtable.first_position())?;
         let last = tree.frozen.last().expect("it is not empty");
         let mut ranges = Ranges::default();
         let mut sources: Vec<Box<dyn Source>> = Vec::new();
@@ -199,7 +205,7 @@ impl Inner {
             ranges.absorb(&frozen.memtable.ranges());
             sources.push(Box::new(MemSource::new(frozen.memtable.clone(), Bytes::new(), None, false)));
         }
-        Ok(Some(Plan {
+        Some(Plan {
             tree: id,
             rule: tree.rule.clone(),
             replaces: Replaces::Memtables { count: tree.frozen.len(), up_to: last.up_to },
@@ -210,7 +216,7 @@ impl Inner {
             snapshots: self.snapshot_positions(),
             others: Vec::new(),
             horizon: None,
-        }))
+        })
     }
 
     fn plan_files(
@@ -256,9 +262,15 @@ impl Upkeep {
         horizon: Option<Horizon>,
     ) -> Result<Option<Plan>, TreeError> {
         let state = inner.state();
-        for (&id, tree) in state.trees.iter().filter(|(id, _)| !self.sick.contains(id)) {
+        // In turn, so that a tree that always has something to do leaves time for others.
+        let behind = state.trees.range((Excluded(self.last), Unbounded));
+        for (&id, tree) in behind.chain(state.trees.range(..=self.last)) {
+            if self.sick.contains(&id) {
+                continue;
+            }
             let whole = if self.whole.remove(&id) { pick_all(&tree.runs) } else { None };
             if let Some(pick) = whole.or_else(|| pick(&tree.runs, &inner.settings)) {
+                self.last = id;
                 return inner.plan_files(id, tree, pick, horizon).map(Some).inspect_err(|_| {
                     self.sick.insert(id);
                 });

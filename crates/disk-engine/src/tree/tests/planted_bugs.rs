@@ -15,7 +15,7 @@ fn by_reading(bug: Sabotage) {
 }
 
 fn by_cutting_the_power(bug: Sabotage) {
-    must_find(bug, power_cut::PROGRAMS, |seed| power_cut::run(seed, 60, Some(bug)));
+    must_find(bug, power_cut::PROGRAMS, |seed| power_cut::run(seed, power_cut::STEPS, Some(bug)));
 }
 
 #[test]

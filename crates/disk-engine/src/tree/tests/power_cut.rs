@@ -10,6 +10,8 @@ use crate::tree::settings::Sabotage;
 
 /// Programs that must hold.
 pub(super) const PROGRAMS: u64 = 1_000;
+/// Actions of each.
+pub(super) const STEPS: u64 = 40;
 
 /// Runs `run` for every seed below `count`; the first violation ends it.
 pub(super) fn on_all_cores(count: u64, run: fn(u64) -> Result<Tally, Violation>) -> Tally {
@@ -68,7 +70,7 @@ fn judge(memory: &Memory, disk: &Disk, program: &Program) -> Result<(), Violatio
 
 #[test]
 fn nothing_is_lost_when_the_power_goes_at_any_moment() {
-    let tally = on_all_cores(PROGRAMS, |seed| run(seed, 60, None));
+    let tally = on_all_cores(PROGRAMS, |seed| run(seed, STEPS, None));
     println!("{PROGRAMS} programs: {tally:?}");
     assert!(tally.cuts > 30 * PROGRAMS, "{tally:?}");
     assert!(tally.failures > PROGRAMS / 10 && tally.full > PROGRAMS / 20, "{tally:?}");

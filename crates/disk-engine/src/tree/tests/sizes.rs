@@ -1,0 +1,104 @@
+//! What a tree says about its size, what filters save, and what it refuses.
+
+use base::{Cell, Position};
+use bytes::Bytes;
+use world::Disk;
+
+use super::{model::rules, program::finish_work};
+use crate::tree::{Batch, Compression, Forest, TreeError, TreeId, TreeSettings, encode_cell};
+
+const TREE: TreeId = TreeId(1);
+
+fn forest() -> Forest {
+    let settings = TreeSettings { compression: Compression::None, ..TreeSettings::default() };
+    Forest::open(Disk::in_memory(), settings, rules()).unwrap()
+}
+
+fn put(forest: &Forest, keys: impl IntoIterator<Item = String>) {
+    let mut batch = Batch::new();
+    for key in keys {
+        batch.put(TREE, key, encode_cell(&Cell::live(1, Bytes::from(vec![7; 100]))));
+    }
+    let position = Position(forest.applied_position().0 + 1);
+    forest.apply(position, &batch).unwrap();
+}
+
+fn flush(forest: &Forest) {
+    forest.freeze(forest.applied_position());
+    finish_work(forest, None).unwrap();
+}
+
+#[test]
+fn sizes_and_split_points() {
+    let forest = forest();
+    put(&forest, (0..10_000).map(|n| format!("{n:05}")));
+    assert!(forest.figures(TREE).memtable_bytes > 1_000_000);
+    forest.freeze(Position(1));
+    assert_eq!(forest.frozen_bytes(), forest.figures(TREE).memtable_bytes);
+    flush(&forest);
+    assert_eq!((forest.frozen_bytes(), forest.figures(TREE).entries), (0, 10_000));
+    let all = forest.approximate_bytes(TREE, b"", None).unwrap();
+    let files = forest.figures(TREE).file_bytes;
+    assert!(all > files * 8 / 10 && all <= files, "{all} of {files}");
+    let tenth = forest.approximate_bytes(TREE, b"02000", Some(b"03000")).unwrap();
+    assert!((all / 12..all / 8).contains(&tenth), "{tenth} of {all}");
+    let middle = forest.split_key(TREE, b"", None).unwrap().unwrap();
+    assert!((b"04900".as_slice()..b"05100".as_slice()).contains(&middle.as_ref()), "{middle:?}");
+    assert_eq!(forest.split_key(TREE, b"02000", Some(b"02001")).unwrap(), None);
+    assert_eq!(forest.approximate_bytes(TREE, b"b", Some(b"a")).unwrap(), 0);
+}
+
+#[test]
+fn a_scan_of_a_prefix_reads_only_files_that_hold_it() {
+    let forest = forest();
+    for letters in [["a", "c"], ["a", "b"], ["b", "d"]] {
+        put(&forest, letters.map(|letter| format!("{letter}1")));
+        flush(&forest);
+    }
+    let read = |from: &str, to: &str| {
+        let scan = forest.scan(TREE, from.to_owned(), Some(to.to_owned().into()), false).unwrap();
+        (scan.files_read(), scan.count())
+    };
+    assert_eq!(forest.figures(TREE).files, 3);
+    assert_eq!(read("a", "b"), (2, 1));
+    assert_eq!(read("b", "c"), (2, 1), "the bounds of the first hold `b`, its filter does not");
+    assert_eq!(read("d", "e"), (1, 1));
+    assert_eq!(read("x", "y"), (0, 0));
+    assert_eq!(read("a", "c"), (3, 2), "no prefix: bounds alone decide");
+}
+
+#[test]
+fn what_is_too_large_or_makes_no_sense_is_refused_whole() {
+    let forest = forest();
+    let refused = |key: Vec<u8>, value: Bytes| {
+        let mut batch = Batch::new();
+        batch.put(TREE, "good", encode_cell(&Cell::tombstone(1)));
+        batch.put(TREE, key, value);
+        forest.apply(Position(1), &batch).unwrap_err()
+    };
+    let cell = encode_cell(&Cell::tombstone(1));
+    assert_eq!(refused(vec![1; 65_536], cell), TreeError::TooLarge { bytes: 65_536, limit: 65_535 });
+    let huge = encode_cell(&Cell::live(1, Bytes::from(vec![0; 16 << 20])));
+    assert!(matches!(refused(vec![1], huge), TreeError::TooLarge { .. }));
+    assert!(matches!(refused(vec![1], Bytes::from_static(b"no cell")), TreeError::Value(_)));
+    assert_eq!(forest.get(TREE, b"good").unwrap(), None);
+    assert_eq!(forest.applied_position(), Position(0));
+}
+
+#[test]
+fn a_dropped_tree_frees_its_room_and_stays_dropped() {
+    let disk = Disk::in_memory();
+    let forest = Forest::open(disk.clone(), TreeSettings::default(), rules()).unwrap();
+    put(&forest, ["a".to_owned()]);
+    flush(&forest);
+    let scan = forest.scan(TREE, "", None, false).unwrap();
+    forest.drop_tree(TREE).unwrap();
+    assert_eq!(disk.list("tree").unwrap(), ["00000001.tree", "MANIFEST"], "a reader has it still");
+    assert_eq!(scan.count(), 1);
+    finish_work(&forest, None).unwrap();
+    assert_eq!(disk.list("tree").unwrap(), ["MANIFEST"]);
+    put(&forest, ["late".to_owned()]);
+    let forest = Forest::open(disk, TreeSettings::default(), rules()).unwrap();
+    put(&forest, ["later".to_owned()]);
+    assert_eq!((forest.get(TREE, b"later").unwrap(), forest.trees()), (None, vec![]));
+}

@@ -1,0 +1,105 @@
+//! Real files and real threads: one applies, one works, two read.
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+};
+
+use base::{Cell, Position};
+use bytes::Bytes;
+use world::{Disk, Entropy, task::spawn_thread};
+
+use super::{
+    model::rules,
+    program::{finish_work, tiny},
+};
+use crate::tree::{Batch, Forest, Horizon, TreeId, TreeSettings, decode_cell, encode_cell};
+
+const TREES: [TreeId; 2] = [TreeId(1), TreeId(2)];
+const KEYS: [&str; 4] = ["a", "aa", "b", "c"];
+const BATCHES: u64 = 3_000;
+
+/// A directory that is removed when dropped.
+struct Scratch(PathBuf);
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Batch `n` writes `n` everywhere, and every tenth deletes all before it.
+fn batch(n: u64) -> Batch {
+    let mut batch = Batch::new();
+    for tree in TREES {
+        if n.is_multiple_of(10) {
+            batch.delete_range(tree, "", None, n as i64 - 1);
+        }
+        for key in KEYS {
+            batch.put(tree, key, encode_cell(&Cell::live(n as i64, Bytes::from(vec![n as u8; 20]))));
+        }
+    }
+    batch
+}
+
+fn timestamp(value: &Bytes) -> u64 {
+    decode_cell(value).unwrap().timestamp as u64
+}
+
+/// A snapshot of batch `n` says `n` everywhere.
+fn read_one_moment(forest: &Forest) {
+    let snapshot = forest.snapshot();
+    let at = snapshot.position().0;
+    for (nth, tree) in TREES.into_iter().enumerate() {
+        let scan = snapshot.scan(tree, "", None, nth == 0).unwrap();
+        let seen: Vec<u64> = scan.map(|row| timestamp(&row.unwrap().1)).collect();
+        assert_eq!(seen, vec![at; if at == 0 { 0 } else { KEYS.len() }]);
+        let value = snapshot.get(tree, b"aa").unwrap();
+        assert_eq!(value.as_ref().map_or(0, timestamp), at);
+    }
+    let newest = forest.get(TREES[0], b"b").unwrap().as_ref().map_or(0, timestamp);
+    assert!(newest >= at, "what was seen is gone");
+}
+
+#[test]
+fn readers_see_whole_batches_while_files_come_and_go() {
+    let name = format!("tree-{}-{:x}", std::process::id(), Entropy::real().u64());
+    let scratch = Scratch(std::env::temp_dir().join(name));
+    let disk = Disk::real(&scratch.0).unwrap();
+    let settings = TreeSettings { memtable_bytes: 4_000, ..tiny(&Entropy::seeded(1)) };
+    let forest = Forest::open(disk.clone(), settings.clone(), rules()).unwrap();
+    let done = Arc::new(AtomicBool::new(false));
+    let until_done = |name: &str, turn: fn(&Forest)| {
+        let (forest, done) = (forest.clone(), done.clone());
+        let run = move || {
+            while !done.load(SeqCst) {
+                turn(&forest);
+            }
+        };
+        spawn_thread(name, run).unwrap()
+    };
+    let readers = [until_done("reader", read_one_moment), until_done("reader", read_one_moment)];
+    let worker = until_done("worker", |forest| {
+        let horizon = Horizon { before: i64::MIN, now_seconds: 0 };
+        forest.work(2_000, Some(horizon)).unwrap();
+    });
+    for n in 1..=BATCHES {
+        forest.apply(Position(n), &batch(n)).unwrap();
+    }
+    done.store(true, SeqCst);
+    for thread in readers.into_iter().chain([worker]) {
+        thread.join().unwrap();
+    }
+    forest.freeze(Position(BATCHES));
+    finish_work(&forest, None).unwrap();
+    assert_eq!(forest.verify(), []);
+    let files = forest.figures(TREES[0]).files;
+    drop(forest);
+    let forest = Forest::open(disk.clone(), settings, rules()).unwrap();
+    assert_eq!(forest.flushed_position(), Position(BATCHES));
+    assert!(files > 0 && disk.list("tree").unwrap().len() <= 2 * files + 2, "old files are removed");
+    read_one_moment(&forest);
+}
