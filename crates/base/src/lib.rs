@@ -10,6 +10,7 @@ mod hlc;
 mod ids;
 pub mod keys;
 mod mutation;
+mod rows;
 mod token;
 
 pub use cause::{Cause, Class};
@@ -18,4 +19,5 @@ pub use codec::{Malformed, Reader, Writer};
 pub use hlc::Hlc;
 pub use ids::{ColumnId, GroupId, NodeId, Position, SpaceId, StreamId, TableId};
 pub use mutation::{Bound, Change, Mutation};
+pub use rows::{Page, PartitionRows, Place, Row, Selection, Slice};
 pub use token::{MAX_TOKEN, MIN_TOKEN, Token, token_of};

@@ -10,13 +10,13 @@ use std::{
     },
 };
 
-use base::{Cell, ColumnId, Mutation, TableId, Token, token_of};
+use base::{Cell, ColumnId, Mutation, Page, PartitionRows, Selection, Slice, TableId, Token, token_of};
 use bytes::Bytes;
 
 use crate::{
     partition::Partition,
     raw::{Raw, RawFound},
-    read::{Found, FoundPartition, FoundRow, ReadSpec, Selection, Slice},
+    read::ReadSpec,
     rows::Row,
     shard::{Shard, Sink, Walk, leaves_a_trace},
 };
@@ -100,10 +100,10 @@ impl Engine {
 
     /// Reads live rows. A table that does not exist is empty. The rows of one partition in one
     /// page are as they stood at one moment; partitions of a scan may be of different moments.
-    pub fn read(&self, spec: &ReadSpec) -> Found {
+    pub fn read(&self, spec: &ReadSpec) -> Page {
         let mut walk = Walk::new(spec, Resolved { spec, partitions: Vec::new(), fresh: false });
         self.walk(&mut walk);
-        Found {
+        Page {
             partitions: walk.sink.partitions,
             more: walk.more,
             scanned_rows: walk.scanned_rows,
@@ -288,7 +288,7 @@ fn write(shard: &RwLock<Shard>) -> RwLockWriteGuard<'_, Shard> {
 /// Rows for a client: live cells of the columns asked for.
 struct Resolved<'a> {
     spec: &'a ReadSpec,
-    partitions: Vec<FoundPartition>,
+    partitions: Vec<PartitionRows>,
     /// The partition being walked has no row in `partitions` yet.
     fresh: bool,
 }
@@ -309,7 +309,7 @@ impl Sink for Resolved<'_> {
         let mut bytes = clustering.len();
         if std::mem::take(&mut self.fresh) {
             bytes += partition.key.len();
-            self.partitions.push(FoundPartition { key: partition.key.clone(), rows: Vec::new() });
+            self.partitions.push(PartitionRows { key: partition.key.clone(), rows: Vec::new() });
         }
         let mut cells = Vec::with_capacity(row.cells.len());
         for (column, cell) in &row.cells {
@@ -319,7 +319,7 @@ impl Sink for Resolved<'_> {
             }
         }
         let found = self.partitions.last_mut().expect("the first row of a partition pushed it");
-        found.rows.push(FoundRow { clustering: clustering.clone(), cells });
+        found.rows.push(base::Row { clustering: clustering.clone(), cells });
         bytes
     }
 

@@ -36,4 +36,4 @@ mod weight;
 
 pub use engine::{Engine, TableStats};
 pub use raw::RawFound;
-pub use read::{Found, FoundPartition, FoundRow, Place, ReadSpec, Selection, Slice};
+pub use read::ReadSpec;

@@ -1,11 +1,10 @@
 //! Raw answers: what is known of some rows, as the mutations that would rebuild it.
 
-use base::{Change, Mutation, NO_TIMESTAMP, TableId};
+use base::{Change, Mutation, NO_TIMESTAMP, Place, Slice, TableId};
 use bytes::Bytes;
 
 use crate::{
     partition::Partition,
-    read::{Place, Slice},
     rows::Row,
     shard::{Sink, bytes_of},
 };

@@ -1,54 +1,7 @@
-//! What a read asks for and what it found. The shapes mirror the waist's, field by field, so that
-//! the spine converts by moving vectors.
+//! What a read asks of the engine; what it finds is a [`base::Page`].
 
-use base::{Bound, Cell, ColumnId, TableId, Token};
+use base::{ColumnId, Place, Selection, Slice, TableId};
 use bytes::Bytes;
-
-/// A range of clustering keys, `from <= clustering < to`. Empty if `to <= from`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Slice {
-    /// First, inclusive; empty begins at the first row.
-    pub from: Bytes,
-    /// End, exclusive.
-    pub to: Bound,
-}
-
-impl Slice {
-    /// Every row.
-    pub fn all() -> Slice {
-        Slice { from: Bytes::new(), to: None }
-    }
-}
-
-/// Which rows to read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Selection {
-    /// Rows of one partition.
-    Partition {
-        /// The serialized partition key.
-        key: Bytes,
-        /// Ascending, not overlapping (rows in an overlap would be found twice).
-        slices: Vec<Slice>,
-        /// Last rows first.
-        reversed: bool,
-    },
-    /// Whole partitions whose token is in `first..=last`, in ring order (token, then key).
-    Tokens {
-        /// First token, inclusive.
-        first: Token,
-        /// Last token, inclusive.
-        last: Token,
-    },
-}
-
-/// A place between two rows of a selection: reading goes on strictly behind this row.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// The serialized partition key of the last row seen.
-    pub key: Bytes,
-    /// Its clustering key; `None` when the whole partition is done.
-    pub clustering: Option<Bytes>,
-}
 
 /// A read.
 #[derive(Clone, Debug)]
@@ -88,37 +41,4 @@ impl ReadSpec {
             now_seconds,
         }
     }
-}
-
-/// A row as it stands. A row exists if any of its cells lives, the marker ([`ColumnId::ROW`])
-/// included.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FoundRow {
-    /// Clustering key; empty where the table has none, and for the static row.
-    pub clustering: Bytes,
-    /// Live cells, ascending by column, of the columns asked for.
-    pub cells: Vec<(ColumnId, Cell)>,
-}
-
-/// Rows of one partition, in the order asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FoundPartition {
-    /// The serialized partition key.
-    pub key: Bytes,
-    /// Never empty.
-    pub rows: Vec<FoundRow>,
-}
-
-/// What a read found.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Found {
-    /// Partitions in the order asked for.
-    pub partitions: Vec<FoundPartition>,
-    /// Where to go on. `None` when no live row is left. A page that ended at `scan_rows` may be
-    /// empty and may have only dead rows behind it.
-    pub more: Option<Place>,
-    /// Rows looked at, dead ones included.
-    pub scanned_rows: u64,
-    /// Bytes looked at, counted as `limit_bytes` counts.
-    pub scanned_bytes: u64,
 }

@@ -6,15 +6,10 @@
 
 use std::{collections::BTreeMap, ops::Bound, ops::ControlFlow};
 
-use base::{Change, Mutation, NO_TIMESTAMP, Token};
+use base::{Change, Mutation, NO_TIMESTAMP, Place, Slice, Token};
 use bytes::Bytes;
 
-use crate::{
-    partition::Partition,
-    read::{Place, ReadSpec, Slice},
-    rows::Row,
-    weight::Meter,
-};
+use crate::{partition::Partition, read::ReadSpec, rows::Row, weight::Meter};
 
 /// Partitions of a run of tokens.
 #[derive(Debug, Default)]

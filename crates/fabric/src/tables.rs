@@ -7,12 +7,9 @@ use std::sync::Arc;
 
 use base::{Cause, Class, Mutation, NodeId, Position, Writer};
 use core_quorum::{Merge, ReadRound, ReadStep, Replicas, WriteOutcome, WriteRound};
-use disk_engine as engine;
+use disk_engine::{Engine, ReadSpec};
 use disk_log::{Durable, LogWriter};
-use store::{
-    Action, Cas, CasOutcome, Consistency, Done, Page, PartitionRows, Permit, Place, Read, Row, Selection,
-    Slice, Target, Write,
-};
+use store::{Action, Cas, CasOutcome, Consistency, Done, Page, Permit, Read, Selection, Target, Write};
 
 use crate::{
     consistency::{is_serial, required},
@@ -182,42 +179,21 @@ impl Merge for LocalAnswer {
 }
 
 /// Reads local rows, whatever the consistency asked for; the page ends after `scan_rows` looked at.
-pub(crate) fn read_engine(engine: &engine::Engine, read: Read, scan_rows: u64) -> Page {
-    let selection = match read.selection {
-        Selection::Partition { key, slices, reversed } => {
-            let slices = slices.into_iter().map(|Slice { from, to }| engine::Slice { from, to }).collect();
-            engine::Selection::Partition { key, slices, reversed }
-        }
-        Selection::Tokens { first, last } => engine::Selection::Tokens { first, last },
-    };
-    let found = engine.read(&engine::ReadSpec {
+pub(crate) fn read_engine(engine: &Engine, read: Read, scan_rows: u64) -> Page {
+    engine.read(&ReadSpec {
         table: read.table,
-        selection,
-        after: read.after.map(|Place { key, clustering }| engine::Place { key, clustering }),
+        selection: read.selection,
+        after: read.after,
         columns: read.columns,
         limit_rows: read.limit_rows,
         limit_bytes: read.limit_bytes,
         scan_rows,
         now_seconds: read.now_seconds,
-    });
-    let partitions = found.partitions.into_iter().map(|partition| PartitionRows {
-        key: partition.key,
-        rows: partition
-            .rows
-            .into_iter()
-            .map(|row| Row { clustering: row.clustering, cells: row.cells })
-            .collect(),
-    });
-    Page {
-        partitions: partitions.collect(),
-        more: found.more.map(|engine::Place { key, clustering }| Place { key, clustering }),
-        scanned_rows: found.scanned_rows,
-        scanned_bytes: found.scanned_bytes,
-    }
+    })
 }
 
 /// Reads the rows a condition looks at.
-pub(crate) fn read_for_cas(engine: &engine::Engine, cas: &Cas) -> Page {
+pub(crate) fn read_for_cas(engine: &Engine, cas: &Cas) -> Page {
     let selection =
         Selection::Partition { key: cas.key.clone(), slices: cas.slices.clone(), reversed: false };
     read_engine(

@@ -17,16 +17,14 @@ mod gate;
 mod machines;
 mod tables;
 
+pub use base::{Page, PartitionRows, Place, Row, Selection, Slice};
 pub use catalog::{
     Catalog, Cluster, Column, ColumnKind, Node, Schema, SchemaChange, SchemaEvent, Space, Table, TableDraft,
 };
 pub use done::{Done, Inbox, Waiter, waiter};
 pub use gate::{Action, Gate, Permit, Principal, Target};
 pub use machines::{Machine, Machines};
-pub use tables::{
-    Cas, CasOutcome, Consistency, Decide, Page, PartitionRows, Place, Read, Row, Selection, Slice, Tables,
-    Write,
-};
+pub use tables::{Cas, CasOutcome, Consistency, Decide, Read, Tables, Write};
 
 use std::sync::Arc;
 

@@ -3,14 +3,16 @@
 
 use std::collections::BTreeMap;
 
-use base::{Cell, Change, ColumnId, Mutation, TableId, Token};
+use base::{
+    Cell, Change, ColumnId, Mutation, Page, PartitionRows, Place, Row, Selection, Slice, TableId, Token,
+};
 use bytes::Bytes;
 use proptest::{
     prelude::*,
     sample::{Index, subsequence},
 };
 
-use crate::{Engine, Found, FoundPartition, FoundRow, Place, ReadSpec, Selection, Slice};
+use crate::{Engine, ReadSpec};
 
 const TABLE: TableId = TableId(7);
 /// Keys fall on few tokens, so that partitions share them, in several shards.
@@ -151,7 +153,7 @@ fn cells_of(changes: &[&Change], row: &Bytes) -> BTreeMap<ColumnId, Cell> {
 }
 
 /// All rows of a selection, without limits.
-fn model(mutations: &[Mutation], spec: &ReadSpec) -> Vec<FoundPartition> {
+fn model(mutations: &[Mutation], spec: &ReadSpec) -> Vec<PartitionRows> {
     let mut by_place = BTreeMap::<(Token, Bytes), Vec<&Change>>::new();
     for mutation in mutations {
         let place = (few_tokens(&mutation.key), mutation.key.clone());
@@ -190,11 +192,11 @@ fn model(mutations: &[Mutation], spec: &ReadSpec) -> Vec<FoundPartition> {
             if !cells.is_empty() {
                 cells
                     .retain(|column, _| spec.columns.as_ref().is_none_or(|columns| columns.contains(column)));
-                rows.push(FoundRow { clustering: row.clone(), cells: cells.into_iter().collect() });
+                rows.push(Row { clustering: row.clone(), cells: cells.into_iter().collect() });
             }
         }
         if !rows.is_empty() {
-            found.push(FoundPartition { key, rows });
+            found.push(PartitionRows { key, rows });
         }
     }
     found
@@ -202,10 +204,10 @@ fn model(mutations: &[Mutation], spec: &ReadSpec) -> Vec<FoundPartition> {
 
 /// Reads page by page until nothing is left, and joins the pages.
 fn all_pages(
-    read: impl Fn(&ReadSpec) -> Found,
+    read: impl Fn(&ReadSpec) -> Page,
     mut spec: ReadSpec,
-) -> Result<Vec<FoundPartition>, TestCaseError> {
-    let mut joined = Vec::<FoundPartition>::new();
+) -> Result<Vec<PartitionRows>, TestCaseError> {
+    let mut joined = Vec::<PartitionRows>::new();
     for _ in 0..10_000 {
         let page = read(&spec);
         let rows: usize = page.partitions.iter().map(|partition| partition.rows.len()).sum();

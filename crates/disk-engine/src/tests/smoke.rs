@@ -5,10 +5,10 @@ use std::{
     thread,
 };
 
-use base::{Cell, Change, ColumnId, Mutation, TableId, Token};
+use base::{Cell, Change, ColumnId, Mutation, Selection, TableId, Token};
 use bytes::Bytes;
 
-use crate::{Engine, ReadSpec, Selection};
+use crate::{Engine, ReadSpec};
 
 const TABLE: TableId = TableId(1);
 

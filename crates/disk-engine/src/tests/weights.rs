@@ -7,10 +7,10 @@ use std::{
     cell::Cell as Counter,
 };
 
-use base::{Cell, Change, ColumnId, Mutation, TableId};
+use base::{Cell, Change, ColumnId, Mutation, Selection, TableId};
 use bytes::Bytes;
 
-use crate::{Engine, ReadSpec, Selection};
+use crate::{Engine, ReadSpec};
 
 thread_local! {
     static HELD: Counter<isize> = const { Counter::new(0) };
