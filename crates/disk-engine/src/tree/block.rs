@@ -107,6 +107,16 @@ impl Block {
         let start = Reader::new(&self.bytes[self.end + 4 * run..]).u32(BLOCK)? as usize;
         if start <= self.end { Ok(start) } else { Err(Malformed(BLOCK)) }
     }
+
+    /// The key and the position of the first entry of a run, which shares nothing.
+    fn begins(&self, run: usize) -> Result<(&[u8], u64), Malformed> {
+        let mut reader = Reader::new(&self.bytes[self.run_start(run)?..self.end]);
+        let shared = reader.varint(BLOCK)?;
+        let rest = reader.varint(BLOCK)? as usize;
+        let position = reader.varint(BLOCK)?;
+        reader.varint(BLOCK)?;
+        if shared == 0 { Ok((reader.take(rest, BLOCK)?, position)) } else { Err(Malformed(BLOCK)) }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -189,10 +199,8 @@ impl BlockCursor {
         let (mut low, mut high) = (0, self.block.restarts);
         while low < high {
             let middle = low + (high - low) / 2;
-            self.load(middle)?;
-            let first = self.items.first().ok_or(Malformed(BLOCK))?;
-            let begins = compare(&self.keys[first.key.clone()], first.position, key, position);
-            if begins == Ordering::Less { low = middle + 1 } else { high = middle }
+            let (first, at) = self.block.begins(middle)?;
+            if compare(first, at, key, position) == Ordering::Less { low = middle + 1 } else { high = middle }
         }
         self.load(low.saturating_sub(1))?;
         self.at = (!self.items.is_empty()).then_some(0);

@@ -72,6 +72,8 @@ pub(crate) enum Sabotage {
     ExpiredDropped,
     /// Values are merged the wrong way round.
     MergeSwapped,
+    /// Files that were merged are removed before the manifest forgets them.
+    RemovedEarly,
     /// Compaction does not care for snapshots.
     SnapshotsMerged,
 }

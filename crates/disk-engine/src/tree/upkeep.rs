@@ -334,6 +334,8 @@ impl Upkeep {
             record.flushed = up_to;
         }
         sync_names(inner, &done)?;
+        #[cfg(test)]
+        remove_early(inner, &job.plan.replaces);
         inner.store(&manifest)?;
         self.manifest = manifest;
         let job = slot(self).take().expect("the job has just ended");
@@ -376,6 +378,17 @@ fn sync_names(inner: &Inner, files: &[FileMeta]) -> Result<(), TreeError> {
         return Ok(());
     }
     inner.disk.sync_folder(FOLDER).map_err(|error| inner.die(&error.to_string()))
+}
+
+#[cfg(test)]
+fn remove_early(inner: &Inner, replaces: &Replaces) {
+    if let Replaces::Files(files) = replaces
+        && inner.settings.sabotaged(super::settings::Sabotage::RemovedEarly)
+    {
+        for file in files {
+            let _ = inner.disk.remove(&file_name(file.meta.id));
+        }
+    }
 }
 
 fn record_of(run: &Run) -> RunRecord {

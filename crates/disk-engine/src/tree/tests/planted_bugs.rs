@@ -34,6 +34,11 @@ fn a_manifest_that_is_not_synced() {
 }
 
 #[test]
+fn a_file_removed_while_the_manifest_names_it() {
+    by_cutting_the_power(Sabotage::RemovedEarly);
+}
+
+#[test]
 fn a_log_cut_at_what_was_applied() {
     by_reading(Sabotage::TruncateAtApplied);
 }

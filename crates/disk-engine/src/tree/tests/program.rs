@@ -389,7 +389,7 @@ impl Program {
     }
 
     fn maybe_drop(&mut self) -> Result<(), Violation> {
-        if self.random.below(4) == 0 && !self.memory.model.dropped && self.sim.is_none() {
+        if self.random.below(4) == 0 && !self.memory.model.dropped {
             self.snapshots.clear();
             self.forest.drop_tree(DOOMED)?;
             self.memory.model.drop_doomed();
