@@ -196,6 +196,12 @@ impl Group {
         })
     }
 
+    /// The term and vote that must never be forgotten.
+    #[cfg(test)]
+    pub(crate) fn promised(&self) -> (u64, u64) {
+        (self.core.raft.term, self.core.raft.vote)
+    }
+
     /// Asks to lead. A group of one voter then leads after its vote is durable.
     pub(crate) fn campaign(&mut self) {
         // Fails only for a node that may not campaign, which a lone voter always may.

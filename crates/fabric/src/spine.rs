@@ -76,6 +76,11 @@ impl Spine {
         self.groups.keys().copied().collect()
     }
 
+    #[cfg(test)]
+    pub(crate) fn group(&self, id: GroupId) -> &Group {
+        &self.groups[&id]
+    }
+
     /// Handles what is waiting now; says whether there was anything.
     pub(crate) fn turn(&mut self, pace: Pace) -> bool {
         let mut inbox = std::mem::take(&mut self.inbox);
