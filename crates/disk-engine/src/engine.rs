@@ -35,6 +35,12 @@ pub struct TableStats {
     pub weight_bytes: u64,
 }
 
+/// A table that was dropped and is still to be freed.
+#[must_use = "dropping it takes as long as the table is large"]
+pub struct Dropped {
+    _table: Option<Arc<Table>>,
+}
+
 /// All tables of one replica, in memory.
 pub struct Engine {
     tables: RwLock<Tables>,
@@ -130,15 +136,12 @@ impl Engine {
         }
     }
 
-    /// Forgets a table for good: mutations of it are void from now on.
-    pub fn drop_table(&self, id: TableId) {
-        let table = {
-            let mut tables = self.tables.write().expect(UNPOISONED);
-            tables.dropped.insert(id);
-            tables.by_id.remove(&id)
-        };
-        // Freeing a large table takes long: not under the lock.
-        drop(table);
+    /// Forgets a table for good: mutations of it are void from now on. Its memory is freed when
+    /// what is returned is dropped, which takes as long as the table is large.
+    pub fn drop_table(&self, id: TableId) -> Dropped {
+        let mut tables = self.tables.write().expect(UNPOISONED);
+        tables.dropped.insert(id);
+        Dropped { _table: tables.by_id.remove(&id) }
     }
 
     /// The tables that hold anything, ascending.

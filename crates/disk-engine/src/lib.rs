@@ -34,6 +34,6 @@ mod tests;
 pub mod tree;
 mod weight;
 
-pub use engine::{Engine, TableStats};
+pub use engine::{Dropped, Engine, TableStats};
 pub use raw::RawFound;
 pub use read::ReadSpec;

@@ -24,6 +24,10 @@ pub(crate) struct Thread {
     sync: Duration,
 }
 
+/// Yields while gathering, at most: more than the longest wait has room for, and an end where the
+/// clock stands still (a simulated one).
+const GATHER_YIELDS_MAX: u32 = 10_000;
+
 /// How long to wait for the only caller to come back.
 const LONE_GATHER: Duration = Duration::from_micros(8);
 
@@ -77,7 +81,10 @@ impl Thread {
             return;
         }
         let begun = self.clock.boot();
-        while self.waiting() < expected && self.clock.boot().saturating_sub(begun) < limit {
+        for _ in 0..GATHER_YIELDS_MAX {
+            if self.waiting() >= expected || self.clock.boot().saturating_sub(begun) >= limit {
+                break;
+            }
             std::thread::yield_now();
         }
     }

@@ -50,6 +50,19 @@ pub(crate) enum What<'a> {
     Refuse(Code),
 }
 
+impl What<'_> {
+    /// Whether it leaves the tree no larger than it is: it goes on when memory is used up.
+    pub(crate) fn frees(&self) -> bool {
+        let frees = |change: &Change<'_>| matches!(change, Change::Delete { .. } | Change::Check { .. });
+        match self {
+            What::Open { .. } => false,
+            What::Close | What::Refuse(_) => true,
+            What::One(change) => frees(change),
+            What::Multi(changes) => changes.iter().all(frees),
+        }
+    }
+}
+
 impl Entry<'_> {
     /// Its bytes.
     pub(crate) fn encode(&self) -> Vec<u8> {

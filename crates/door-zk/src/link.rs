@@ -21,9 +21,10 @@ use base::{Cause, GroupId};
 use bytes::Bytes;
 use door::Guest;
 use metrics::Counter;
-use store::{Action, Done, Inbox, Principal, Store, Target};
+use store::{Action, Done, Inbox, Principal, Proposal, Store, Target};
 
 use crate::{
+    entry::Entry,
     faults::{self, Answer, Code},
     hub::Hub,
     ops::{ReadFn, Reading},
@@ -46,9 +47,10 @@ pub(crate) struct Service {
 
 impl Service {
     /// Proposes an entry. `done` hears of a refusal too.
-    pub(crate) fn propose(&self, who: &Principal, entry: Vec<u8>, done: Done<Bytes>) {
+    pub(crate) fn propose(&self, who: &Principal, entry: &Entry<'_>, done: Done<Bytes>) {
+        let proposal = Proposal { entry: entry.encode().into(), frees: entry.what.frees() };
         match self.store.gate.permit(who, Action::Write, Target::Machine(self.group)) {
-            Ok(permit) => self.store.machines.propose(permit, self.group, entry.into(), done),
+            Ok(permit) => self.store.machines.propose(permit, self.group, proposal, done),
             Err(cause) => done.complete(Err(cause)),
         }
     }

@@ -105,9 +105,9 @@ pub(crate) fn expire(service: &Arc<Service>) -> u64 {
     };
     for session in expired {
         tracing::debug!(session, "a session expires");
-        let entry = Entry { time_ms: hub.wall_ms(), session, cxid: 0, what: What::Close }.encode();
+        let entry = Entry { time_ms: hub.wall_ms(), session, cxid: 0, what: What::Close };
         let reaper = Arc::new(Reaper { service: service.clone() });
-        service.propose(&Principal::Node, entry, Done::new(reaper, session as u64));
+        service.propose(&Principal::Node, &entry, Done::new(reaper, session as u64));
     }
     let longest_ms = u64::from(hub.settings.tick_ms).max(1);
     next_ms.map_or(longest_ms, |next_ms| next_ms.saturating_sub(now_ms).clamp(1, longest_ms))

@@ -89,9 +89,9 @@ impl Connection {
         let mut password = [0; 16];
         hub.entropy.fill(&mut password);
         let what = What::Open { timeout_ms, password };
-        let entry = Entry { time_ms: hub.wall_ms(), session: 0, cxid: 0, what }.encode();
+        let entry = Entry { time_ms: hub.wall_ms(), session: 0, cxid: 0, what };
         let tag = self.link.push(0, Step::Open { timeout_ms, password, knows_read_only }, now_ms, 0);
-        self.service().propose(&Principal::Anonymous, entry, Done::new(self.link.clone(), tag));
+        self.service().propose(&Principal::Anonymous, &entry, Done::new(self.link.clone(), tag));
         Ok(())
     }
 
@@ -175,21 +175,23 @@ impl Connection {
             }
             Run::Write(decode) => decode,
         };
+        // An entry holds the request's fields and little else.
+        let bytes = record.rest().len();
         let Ok(what) = decode(&mut record) else {
             return self.refuse(header, Code::MARSHALLING_ERROR, now_ms);
         };
         let closes_session = what == What::Close;
         let time_ms = self.service().hub.wall_ms();
-        let entry = Entry { time_ms, session, cxid: header.xid, what }.encode();
-        if !self.has_room(header, entry.len(), now_ms) {
+        let entry = Entry { time_ms, session, cxid: header.xid, what };
+        if !self.has_room(header, bytes, now_ms) {
             return;
         }
         if closes_session {
             self.ending = true;
             self.link.leave(session);
         }
-        let tag = self.link.push(header.xid, Step::Write { closes_session }, now_ms, entry.len());
-        self.service().propose(&Principal::Anonymous, entry, Done::new(self.link.clone(), tag));
+        let tag = self.link.push(header.xid, Step::Write { closes_session }, now_ms, bytes);
+        self.service().propose(&Principal::Anonymous, &entry, Done::new(self.link.clone(), tag));
     }
 
     fn refuse(&self, header: Header, code: Code, now_ms: u64) {

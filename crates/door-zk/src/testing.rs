@@ -15,8 +15,8 @@ use std::{
 use base::{Cause, GroupId};
 use bytes::Bytes;
 use store::{
-    Action, Cas, CasOutcome, Catalog, Cluster, Done, Gate, Machine, Machines, Page, Permit, Read, Schema,
-    SchemaChange, SchemaEvent, Store, Tables, Target, Write,
+    Action, Cas, CasOutcome, Catalog, Cluster, Done, Gate, Machine, Machines, Page, Permit, Proposal, Read,
+    Schema, SchemaChange, SchemaEvent, Store, Tables, Target, Write,
 };
 use world::{Clock, Entropy};
 
@@ -91,7 +91,8 @@ impl Inner {
 }
 
 impl Machines for OneMachine {
-    fn propose(&self, permit: Permit, group: GroupId, entry: Bytes, done: Done<Bytes>) {
+    fn propose(&self, permit: Permit, group: GroupId, proposal: Proposal, done: Done<Bytes>) {
+        let entry = proposal.entry;
         permit.check(Action::Write, Target::Machine(group)).unwrap();
         let mut inner = self.state.lock().unwrap();
         if let Some(cause) = inner.refuse.clone() {

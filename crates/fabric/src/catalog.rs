@@ -10,7 +10,9 @@ mod machine;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use base::{Cause, GroupId, NodeId};
-use store::{Action, Cluster, Done, Inbox, Node, Permit, Schema, SchemaChange, SchemaEvent, Target};
+use store::{
+    Action, Cluster, Done, Inbox, Node, Permit, Proposal, Schema, SchemaChange, SchemaEvent, Target,
+};
 use tokio::sync::broadcast;
 
 pub(crate) use codec::Command;
@@ -81,8 +83,8 @@ impl CatalogHandle {
     pub(crate) fn command(&self, command: &Command, done: Done<Arc<Schema>>) {
         let answer =
             Arc::new(CommandAnswer { shared: self.shared.clone(), done: std::sync::Mutex::new(Some(done)) });
-        let (entry, done) = (command.encode().into(), Done::new(answer, 0));
-        self.machines.propose_unchecked(CATALOG_GROUP, entry, command.grows(), done);
+        let proposal = Proposal { entry: command.encode().into(), frees: !command.grows() };
+        self.machines.propose_unchecked(CATALOG_GROUP, proposal, Done::new(answer, 0));
     }
 }
 

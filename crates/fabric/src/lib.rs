@@ -207,6 +207,7 @@ impl Stepped {
     /// Steps until nothing is left to do.
     pub fn settle(&mut self) -> Result<(), Cause> {
         while self.turn_spine() | self.step_log()? {}
+        self.parts.shared.empty_trash();
         Ok(())
     }
 
@@ -225,6 +226,7 @@ impl Parts {
                 self.shared.drop_table(table);
             }
         }
+        self.shared.empty_trash();
     }
 
     fn register(

@@ -4,7 +4,7 @@ use std::sync::{Arc, atomic::Ordering};
 
 use base::{Cause, GroupId};
 use bytes::Bytes;
-use store::{Action, Done, Permit, Target};
+use store::{Action, Done, Permit, Proposal, Target};
 
 use crate::{
     shared::{Admitted, Shared},
@@ -21,16 +21,16 @@ impl MachinesHandle {
         MachinesHandle { shared }
     }
 
-    /// Proposes what the spine has checked the permit of. `grows` says whether it takes memory for
-    /// good, and so is refused when there is none.
-    pub(crate) fn propose_unchecked(&self, group: GroupId, entry: Bytes, grows: bool, done: Done<Bytes>) {
-        match self.admit(group, entry.len(), grows) {
+    /// Proposes what the spine has checked the permit of.
+    pub(crate) fn propose_unchecked(&self, group: GroupId, proposal: Proposal, done: Done<Bytes>) {
+        let Proposal { entry, frees } = proposal;
+        match self.admit(group, entry.len(), frees) {
             Ok(room) => self.shared.post(Event::Propose { group, entry, done, room }),
             Err(cause) => done.complete(Err(cause)),
         }
     }
 
-    fn admit(&self, group: GroupId, bytes: usize, grows: bool) -> Result<Admitted, Cause> {
+    fn admit(&self, group: GroupId, bytes: usize, frees: bool) -> Result<Admitted, Cause> {
         if self.shared.group(group)?.stalled.load(Ordering::Acquire) {
             return Err(Cause::busy("the log has no room now"));
         }
@@ -39,14 +39,14 @@ impl MachinesHandle {
         if bytes + 32 > limit {
             return Err(Cause::invalid(format!("an entry of {bytes} bytes is over the limit of {limit}")));
         }
-        if grows { self.shared.admit(bytes) } else { Ok(self.shared.reserve(bytes)) }
+        if frees { Ok(self.shared.reserve(bytes)) } else { self.shared.admit(bytes) }
     }
 }
 
 impl store::Machines for MachinesHandle {
-    fn propose(&self, permit: Permit, group: GroupId, entry: Bytes, done: Done<Bytes>) {
+    fn propose(&self, permit: Permit, group: GroupId, proposal: Proposal, done: Done<Bytes>) {
         match permit.check(Action::Write, Target::Machine(group)) {
-            Ok(()) => self.propose_unchecked(group, entry, true, done),
+            Ok(()) => self.propose_unchecked(group, proposal, done),
             Err(cause) => done.complete(Err(cause)),
         }
     }

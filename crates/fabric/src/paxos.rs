@@ -35,7 +35,7 @@ use crate::{
     records,
     shared::{Admitted, Shared},
     spine::Event,
-    tables::{read_engine, read_for_cas},
+    tables::{SCAN_ROWS_MAX, read_engine, read_for_cas},
 };
 use ballots::Ballots;
 
@@ -384,8 +384,8 @@ impl Task {
     /// A table that was dropped since the round began is not an empty table.
     fn read(&self, shared: &Shared) -> Result<Page, Cause> {
         let (table, page) = match self {
-            Task::Write { cas, .. } => (cas.table, read_for_cas(&shared.engine, cas)),
-            Task::Read { read, .. } => (read.table, read_engine(&shared.engine, read.clone(), u64::MAX)),
+            Task::Write { cas, .. } => (cas.table, read_for_cas(&shared.engine, cas)?),
+            Task::Read { read, .. } => (read.table, read_engine(&shared.engine, read.clone(), SCAN_ROWS_MAX)),
         };
         shared.factor(table).map(|_| page)
     }

@@ -10,7 +10,7 @@
 //! combining: Hendler et al., SPAA 2010.)
 //!
 //! What must not happen on other people's threads is left to a thread of the spine's own: waiting
-//! for time, and work that takes long ([`Pace::Own`]).
+//! for time, and work that takes long (snapshots, see [`Pace::Own`]; freeing dropped tables).
 
 use std::{
     sync::{Arc, Condvar, Mutex, PoisonError, TryLockError},
@@ -66,7 +66,7 @@ impl Runner {
             spine.turn(Pace::Borrowed);
             let own = spine.needs_own_thread();
             drop(place);
-            if own {
+            if own || shared.has_trash() {
                 self.ring();
             }
             if shared.events.is_empty() {
@@ -86,6 +86,7 @@ impl Runner {
             spine.retry();
             again = spine.needs_own_thread().then_some(RETRY_AFTER);
             drop(place);
+            shared.empty_trash();
             if !shared.events.is_empty() {
                 self.run(shared);
             }

@@ -3,13 +3,13 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, PoisonError, RwLock,
+        Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicUsize, Ordering},
     },
 };
 
 use base::{Cause, GroupId, TableId};
-use disk_engine::Engine;
+use disk_engine::{Dropped, Engine};
 
 use crate::{
     catalog::Published, group::GroupShared, mailbox::Mailbox, runner::Runner, settings::Settings,
@@ -28,6 +28,7 @@ pub(crate) struct Shared {
     pub(crate) runner: Runner,
     factors: RwLock<Arc<Factors>>,
     groups: RwLock<BTreeMap<GroupId, Arc<GroupShared>>>,
+    trash: Mutex<Vec<Dropped>>,
     in_flight_bytes: AtomicUsize,
     machines_bytes: AtomicUsize,
 }
@@ -42,6 +43,7 @@ impl Shared {
             runner: Runner::default(),
             factors: RwLock::default(),
             groups: RwLock::default(),
+            trash: Mutex::default(),
             in_flight_bytes: AtomicUsize::new(0),
             machines_bytes: AtomicUsize::new(0),
         }
@@ -64,10 +66,22 @@ impl Shared {
         *self.factors.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(factors);
     }
 
-    /// Frees a dropped table. Mutations of it still on their way are discarded when they come.
+    /// Forgets a dropped table. Mutations of it still on their way are discarded when they come;
+    /// its memory is freed by [`Shared::empty_trash`].
     pub(crate) fn drop_table(&self, table: TableId) {
-        self.engine.drop_table(table);
-        self.engine.drop_table(crate::paxos::companion(table));
+        let dropped = [table, crate::paxos::companion(table)].map(|table| self.engine.drop_table(table));
+        self.trash.lock().unwrap_or_else(PoisonError::into_inner).extend(dropped);
+    }
+
+    /// Whether dropped tables wait to be freed.
+    pub(crate) fn has_trash(&self) -> bool {
+        !self.trash.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    /// Frees dropped tables, which may take long.
+    pub(crate) fn empty_trash(&self) {
+        let trash = std::mem::take(&mut *self.trash.lock().unwrap_or_else(PoisonError::into_inner));
+        drop(trash);
     }
 
     pub(crate) fn register_group(&self, id: GroupId, group: Arc<GroupShared>) {

@@ -20,7 +20,7 @@ use crate::{
 
 /// Rows, dead ones included, that one read looks at before its page ends. At about 0.1 µs a row a
 /// read holds its thread for a millisecond at most.
-const SCAN_ROWS_MAX: u64 = 10_000;
+pub(crate) const SCAN_ROWS_MAX: u64 = 10_000;
 
 /// The waist's view of the tables.
 pub(crate) struct TablesHandle {
@@ -192,11 +192,12 @@ pub(crate) fn read_engine(engine: &Engine, read: Read, scan_rows: u64) -> Page {
     })
 }
 
-/// Reads the rows a condition looks at.
-pub(crate) fn read_for_cas(engine: &Engine, cas: &Cas) -> Page {
+/// Reads the rows a condition looks at; a condition that looks at very many is refused, because
+/// the spine has other rounds to serve.
+pub(crate) fn read_for_cas(engine: &Engine, cas: &Cas) -> Result<Page, Cause> {
     let selection =
         Selection::Partition { key: cas.key.clone(), slices: cas.slices.clone(), reversed: false };
-    read_engine(
+    let page = read_engine(
         engine,
         Read {
             table: cas.table,
@@ -208,6 +209,10 @@ pub(crate) fn read_for_cas(engine: &Engine, cas: &Cas) -> Page {
             now_seconds: cas.now_seconds,
             consistency: Consistency::LocalOne,
         },
-        u64::MAX,
-    )
+        SCAN_ROWS_MAX,
+    );
+    match page.more {
+        None => Ok(page),
+        Some(_) => Err(Cause::invalid(format!("a condition looks at {SCAN_ROWS_MAX} rows at most"))),
+    }
 }

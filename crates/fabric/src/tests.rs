@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod lives;
 mod power_cut;
 mod refusals;
 mod stories;

@@ -11,7 +11,7 @@ pub(crate) enum Exit {
     Data,
     /// 70: a broken promise of our own.
     Bug,
-    /// 71: the system refused something (threads, signals, memory).
+    /// 71: the system refused something (threads, signals, room on the disk).
     System,
     /// 73: an address cannot be listened on.
     Address,
@@ -56,6 +56,7 @@ impl From<Cause> for Refusal {
     fn from(cause: Cause) -> Refusal {
         let exit = match cause.class {
             Class::Bug => Exit::Bug,
+            Class::Busy => Exit::System,
             _ => Exit::Data,
         };
         Refusal::new(exit, cause.to_string())

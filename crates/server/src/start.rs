@@ -53,8 +53,11 @@ pub(crate) fn start(options: Start) -> Result<(), Refusal> {
     let fabric = Arc::new(Fabric::start(&world, rooms.fabric, vec![(ZOOKEEPER_GROUP, tree)], addresses)?);
 
     let shown: Vec<_> = open.iter().map(|open| (open.door, open.address)).collect();
-    if !options.in_memory {
-        place::write_listen_json(&disk, &shown).map_err(unusable)?;
+    if !options.in_memory
+        && let Err(error) = place::write_listen_json(&disk, &shown)
+    {
+        // For scripts only: a full disk must not keep the store from serving reads.
+        tracing::warn!("listen.json is not written: {error}");
     }
     let house = House { world, fabric: fabric.clone(), zookeeper, cql: rooms.cql, metrics: rendered };
     let ready = || println!("{}", banner(&options, &shown, clock.boot() - began));

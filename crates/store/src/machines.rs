@@ -28,6 +28,23 @@ pub trait Machine: Send {
     fn weight(&self) -> usize;
 }
 
+/// An entry on its way to a Machine.
+#[derive(Clone, Debug)]
+pub struct Proposal {
+    /// What [`Machine::apply`] will get.
+    pub entry: Bytes,
+    /// Whether it leaves the state no larger than it is. Such an entry is admitted when memory is
+    /// used up: it is the way out of that, and the locks of the dead must pass on.
+    pub frees: bool,
+}
+
+impl From<Bytes> for Proposal {
+    /// An entry that may make the state larger.
+    fn from(entry: Bytes) -> Proposal {
+        Proposal { entry, frees: false }
+    }
+}
+
 /// The primitive.
 pub trait Machines: Send + Sync {
     /// Proposes an entry; answered with the result of [`Machine::apply`] once it is durable and
@@ -38,7 +55,7 @@ pub trait Machines: Send + Sync {
     /// turns results and side effects into bytes in these two places has them in log order.
     ///
     /// Refused with `Busy` when too much is in flight or memory is short: then nothing was done.
-    fn propose(&self, permit: Permit, group: GroupId, entry: Bytes, done: Done<Bytes>);
+    fn propose(&self, permit: Permit, group: GroupId, proposal: Proposal, done: Done<Bytes>);
 
     /// Answers when the local state includes every entry acknowledged before the call: reads of
     /// it after that are linearizable. Needs `Read` on the Machine.

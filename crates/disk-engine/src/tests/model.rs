@@ -378,7 +378,7 @@ fn deletes_free_what_they_shadow() {
     assert_eq!(engine.table_stats(TABLE).rows, 0, "what arrives shadowed is not stored");
     put(1, 6);
     assert_eq!(engine.table_stats(TABLE).rows, 1);
-    engine.drop_table(TABLE);
+    drop(engine.drop_table(TABLE));
     assert_eq!((engine.weight_bytes(), engine.tables()), (0, vec![]));
     put(1, 7);
     assert_eq!(engine.tables(), vec![], "a late mutation does not bring a table back");

@@ -81,7 +81,7 @@ impl Tables for Still {
 }
 
 impl Machines for Still {
-    fn propose(&self, _permit: Permit, _group: GroupId, _entry: Bytes, done: Done<Bytes>) {
+    fn propose(&self, _permit: Permit, _group: GroupId, _proposal: store::Proposal, done: Done<Bytes>) {
         done.complete(Err(busy()));
     }
     fn barrier(&self, _permit: Permit, _group: GroupId, done: Done<()>) {

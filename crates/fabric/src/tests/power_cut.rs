@@ -30,16 +30,16 @@ const NOW_SECONDS: u32 = 1_000;
 
 /// What was acknowledged, with the number of disk operations done by then.
 #[derive(Default)]
-struct Acknowledged {
-    writes: Vec<(u64, u64)>,
-    entries: Vec<(u64, u64)>,
-    counts: Vec<(u64, u64)>,
+pub(super) struct Acknowledged {
+    pub(super) writes: Vec<(u64, u64)>,
+    pub(super) entries: Vec<(u64, u64)>,
+    pub(super) counts: Vec<(u64, u64)>,
 }
 
 /// Notes answers as they come.
-struct Notes {
-    sim: SimDisk,
-    acknowledged: Mutex<Acknowledged>,
+pub(super) struct Notes {
+    pub(super) sim: SimDisk,
+    pub(super) acknowledged: Mutex<Acknowledged>,
 }
 
 impl Notes {
@@ -107,7 +107,7 @@ pub(super) fn write(store: &Store, table: TableId, number: u64, done: Done<()>) 
     store.tables.write(permit, Write { mutation, consistency: Consistency::One }, done);
 }
 
-fn count(store: &Store, table: TableId, done: Done<CasOutcome>) {
+pub(super) fn count(store: &Store, table: TableId, done: Done<CasOutcome>) {
     count_with(store, table, 0, done);
 }
 
@@ -153,7 +153,12 @@ fn run(node: &mut Stepped, sim: &SimDisk, table: TableId, dice: &mut Dice) -> (A
                 proposed.push(number);
                 let entry = Bytes::copy_from_slice(&number.to_le_bytes());
                 let permit = permit(node.store(), Action::Write, Target::Machine(TALLY_GROUP));
-                node.store().machines.propose(permit, TALLY_GROUP, entry, Done::new(notes.clone(), number));
+                node.store().machines.propose(
+                    permit,
+                    TALLY_GROUP,
+                    entry.into(),
+                    Done::new(notes.clone(), number),
+                );
             }
             4 => {
                 counts += 1;
@@ -184,7 +189,7 @@ pub(super) fn read(store: &Store, table: TableId, key: Bytes) -> Page {
     answer.wait().unwrap()
 }
 
-fn until(acknowledged: &[(u64, u64)], ops: u64) -> impl Iterator<Item = u64> {
+pub(super) fn until(acknowledged: &[(u64, u64)], ops: u64) -> impl Iterator<Item = u64> {
     acknowledged.iter().filter(move |(at, _)| *at <= ops).map(|(_, what)| *what)
 }
 
@@ -209,7 +214,7 @@ fn check(
     let (done, answer) = waiter();
     let permit = permit(node.store(), Action::Write, Target::Machine(TALLY_GROUP));
     let probe = Bytes::copy_from_slice(&999u64.to_le_bytes());
-    node.store().machines.propose(permit, TALLY_GROUP, probe, done);
+    node.store().machines.propose(permit, TALLY_GROUP, probe.into(), done);
     node.settle()?;
     let mut had = decode_tally(&answer.wait()?)?;
     assert_eq!(had.pop(), Some(999));

@@ -155,6 +155,24 @@ fn requests_after_the_stop_are_answered() {
     node.stop().unwrap();
     let (done, answer) = waiter();
     let permit = power_cut::permit(&store, Action::Write, Target::Machine(TALLY_GROUP));
-    store.machines.propose(permit, TALLY_GROUP, Bytes::from_static(&[0; 8]), done);
+    store.machines.propose(permit, TALLY_GROUP, Bytes::from_static(&[0; 8]).into(), done);
     assert!(matches!(answer.wait().unwrap_err().class, Class::Uncertain { .. }));
+}
+
+/// The lock of a dead session must pass on, however full the memory is.
+#[test]
+fn what_frees_memory_is_admitted_when_it_is_used_up() {
+    let settings = Settings { memory_budget_bytes: 100, ..tiny() };
+    let mut node = Stepped::start(&world(Disk::in_memory(), 1), settings, tally(), Addresses::new()).unwrap();
+    let mut ask = |frees| {
+        let entry = Bytes::from_static(&[1; 200]);
+        let permit =
+            node.store().gate.permit(&Principal::Node, Action::Write, Target::Machine(TALLY_GROUP)).unwrap();
+        let (done, answer) = waiter();
+        node.store().machines.propose(permit, TALLY_GROUP, store::Proposal { entry, frees }, done);
+        node.settle().unwrap();
+        answer.wait()
+    };
+    assert_eq!(ask(false).unwrap_err().class, Class::Busy);
+    assert!(ask(true).is_ok());
 }

@@ -12,7 +12,12 @@ pub(super) fn propose(node: &mut Stepped, number: u64) -> Result<Vec<u64>, base:
     let permit =
         node.store().gate.permit(&Principal::Node, Action::Write, Target::Machine(TALLY_GROUP)).unwrap();
     let (done, answer) = waiter();
-    node.store().machines.propose(permit, TALLY_GROUP, Bytes::copy_from_slice(&number.to_le_bytes()), done);
+    node.store().machines.propose(
+        permit,
+        TALLY_GROUP,
+        Bytes::copy_from_slice(&number.to_le_bytes()).into(),
+        done,
+    );
     node.settle()?;
     store::conformance::decode_tally(&answer.wait()?)
 }
@@ -118,7 +123,7 @@ fn memory_over_budget_is_busy() {
     let permit =
         node.store().gate.permit(&Principal::Node, Action::Write, Target::Machine(TALLY_GROUP)).unwrap();
     let (done, answer) = waiter();
-    node.store().machines.propose(permit, TALLY_GROUP, entry, done);
+    node.store().machines.propose(permit, TALLY_GROUP, entry.into(), done);
     assert_eq!(answer.wait().unwrap_err().class, Class::Busy);
 }
 

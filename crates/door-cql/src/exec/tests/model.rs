@@ -274,7 +274,7 @@ impl Catalog for Model {
 }
 
 impl Machines for Model {
-    fn propose(&self, _: Permit, _: GroupId, _: Bytes, done: Done<Bytes>) {
+    fn propose(&self, _: Permit, _: GroupId, _: store::Proposal, done: Done<Bytes>) {
         done.complete(Err(Cause::unsupported("no Machines here")));
     }
 
