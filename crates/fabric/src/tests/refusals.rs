@@ -166,8 +166,11 @@ fn what_frees_memory_is_admitted_when_it_is_used_up() {
     let mut node = Stepped::start(&world(Disk::in_memory(), 1), settings, tally(), Addresses::new()).unwrap();
     let mut ask = |frees| {
         let entry = Bytes::from_static(&[1; 200]);
-        let permit =
-            node.store().gate.permit(&Principal::Node, Action::Write, Target::Machine(TALLY_GROUP)).unwrap();
+        let permit = node
+            .store()
+            .gate
+            .permit(&store::Principal::Node, Action::Write, Target::Machine(TALLY_GROUP))
+            .unwrap();
         let (done, answer) = waiter();
         node.store().machines.propose(permit, TALLY_GROUP, store::Proposal { entry, frees }, done);
         node.settle().unwrap();
