@@ -11,11 +11,11 @@ fn must_find(bug: Sabotage, programs: u64, run: impl Fn(u64) -> Result<program::
 }
 
 fn by_reading(bug: Sabotage) {
-    must_find(bug, program::PROGRAMS, |seed| program::run(seed, 60, Some(bug)));
+    must_find(bug, program::PROGRAMS, |seed| program::run(seed, program::steps(seed), Some(bug)));
 }
 
 fn by_cutting_the_power(bug: Sabotage) {
-    must_find(bug, power_cut::PROGRAMS, |seed| power_cut::run(seed, power_cut::STEPS, Some(bug)));
+    must_find(bug, power_cut::PROGRAMS, |seed| power_cut::run(seed, power_cut::steps(seed), Some(bug)));
 }
 
 #[test]

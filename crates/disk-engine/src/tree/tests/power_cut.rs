@@ -10,8 +10,11 @@ use crate::tree::settings::Sabotage;
 
 /// Programs that must hold.
 pub(super) const PROGRAMS: u64 = 1_000;
-/// Actions of each.
-pub(super) const STEPS: u64 = 40;
+
+/// How many actions a program has.
+pub(super) fn steps(seed: u64) -> u64 {
+    if seed % 50 == 49 { 300 } else { 40 }
+}
 
 /// Runs `run` for every seed below `count`; the first violation ends it.
 pub(super) fn on_all_cores(count: u64, run: fn(u64) -> Result<Tally, Violation>) -> Tally {
@@ -75,7 +78,7 @@ fn judge(memory: &Memory, disk: &Disk, program: &Program) -> Result<(), Violatio
 
 #[test]
 fn nothing_is_lost_when_the_power_goes_at_any_moment() {
-    let tally = on_all_cores(PROGRAMS, |seed| run(seed, STEPS, None));
+    let tally = on_all_cores(PROGRAMS, |seed| run(seed, steps(seed), None));
     println!("{PROGRAMS} programs: {tally:?}");
     assert!(tally.cuts > 30 * PROGRAMS, "{tally:?}");
     assert!(tally.failures > PROGRAMS / 10 && tally.full > PROGRAMS / 20, "{tally:?}");
