@@ -48,7 +48,30 @@ fn store_failure(cause: Cause, doing: Doing, consistency: Consistency) -> Failur
         },
         Class::Bug => Fault::Server,
     };
-    Failure { message: cause.message, fault }
+    let message = match cause.class {
+        Class::Unavailable { .. } => {
+            format!("Cannot achieve consistency level {}", name_of(consistency)).into()
+        }
+        _ => cause.message,
+    };
+    Failure { message, fault }
+}
+
+/// A consistency level as Cassandra writes it.
+fn name_of(consistency: Consistency) -> &'static str {
+    match consistency {
+        Consistency::Any => "ANY",
+        Consistency::One => "ONE",
+        Consistency::Two => "TWO",
+        Consistency::Three => "THREE",
+        Consistency::Quorum => "QUORUM",
+        Consistency::All => "ALL",
+        Consistency::LocalQuorum => "LOCAL_QUORUM",
+        Consistency::EachQuorum => "EACH_QUORUM",
+        Consistency::Serial => "SERIAL",
+        Consistency::LocalSerial => "LOCAL_SERIAL",
+        Consistency::LocalOne => "LOCAL_ONE",
+    }
 }
 
 fn timeout(doing: Doing, consistency: Consistency, received: u32, required: u32) -> Fault {

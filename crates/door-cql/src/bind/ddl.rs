@@ -7,12 +7,14 @@ use store::{Column, ColumnKind, SchemaChange, TableDraft};
 
 use super::{CqlError, Define, Scope, options};
 use crate::{
-    lang::{CreateTable, Property, Statement},
+    lang::{CreateTable, Property, Statement, TypeExpr},
     types::{CqlType, Native},
 };
 
-/// The longest name of a keyspace or table (Cassandra's `NAME_LENGTH`).
+/// The longest name of a keyspace (Cassandra's `NAME_LENGTH`).
 const MAX_NAME_LEN: usize = 48;
+/// The longest name of a table (Cassandra's `TABLE_NAME_LENGTH`).
+const MAX_TABLE_NAME_LEN: usize = 222;
 /// The most columns a table may have: what fits the protocol's counts with room to spare.
 const MAX_COLUMNS: usize = 10_000;
 
@@ -27,7 +29,8 @@ pub(super) fn bind(statement: &Statement, scope: &Scope<'_>) -> Result<Define, C
             if !exists && !if_exists {
                 return Err(CqlError::Invalid(format!("Keyspace '{name}' doesn't exist")));
             }
-            Ok(define(SchemaChange::DropSpace { name: name.clone() }, *if_exists, !exists))
+            let change = SchemaChange::DropSpace { name: name.clone() };
+            Ok(define(exists.then_some(change), *if_exists))
         }
         Statement::CreateTable(create) => create_table(create, scope),
         Statement::DropTable { table, if_exists } => {
@@ -35,27 +38,21 @@ pub(super) fn bind(statement: &Statement, scope: &Scope<'_>) -> Result<Define, C
             scope.refuse_system(space)?;
             let exists = scope.schema.table(space, name).is_some();
             if !exists && !if_exists {
-                return Err(CqlError::Invalid(if scope.schema.spaces.contains_key(space) {
-                    format!("Table '{space}.{name}' doesn't exist")
-                } else {
-                    format!("Keyspace '{space}' doesn't exist")
-                }));
+                return Err(CqlError::Invalid(format!("Table '{space}.{name}' doesn't exist")));
             }
             let change = SchemaChange::DropTable { space: space.to_owned(), name: name.to_owned() };
-            Ok(define(change, *if_exists, !exists))
+            Ok(define(exists.then_some(change), *if_exists))
         }
         _ => Err(CqlError::invalid("not a definition")),
     }
 }
 
-fn define(change: SchemaChange, forgiving: bool, done_already: bool) -> Define {
-    Define { change, forgiving, done_already, warnings: Vec::new() }
+fn define(change: Option<SchemaChange>, forgiving: bool) -> Define {
+    Define { change, forgiving, warnings: Vec::new() }
 }
 
 fn is_name(name: &str) -> bool {
-    !name.is_empty()
-        && name.len() <= MAX_NAME_LEN
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+    !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
 fn create_keyspace(
@@ -66,33 +63,34 @@ fn create_keyspace(
 ) -> Result<Define, CqlError> {
     if !is_name(name) {
         return Err(CqlError::Invalid(format!(
-            "Keyspace name must not be empty, more than {MAX_NAME_LEN} characters long, or contain non-alphanumeric-underscore characters (got \"{name}\")"
+            "Keyspace name must not be empty and must contain alphanumeric or underscore characters only (got \"{name}\")"
         )));
     }
+    if name.len() > MAX_NAME_LEN {
+        return Err(CqlError::Invalid(format!(
+            "Keyspace name must not be more than {MAX_NAME_LEN} characters long (got {} characters for \"{name}\")",
+            name.len()
+        )));
+    }
+    if matches!(name, "system" | "system_schema") {
+        return Err(CqlError::Invalid(format!("System keyspace '{name}' is not user-modifiable")));
+    }
     scope.refuse_system(name)?;
-    let mut durable_writes = true;
+    let exists = scope.schema.spaces.contains_key(name);
+    let mut durable_writes = Ok(true);
     let mut replication = None;
     let mut seen = BTreeSet::new();
     for (property, value) in properties {
         if !seen.insert(property) {
-            return Err(CqlError::Syntax(format!("Multiple definition for property '{property}'")));
+            return Err(CqlError::Syntax(format!("Multiple definitions for property '{property}'")));
         }
         match (property.as_str(), value) {
             ("replication", Property::Map(entries)) => replication = Some(entries),
             ("durable_writes", Property::Text(text)) => {
-                durable_writes = match text.to_ascii_lowercase().as_str() {
-                    "true" | "1" | "yes" => true,
-                    "false" | "0" | "no" => false,
-                    _ => {
-                        return Err(CqlError::Syntax(format!(
-                            "Invalid boolean value {text} for 'durable_writes'"
-                        )));
-                    }
-                };
+                durable_writes = options::boolean(property, text);
             }
-            ("replication" | "durable_writes", _) => {
-                return Err(CqlError::Syntax(format!("Invalid value for property '{property}'")));
-            }
+            ("replication", _) => return Err(options::not_a_map(property)),
+            ("durable_writes", _) => durable_writes = Err(options::not_a_string(property)),
             ("fast_path", _) => return Err(CqlError::unsupported("fast_path")),
             _ => return Err(CqlError::Syntax(format!("Unknown property '{property}'"))),
         }
@@ -100,18 +98,20 @@ fn create_keyspace(
     let Some(given) = replication else {
         return Err(CqlError::invalid("Missing mandatory option 'replication'"));
     };
+    if exists && !if_not_exists {
+        return Err(exists_already(name, ""));
+    }
+    if exists {
+        return Ok(define(None, if_not_exists));
+    }
+    let durable_writes = durable_writes?;
     let mut datacenters: BTreeMap<String, u32> = BTreeMap::new();
     for node in &scope.cluster.nodes {
         *datacenters.entry(node.datacenter.clone()).or_default() += 1;
     }
     let (replication, warnings) = options::replication(name, given, &datacenters)?;
-    let exists = scope.schema.spaces.contains_key(name);
-    if exists && !if_not_exists {
-        return Err(exists_already(name, ""));
-    }
     let change = SchemaChange::CreateSpace { name: name.to_owned(), replication, durable_writes };
-    let warnings = if exists { Vec::new() } else { warnings };
-    Ok(Define { change, forgiving: if_not_exists, done_already: exists, warnings })
+    Ok(Define { change: Some(change), forgiving: if_not_exists, warnings })
 }
 
 /// Cassandra's error for a keyspace, or a table, that is there.
@@ -127,11 +127,14 @@ pub(crate) fn exists_already(keyspace: &str, table: &str) -> CqlError {
 fn create_table(create: &CreateTable, scope: &Scope<'_>) -> Result<Define, CqlError> {
     let (space, name) = scope.resolve(&create.table)?;
     scope.refuse_system(space)?;
-    if !is_name(name) {
+    only_primary_key(create, name)?;
+    let mut ordered = BTreeSet::new();
+    if let Some((twice, _)) = create.clustering_order.iter().find(|(column, _)| !ordered.insert(column)) {
         return Err(CqlError::Invalid(format!(
-            "Table name must not be empty, more than {MAX_NAME_LEN} characters long, or contain non-alphanumeric-underscore characters (got \"{name}\")"
+            "Duplicate column '{twice}' in CLUSTERING ORDER BY clause for table '{name}'"
         )));
     }
+    options::refuse_duplicates(&create.properties)?;
     if !scope.schema.spaces.contains_key(space) {
         return Err(CqlError::Invalid(format!("Keyspace '{space}' doesn't exist")));
     }
@@ -139,26 +142,51 @@ fn create_table(create: &CreateTable, scope: &Scope<'_>) -> Result<Define, CqlEr
     if exists && !create.if_not_exists {
         return Err(exists_already(space, name));
     }
+    if exists {
+        return Ok(define(None, true));
+    }
     if create.compact_storage {
         return Err(CqlError::unsupported("COMPACT STORAGE"));
     }
     let options = options::table_options(&create.properties)?;
-    let types = column_types(create, name)?;
+    let types = column_types(create, space, name)?;
     let columns = columns(create, name, types)?;
+    if !is_name(name) {
+        return Err(CqlError::Config(format!(
+            "{space}.{name}: Table name must not be empty or not contain non-alphanumeric-underscore characters (got \"{name}\")"
+        )));
+    }
+    if name.len() > MAX_TABLE_NAME_LEN {
+        return Err(CqlError::Config(format!(
+            "{space}.{name}: Table name must not be more than {MAX_TABLE_NAME_LEN} characters long (got {} characters for \"{name}\")",
+            name.len()
+        )));
+    }
     let draft = TableDraft { space: space.to_owned(), name: name.to_owned(), columns, options, uuid: 0 };
-    Ok(define(SchemaChange::CreateTable(draft), create.if_not_exists, exists))
+    Ok(define(Some(SchemaChange::CreateTable(draft)), create.if_not_exists))
 }
 
 /// The types of the columns, by name; refuses those that tables cannot have yet.
-fn column_types(create: &CreateTable, table: &str) -> Result<BTreeMap<String, CqlType>, CqlError> {
+fn column_types(
+    create: &CreateTable,
+    space: &str,
+    table: &str,
+) -> Result<BTreeMap<String, CqlType>, CqlError> {
     if create.columns.len() > MAX_COLUMNS {
         return Err(CqlError::Invalid(format!("a table may have at most {MAX_COLUMNS} columns")));
     }
     let mut types = BTreeMap::new();
     for column in &create.columns {
+        if let TypeExpr::Named { keyspace: Some(other), .. } = &column.ty
+            && other != space
+        {
+            return Err(CqlError::Invalid(format!(
+                "Statement on keyspace {space} cannot refer to a user type in keyspace {other}; user types can only be used in the keyspace they are defined in"
+            )));
+        }
         let ty = CqlType::from_expr(&column.ty)?;
         if let CqlType::Udt(udt) = &ty {
-            return Err(CqlError::Invalid(format!("Unknown type {}", udt.name)));
+            return Err(CqlError::Invalid(format!("Unknown type {space}.{}", udt.name)));
         }
         if column.is_static {
             return Err(CqlError::unsupported("a static column"));
@@ -176,25 +204,29 @@ fn column_types(create: &CreateTable, table: &str) -> Result<BTreeMap<String, Cq
     Ok(types)
 }
 
+/// The PRIMARY KEY: its partition and clustering columns.
+fn only_primary_key<'c>(
+    create: &'c CreateTable,
+    table: &str,
+) -> Result<&'c (Vec<String>, Vec<String>), CqlError> {
+    match create.primary_keys.as_slice() {
+        [one] => Ok(one),
+        [] => Err(CqlError::Invalid(format!(
+            "No PRIMARY KEY specifed for table '{table}' (exactly one required)"
+        ))),
+        _ => Err(CqlError::Invalid(format!(
+            "Multiple PRIMARY KEY specified for table '{table}' (exactly one required)"
+        ))),
+    }
+}
+
 /// The columns in the order of a draft.
 fn columns(
     create: &CreateTable,
     table: &str,
     mut types: BTreeMap<String, CqlType>,
 ) -> Result<Vec<Column>, CqlError> {
-    let (partition, clustering) = match create.primary_keys.as_slice() {
-        [one] => one,
-        [] => {
-            return Err(CqlError::Invalid(format!(
-                "No PRIMARY KEY specifed for table '{table}' (exactly one required)"
-            )));
-        }
-        _ => {
-            return Err(CqlError::Invalid(format!(
-                "Multiple PRIMARY KEY specified for table '{table}' (exactly one required)"
-            )));
-        }
-    };
+    let (partition, clustering) = only_primary_key(create, table)?;
     let mut seen = BTreeSet::new();
     for name in partition.iter().chain(clustering) {
         let Some(ty) = types.get(name) else {
@@ -238,13 +270,16 @@ fn clustering_order(
     clustering: &[String],
 ) -> Result<BTreeMap<String, bool>, CqlError> {
     let directions: BTreeMap<String, bool> = given.iter().cloned().collect();
-    if directions.len() != given.len() {
-        return Err(CqlError::invalid("A column may appear only once in the CLUSTERING ORDER directive"));
-    }
-    if given.len() > clustering.len() {
-        return Err(CqlError::invalid(
-            "Only clustering columns can be defined in CLUSTERING ORDER directive",
-        ));
+    let others: Vec<&str> = given
+        .iter()
+        .map(|(name, _)| name.as_str())
+        .filter(|name| !clustering.iter().any(|c| c == name))
+        .collect();
+    if !others.is_empty() {
+        return Err(CqlError::Invalid(format!(
+            "Only clustering key columns can be defined in CLUSTERING ORDER directive: [{}] are not clustering columns",
+            others.join(", ")
+        )));
     }
     for ((name, _), column) in given.iter().zip(clustering) {
         if name == column {

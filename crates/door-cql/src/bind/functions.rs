@@ -103,11 +103,32 @@ fn overloads(name: &str) -> Vec<Signature> {
     named.map(|&(_, function, argument, result)| Signature { function, argument, result }).collect()
 }
 
-/// The overload of `name` for arguments of these types (`None`: not known yet).
+/// Checks the number of arguments.
+///
+/// # Errors
+/// It is another.
+pub(super) fn check_arity(name: &str, required: usize, given: usize) -> Result<(), CqlError> {
+    if required == given {
+        return Ok(());
+    }
+    Err(CqlError::Invalid(format!(
+        "Invalid number of arguments in call to function system.{name}: {required} required but {given} provided"
+    )))
+}
+
+/// An argument is not of its type.
+pub(super) fn wrong_argument(name: &str, place: usize, shown: &str, ty: &CqlType) -> CqlError {
+    CqlError::Invalid(format!(
+        "Type error: {shown} cannot be passed as argument {place} of function system.{name} of type {ty}"
+    ))
+}
+
+/// The overload of `name` for arguments of these types (`None`: not known yet), which the text
+/// shows like that.
 ///
 /// # Errors
 /// No such function; none that takes them; several that could.
-pub(super) fn resolve(name: &str, args: &[Option<CqlType>]) -> Result<Signature, CqlError> {
+pub(super) fn resolve(name: &str, args: &[Option<CqlType>], shown: &[String]) -> Result<Signature, CqlError> {
     let known = overloads(name);
     if known.is_empty() {
         const REAL: [&str; 8] =
@@ -118,25 +139,35 @@ pub(super) fn resolve(name: &str, args: &[Option<CqlType>]) -> Result<Signature,
             CqlError::Invalid(format!("Unknown function '{name}'"))
         });
     }
+    if let [only] = known.as_slice() {
+        check_arity(name, usize::from(only.argument.is_some()), args.len())?;
+    }
     let takes = |signature: &Signature| match (signature.argument, args) {
         (None, []) => true,
         (Some(wanted), [given]) => given.as_ref().is_none_or(|given| given.native() == Some(wanted)),
         _ => false,
     };
     let mut fitting = known.iter().filter(|signature| takes(signature));
+    let signature = |Signature { argument, result, .. }: &Signature| {
+        let argument = argument.map(|ty| ty.to_string()).unwrap_or_default();
+        format!("system.{name} : ({argument}) -> {result}")
+    };
     match (fitting.next(), fitting.next()) {
         (Some(one), None) => Ok(*one),
-        (Some(_), Some(_)) => Err(CqlError::Invalid(format!(
-            "Ambiguous call to function {name} (can be matched by several signatures): use type casts to disambiguate"
-        ))),
+        (Some(_), Some(_)) => {
+            let signatures: Vec<String> =
+                known.iter().rev().filter(|one| takes(one)).map(signature).collect();
+            Err(CqlError::Invalid(format!(
+                "Ambiguous call to function {name} (can be matched by following signatures: {}): use type casts to \
+                 disambiguate",
+                signatures.join(", ")
+            )))
+        }
         _ => {
-            let signatures: Vec<String> = known
-                .iter()
-                .map(|Signature { argument, result, .. }| {
-                    let argument = argument.map(|ty| ty.to_string()).unwrap_or_default();
-                    format!("{name} : ({argument}) -> {result}")
-                })
-                .collect();
+            if let ([Signature { argument: Some(ty), .. }], [argument]) = (known.as_slice(), shown) {
+                return Err(wrong_argument(name, 0, argument, &CqlType::Native(*ty)));
+            }
+            let signatures: Vec<String> = known.iter().map(signature).collect();
             Err(CqlError::Invalid(format!(
                 "Invalid call to function {name}, none of its type signatures match (known type signatures: {})",
                 signatures.join(", ")
@@ -157,10 +188,18 @@ pub(super) fn bind_call(
     for arg in args {
         types.push(argument_type(name, arg)?);
     }
-    let signature = resolve(name, &types)?;
+    let shown: Vec<String> = args.iter().map(Term::to_string).collect();
+    let signature = resolve(name, &types, &shown).map_err(|error| match error {
+        CqlError::Invalid(message) if message == format!("Unknown function '{name}'") => {
+            CqlError::Invalid(format!("Unknown function {name} called"))
+        }
+        error => error,
+    })?;
     let result = CqlType::Native(signature.result);
     // A timeuuid is a uuid.
-    let fits = result == *ty || (signature.result == Native::Timeuuid && ty.native() == Some(Native::Uuid));
+    let fits = result == *ty
+        || ty.native() == Some(Native::Blob)
+        || (signature.result == Native::Timeuuid && ty.native() == Some(Native::Uuid));
     if !fits {
         return Err(CqlError::Invalid(format!(
             "Type error: cannot assign result of function system.{name} (type {result}) to {receiver} (type {ty})"
@@ -182,7 +221,8 @@ fn argument_type(name: &str, arg: &Term) -> Result<Option<CqlType>, CqlError> {
     match arg {
         Term::Call { name, args } => {
             let types = args.iter().map(|arg| argument_type(name, arg)).collect::<Result<Vec<_>, _>>()?;
-            Ok(Some(CqlType::Native(resolve(name, &types)?.result)))
+            let shown: Vec<String> = args.iter().map(Term::to_string).collect();
+            Ok(Some(CqlType::Native(resolve(name, &types, &shown)?.result)))
         }
         Term::TypeHint { ty, .. } => Ok(Some(CqlType::from_expr(ty)?)),
         Term::Literal(literal) => {

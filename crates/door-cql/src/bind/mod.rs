@@ -59,11 +59,10 @@ pub(crate) enum Plan {
 /// A change of definitions.
 #[derive(Clone, Debug)]
 pub(crate) struct Define {
-    pub(crate) change: SchemaChange,
+    /// `None` when nothing is to be done, because it was made before.
+    pub(crate) change: Option<SchemaChange>,
     /// Whether it is no error when the change was made before.
     pub(crate) forgiving: bool,
-    /// Whether nothing is to be done, because it was made before.
-    pub(crate) done_already: bool,
     pub(crate) warnings: Vec<String>,
 }
 

@@ -209,8 +209,8 @@ pub(super) fn delete(delete: &Delete, scope: &Scope<'_>, markers: &mut Markers) 
     }
     if !matches!(guard, Guard::None) && !is_whole_row {
         return Err(CqlError::invalid(
-            "DELETE statements must restrict all PRIMARY KEY columns with equality relations in order to use \
-             conditions on non static columns",
+            "DELETE statements must restrict all PRIMARY KEY columns with equality relations in order to \
+             delete non static columns",
         ));
     }
     let effect = if columns.is_empty() { Effect::DeleteRows } else { Effect::DeleteCells(columns) };
@@ -335,6 +335,11 @@ fn finish(modify: Modify, markers: &mut Markers) -> Planned {
 pub(super) fn marker_of(choice: &Choice) -> Option<usize> {
     match choice {
         Choice::One(Value::Marker { index, .. }) => Some(*index),
+        // Cassandra tells the last of several, which is right for nobody but does no harm.
+        Choice::In(InList::Values(values)) => values.iter().rev().find_map(|value| match value {
+            Value::Marker { index, .. } => Some(*index),
+            _ => None,
+        }),
         _ => None,
     }
 }

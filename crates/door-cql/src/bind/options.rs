@@ -69,6 +69,17 @@ const TABLE_OPTIONS: &[(&str, Shape)] = &[
     ("speculative_retry", Shape::Text),
 ];
 
+/// The smallest false positive chance that Cassandra's filters have.
+const MIN_FALSE_POSITIVES: f64 = 6.71e-5;
+const COMPACTION_PACKAGE: &str = "org.apache.cassandra.db.compaction.";
+/// Compaction strategies that Cassandra comes with.
+const COMPACTION_CLASSES: [&str; 4] = [
+    "LeveledCompactionStrategy",
+    "SizeTieredCompactionStrategy",
+    "TimeWindowCompactionStrategy",
+    "UnifiedCompactionStrategy",
+];
+
 /// The largest time to live: 20 years (Cassandra's `MAX_TTL`).
 pub(crate) const MAX_TTL_SECONDS: i32 = 20 * 365 * 24 * 60 * 60;
 
@@ -78,23 +89,19 @@ pub(crate) const MAX_TTL_SECONDS: i32 = 20 * 365 * 24 * 60 * 60;
 /// An option that does not exist, is said twice or has a value it does not take.
 pub(super) fn table_options(properties: &[(String, Property)]) -> Result<BTreeMap<String, String>, CqlError> {
     let mut options = BTreeMap::new();
-    let mut seen = std::collections::BTreeSet::new();
     for (name, value) in properties {
-        if !seen.insert(name) {
-            return Err(CqlError::Syntax(format!("Multiple definition for property '{name}'")));
-        }
         let Ok(found) = TABLE_OPTIONS.binary_search_by(|(known, _)| known.cmp(&name.as_str())) else {
             return Err(CqlError::Syntax(format!("Unknown property '{name}'")));
         };
         match (TABLE_OPTIONS[found].1, value) {
             (Shape::Map, Property::Map(entries)) => {
+                check_map(name, entries)?;
                 options.extend(entries.iter().map(|(key, value)| (format!("{name}.{key}"), value.clone())));
                 // That a map was given counts even when it is empty: its defaults are off then.
                 options.insert(name.clone(), String::new());
             }
-            (Shape::Map, Property::Text(_)) | (_, Property::Map(_)) => {
-                return Err(CqlError::Syntax(format!("Invalid value for property '{name}'")));
-            }
+            (Shape::Map, Property::Text(_)) => return Err(not_a_map(name)),
+            (_, Property::Map(_)) => return Err(not_a_string(name)),
             (shape, Property::Text(text)) => {
                 check(name, shape, text)?;
                 options.insert(name.clone(), text.clone());
@@ -105,21 +112,108 @@ pub(super) fn table_options(properties: &[(String, Property)]) -> Result<BTreeMa
         return Err(CqlError::unsupported("giving a table its id"));
     }
     for (name, class) in [("compaction", "compaction.class"), ("compression", "compression.class")] {
-        let off = options.get("compression.enabled").is_some_and(|enabled| enabled == "false");
+        let off = options.get("compression.enabled").is_some_and(|on| !on.eq_ignore_ascii_case("true"));
         if !options.contains_key(class) && options.contains_key(name) && !(name == "compression" && off) {
-            let missing = if name == "compaction" { "class" } else { "sub-option 'class'" };
-            return Err(CqlError::Config(format!("Missing {missing} for option '{name}'")));
+            let end = if name == "compression" { "." } else { "" };
+            return Err(CqlError::Config(format!("Missing sub-option 'class' for the '{name}' option{end}")));
         }
     }
     Ok(options)
+}
+
+/// Refuses a property that is given twice.
+///
+/// # Errors
+/// There is one.
+pub(super) fn refuse_duplicates(properties: &[(String, Property)]) -> Result<(), CqlError> {
+    let mut seen = std::collections::BTreeSet::new();
+    match properties.iter().find(|(name, _)| !seen.insert(name)) {
+        Some((name, _)) => Err(CqlError::Syntax(format!("Multiple definitions for property '{name}'"))),
+        None => Ok(()),
+    }
+}
+
+/// A boolean as Cassandra reads it.
+///
+/// # Errors
+/// A text that is none.
+pub(super) fn boolean(name: &str, text: &str) -> Result<bool, CqlError> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "1" | "yes" => Ok(true),
+        "false" | "0" | "no" => Ok(false),
+        _ => Err(CqlError::Syntax(format!(
+            "Invalid boolean value {text} for '{name}'. Positive values can be '1', 'true' or 'yes'. Negative values \
+             can be '0', 'false' or 'no'."
+        ))),
+    }
+}
+
+pub(super) fn not_a_map(name: &str) -> CqlError {
+    CqlError::Syntax(format!("Invalid value for property '{name}'. It should be a map."))
+}
+
+pub(super) fn not_a_string(name: &str) -> CqlError {
+    CqlError::Syntax(format!("Invalid value for property '{name}'. It should be a string"))
+}
+
+/// A number as Java's `Double.toString` writes it.
+fn java_double(value: f64) -> String {
+    if value == 0.0 || (1e-3..1e7).contains(&value.abs()) {
+        return format!("{value:?}");
+    }
+    let text = format!("{value:E}");
+    match text.split_once('E') {
+        Some((digits, exponent)) if !digits.contains('.') => format!("{digits}.0E{exponent}"),
+        _ => text,
+    }
+}
+
+/// Checks the entries of an option that is a map, as far as this house can tell.
+fn check_map(name: &str, entries: &[(String, String)]) -> Result<(), CqlError> {
+    let wrong = |message: String| Err(CqlError::Config(message));
+    for (key, value) in entries {
+        match (name, key.as_str()) {
+            ("caching", "keys") if !is_word(value, &["ALL", "NONE"]) => {
+                return wrong(format!(
+                    "Invalid value '{value}' for caching sub-option 'keys': only 'ALL' and 'NONE' are allowed"
+                ));
+            }
+            ("caching", "rows_per_partition")
+                if !is_word(value, &["ALL", "NONE"]) && value.parse::<i32>().is_err() =>
+            {
+                return wrong(format!(
+                    "Invalid value '{value}' for caching sub-option 'rows_per_partition': only 'ALL', 'NONE', and \
+                     integer values are allowed"
+                ));
+            }
+            ("caching", "keys" | "rows_per_partition") => {}
+            ("caching", other) => {
+                return wrong(format!(
+                    "Invalid caching sub-options [{other}]: only 'keys' and 'rows_per_partition' are allowed"
+                ));
+            }
+            ("compaction", "class") => {
+                let class = value.strip_prefix(COMPACTION_PACKAGE).unwrap_or(value);
+                if !COMPACTION_CLASSES.contains(&class) {
+                    let package = if class.contains('.') { "" } else { COMPACTION_PACKAGE };
+                    return wrong(format!("Unable to find compaction strategy class '{package}{class}'"));
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn is_word(value: &str, words: &[&str]) -> bool {
+    words.iter().any(|word| word.eq_ignore_ascii_case(value))
 }
 
 fn check(name: &str, shape: Shape, text: &str) -> Result<(), CqlError> {
     let wrong = |wanted: &str| Err(CqlError::Syntax(format!("Invalid {wanted} value {text} for '{name}'")));
     match shape {
         Shape::Text | Shape::Map => Ok(()),
-        Shape::Bool if ["true", "false"].iter().any(|word| word.eq_ignore_ascii_case(text)) => Ok(()),
-        Shape::Bool => wrong("boolean"),
+        Shape::Bool => boolean(name, text).map(|_| ()),
         Shape::Int(least) => match text.parse::<i32>() {
             Err(_) => wrong("integer"),
             Ok(value) if value < least => Err(CqlError::Config(format!(
@@ -131,9 +225,18 @@ fn check(name: &str, shape: Shape, text: &str) -> Result<(), CqlError> {
             Ok(_) => Ok(()),
         },
         Shape::Fraction => match text.parse::<f64>() {
+            Ok(value)
+                if name == "bloom_filter_fp_chance" && !(value > MIN_FALSE_POSITIVES && value <= 1.0) =>
+            {
+                Err(CqlError::Config(format!(
+                    "{name} must be larger than 6.71E-5 and less than or equal to 1.0 (got {})",
+                    java_double(value)
+                )))
+            }
             Ok(value) if (0.0..=1.0).contains(&value) => Ok(()),
             Ok(value) => Err(CqlError::Config(format!(
-                "{name} must be larger than or equal to 0 and smaller than or equal to 1.0 (got {value})"
+                "{name} must be larger than or equal to 0 and smaller than or equal to 1.0 (got {})",
+                java_double(value)
             ))),
             Err(_) => wrong("double"),
         },
@@ -154,7 +257,7 @@ impl TableOptions {
         let fraction =
             |name: &str, default: f64| options.get(name).and_then(|v| v.parse().ok()).unwrap_or(default);
         let flag = |name: &str, default: bool| {
-            options.get(name).map_or(default, |value| value.eq_ignore_ascii_case("true"))
+            options.get(name).map_or(default, |value| boolean(name, value) == Ok(true))
         };
         let map = |name: &str, defaults: &[(&str, &str)]| -> BTreeMap<String, String> {
             let given = options.iter().filter_map(|(key, value)| {
@@ -259,8 +362,8 @@ pub(super) fn replication(
             }
         }
         "LocalStrategy" => {
-            return Err(CqlError::Config(
-                "Unable to use given strategy class: LocalStrategy is reserved for internal use.".to_owned(),
+            return Err(CqlError::invalid(
+                "Unable to use given strategy class: LocalStrategy is reserved for internal use.",
             ));
         }
         other => {
@@ -280,15 +383,16 @@ fn unrecognized(option: &str, class: &str, keyspace: &str) -> CqlError {
 
 fn replication_factor(text: &str) -> Result<u32, CqlError> {
     if text.contains('/') {
-        return Err(CqlError::Config("Transient replication is not supported yet".to_owned()));
+        return Err(CqlError::Config("Transient replication is not enabled on this node".to_owned()));
     }
-    let factor: i64 = text
-        .trim()
-        .parse()
-        .map_err(|_| CqlError::Config(format!("Replication factor must be numeric; found {text}")))?;
-    u32::try_from(factor).ok().filter(|factor| *factor <= 1024).ok_or_else(|| {
-        CqlError::Config(format!("Replication factor must be non-negative and at most 1024; found {text}"))
-    })
+    let factor: i32 = text.parse().map_err(|_| CqlError::Config(format!("For input string: \"{text}\"")))?;
+    if factor < 0 {
+        return Err(CqlError::Config(format!("Replication factor must be non-negative, found {factor}")));
+    }
+    u32::try_from(factor)
+        .ok()
+        .filter(|factor| *factor <= 1024)
+        .ok_or_else(|| CqlError::Config(format!("Replication factor must be at most 1024, found {text}")))
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@
 
 use super::{
     Choice, ClusteringPlan, CqlError, InList, KeyPlan, Predicate, RangePlan, TableView, TokenPlan, Value,
-    term::Markers,
+    functions, term::Markers,
 };
 use crate::{
     lang::{Access, Operator, Relation, RelationValue, Term, quoted_name},
@@ -75,6 +75,8 @@ pub(super) struct Gathered<'v> {
 /// What is looked up and what is filtered.
 pub(super) struct Restrictions {
     pub(super) keys: KeyPlan,
+    /// The stretch of the ring that the keys must be in besides.
+    pub(super) key_tokens: Option<TokenPlan>,
     pub(super) clustering: ClusteringPlan,
     pub(super) predicates: Vec<Predicate>,
     /// Why Cassandra refuses this without `ALLOW FILTERING`, if it does.
@@ -130,9 +132,10 @@ impl<'v> Gathered<'v> {
                 "LIKE restriction is only supported on properly indexed columns. {relation} is not valid."
             ))),
             (Operator::Contains | Operator::ContainsKey, _) if column.ty.native().is_some() => {
-                let operator = operator.text();
+                let kind = if operator == Operator::ContainsKey { "map" } else { "collection" };
                 Err(CqlError::Invalid(format!(
-                    "Cannot use {operator} on non-collection column {}",
+                    "Cannot use {} on non-{kind} column {}",
+                    operator.text(),
                     column.name
                 )))
             }
@@ -187,8 +190,9 @@ impl<'v> Gathered<'v> {
     fn add_list(&mut self, place: usize, list: InList) -> Result<(), CqlError> {
         let name = &self.view.columns[place].name;
         if !self.columns[place].is_empty() {
+            let what = if self.columns[place].equal.is_some() { "an Equal" } else { "a IN" };
             return Err(CqlError::Invalid(format!(
-                "{name} cannot be restricted by more than one relation if it includes a IN"
+                "{name} cannot be restricted by more than one relation if it includes {what}"
             )));
         }
         // A list of one is an equality, and is routed and planned as one.
@@ -226,7 +230,7 @@ impl<'v> Gathered<'v> {
             )));
         }
         let value = match term {
-            Term::Call { name, args } if name == "token" => token_of_constants(view, args, markers)?,
+            Term::Call { name, args } if name == "token" => token_of_values(view, args, markers)?,
             term => markers.value(term, "partition key token", &CqlType::BIGINT)?,
         };
         let plan = self.token.get_or_insert_default();
@@ -275,6 +279,12 @@ impl<'v> Gathered<'v> {
             places.push(place);
         }
         let first = places[0];
+        if let Some(i) = (1..places.len()).find(|i| places[..*i].contains(&places[*i])) {
+            return Err(CqlError::Invalid(format!(
+                "Column \"{}\" appeared twice in a relation: {relation}",
+                columns[i]
+            )));
+        }
         if places.iter().enumerate().any(|(i, place)| *place != first + i) {
             return Err(CqlError::Invalid(format!(
                 "Clustering columns must appear in the PRIMARY KEY order in multi-column relations: {relation}"
@@ -311,12 +321,6 @@ impl<'v> Gathered<'v> {
                 Ok(())
             }
             (operator, RelationValue::One(term)) if operator.is_range() => {
-                let directions: Vec<bool> = places.iter().map(|place| is_descending(view, *place)).collect();
-                if directions.iter().any(|descending| *descending != directions[0]) {
-                    return Err(CqlError::unsupported(
-                        "a tuple range over columns of mixed clustering order",
-                    ));
-                }
                 let values = row(term)?;
                 let (start, range) = self.tuple_range.get_or_insert_with(|| (first, RangePlan::default()));
                 let is_lower = matches!(operator, Operator::Gt | Operator::Ge);
@@ -331,6 +335,7 @@ impl<'v> Gathered<'v> {
                 *slot = Some((values, matches!(operator, Operator::Ge | Operator::Le)));
                 Ok(())
             }
+            (Operator::Ne, _) => Err(CqlError::Invalid(format!("Unsupported \"!=\" relation: {relation}"))),
             _ => Err(CqlError::unsupported("this kind of tuple relation")),
         }
     }
@@ -445,23 +450,16 @@ impl<'v> Gathered<'v> {
         let partition = &self.columns[..view.partition_len];
         let restricted = partition.iter().filter(|column| !column.is_empty()).count();
         let choices: Option<Vec<Choice>> = partition.iter().map(ColumnRelations::choice).collect();
-        let keys = match (&self.token, choices) {
-            (Some(_), _) if restricted > 0 => {
-                let names = self.restricted(0..view.partition_len).join(", ");
-                return Err(CqlError::Invalid(format!(
-                    "Columns \"{names}\" cannot be restricted by both a normal relation and a token relation"
-                )));
-            }
-            (Some(token), _) => KeyPlan::Tokens(token.clone()),
-            (None, Some(choices)) => KeyPlan::Keys(choices),
-            (None, None) => {
+        let keys = match choices {
+            Some(choices) => KeyPlan::Keys(choices),
+            None => {
                 for (place, relations) in partition.iter().enumerate() {
                     relations.predicates(place, &mut predicates);
                 }
                 if restricted > 0 {
                     refusal = Some(NEEDS_ALLOW_FILTERING.to_owned());
                 }
-                KeyPlan::Tokens(TokenPlan::default())
+                KeyPlan::Tokens(self.token.clone().unwrap_or_default())
             }
         };
         let (mut clustering, mut beyond, gap) = self.clustering()?;
@@ -485,18 +483,13 @@ impl<'v> Gathered<'v> {
         }
         for place in view.key_len()..view.columns.len() {
             let relations = &self.columns[place];
-            if relations.list.is_some() {
-                return Err(CqlError::Invalid(format!(
-                    "IN predicates on non-primary-key columns ({}) is not yet supported",
-                    view.columns[place].name
-                )));
-            }
             if !relations.is_empty() {
                 relations.predicates(place, &mut predicates);
                 refusal = refusal.or_else(|| Some(NEEDS_ALLOW_FILTERING.to_owned()));
             }
         }
-        Ok(Restrictions { keys, clustering, predicates, refusal })
+        let key_tokens = self.token.clone().filter(|_| matches!(keys, KeyPlan::Keys(_)));
+        Ok(Restrictions { keys, key_tokens, clustering, predicates, refusal })
     }
 }
 
@@ -526,22 +519,18 @@ pub(super) fn in_list(
     }
 }
 
-/// `token(1, 'a')` of constants on the right side.
-fn token_of_constants(view: &TableView, args: &[Term], markers: &mut Markers) -> Result<Value, CqlError> {
-    if args.len() != view.partition_len {
-        return Err(CqlError::invalid("Invalid number of arguments in call to function token"));
-    }
+/// `token(1, 'a')` on the right side.
+fn token_of_values(view: &TableView, args: &[Term], markers: &mut Markers) -> Result<Value, CqlError> {
+    functions::check_arity("token", view.partition_len, args.len())?;
     let mut values = Vec::with_capacity(args.len());
-    for (arg, column) in args.iter().zip(view.partition()) {
-        match markers.column_value(arg, column)? {
-            Value::Constant(Some(bytes)) => values.push(bytes),
-            _ => {
-                return Err(CqlError::unsupported(
-                    "a value other than a constant in token(...) on the right side",
-                ));
+    for (i, (arg, column)) in args.iter().zip(view.partition()).enumerate() {
+        let value = markers.value(arg, &format!("arg{i}(system.token)"), &column.ty);
+        values.push(match (value, arg) {
+            (Err(CqlError::Invalid(_)), Term::Literal(_)) => {
+                return Err(functions::wrong_argument("token", i, &arg.to_string(), &column.ty));
             }
-        }
+            (value, _) => value?,
+        });
     }
-    let key = crate::exec::partition_key(&values)?;
-    Ok(Value::Constant(Some(base::token_of(&key).to_be_bytes().to_vec().into())))
+    Ok(Value::Token(values))
 }

@@ -9,7 +9,7 @@ use super::{
     functions::{self, Function},
     modify::marker_of,
     restrict::{gather, is_descending},
-    rows::{Choice, ClusteringPlan, KeyPlan, Predicate},
+    rows::{Choice, ClusteringPlan, KeyPlan, Predicate, TokenPlan},
     term::Markers,
 };
 use crate::{
@@ -26,13 +26,18 @@ pub(crate) struct SelectPlan {
     pub(crate) result: Arc<ResultMetadata>,
     /// Whether rows are counted instead of returned.
     pub(crate) aggregate: bool,
+    /// What Cassandra warns of.
+    pub(crate) warning: Option<&'static str>,
     pub(crate) keys: KeyPlan,
+    /// The stretch of the ring that looked-up keys must be in besides.
+    pub(crate) key_tokens: Option<TokenPlan>,
     pub(crate) clustering: ClusteringPlan,
     pub(crate) predicates: Vec<Predicate>,
     /// Why Cassandra refuses this, if it does (it filters without `ALLOW FILTERING`).
     pub(crate) refusal: Option<String>,
-    /// Whether rows are asked for in an order, and whether that is against the stored one.
-    pub(crate) ordered: bool,
+    /// How many clustering columns ORDER BY reaches over; 0 without it.
+    pub(crate) order_width: usize,
+    /// Whether rows are asked for against the stored order.
     pub(crate) reversed: bool,
     /// Whether one row a partition is enough.
     pub(crate) distinct: bool,
@@ -104,7 +109,7 @@ pub(super) fn bind(
             || restrictions.predicates.iter().any(|predicate| predicate.column() >= view.partition_len);
         check_distinct(&selected, &view, restricts_rows)?;
     }
-    let order = order(select, &view, &restrictions.keys)?;
+    let order = order(select, &view, &restrictions.keys, &restrictions.clustering)?;
     let mut limit = |term: &Option<Term>, name: &str| {
         term.as_ref().map(|term| markers.value(term, name, &CqlType::INT)).transpose()
     };
@@ -116,9 +121,14 @@ pub(super) fn bind(
     if aggregate && per_partition_limit.is_some() {
         return Err(CqlError::invalid("PER PARTITION LIMIT is not allowed with aggregate queries."));
     }
-    if let KeyPlan::Keys(choices) = &restrictions.keys {
-        markers.route_by(choices.iter().map(marker_of));
-    }
+    let warning = match &restrictions.keys {
+        KeyPlan::Keys(choices) => {
+            markers.route_by(choices.iter().map(marker_of));
+            let several = choices.iter().any(|choice| !matches!(choice, Choice::One(_)));
+            several.then_some("Aggregation query used on multiple partition keys (IN restriction)")
+        }
+        KeyPlan::Tokens(_) => Some("Aggregation query used without partition key"),
+    };
     let columns = needed_columns(&selected, &restrictions.predicates, &view, select.selectors.is_none());
     let plan = SelectPlan {
         result: Arc::new(ResultMetadata {
@@ -127,13 +137,15 @@ pub(super) fn bind(
             columns: specs,
         }),
         selected,
+        warning: warning.filter(|_| aggregate),
         aggregate,
         keys: restrictions.keys,
+        key_tokens: restrictions.key_tokens,
         clustering: restrictions.clustering,
         predicates: restrictions.predicates,
         refusal: restrictions.refusal.filter(|_| !select.allow_filtering && !view.implicit_filtering),
-        ordered: order.is_some(),
-        reversed: order == Some(true),
+        order_width: order.width,
+        reversed: order.reversed,
         distinct: select.distinct,
         limit,
         per_partition_limit,
@@ -188,7 +200,8 @@ fn select_one(
                     arg => Some(select_one(arg, view, markers)?.1),
                 });
             }
-            let signature = functions::resolve(name, &types)?;
+            let shown: Vec<String> = args.iter().map(result_name).collect();
+            let signature = functions::resolve(name, &types, &shown)?;
             let mut bound = Vec::with_capacity(args.len());
             for arg in args {
                 bound.push(match (arg, signature.argument) {
@@ -232,6 +245,14 @@ fn select_token(args: &[Selector], view: &TableView) -> Result<Selected, CqlErro
     if whole {
         return Ok(Selected::Token);
     }
+    functions::check_arity("token", view.partition_len, args.len())?;
+    for (i, (arg, wanted)) in args.iter().zip(view.partition()).enumerate() {
+        if let Selector::Column(name) = arg
+            && view.columns[view.column(name)?].ty != wanted.ty
+        {
+            return Err(functions::wrong_argument("token", i, name, &wanted.ty));
+        }
+    }
     let order: Vec<&str> = view.partition().iter().map(|column| &*column.name).collect();
     Err(CqlError::Invalid(format!(
         "The token function arguments must be in the partition key order: {}",
@@ -244,14 +265,22 @@ fn result_name(selector: &Selector) -> String {
     match selector {
         Selector::Column(name) => name.clone(),
         Selector::CountRows => "count".to_owned(),
-        Selector::Call { .. } => format!("system.{selector}"),
-        other => other.to_string(),
+        Selector::Writetime(name) => format!("writetime({name})"),
+        Selector::Ttl(name) => format!("ttl({name})"),
+        Selector::Call { name, args } => {
+            let args: Vec<String> = args.iter().map(result_name).collect();
+            format!("system.{name}({})", args.join(", "))
+        }
+        Selector::Literal(term) => term.to_string(),
     }
 }
 
 fn check_distinct(selected: &[Selected], view: &TableView, restricts_rows: bool) -> Result<(), CqlError> {
     let mut places = Vec::new();
     selected.iter().for_each(|one| one.columns(&mut places));
+    if selected.iter().any(|one| matches!(one, Selected::Token)) {
+        places.extend(0..view.partition_len);
+    }
     if let Some(place) = places.iter().find(|place| **place >= view.partition_len) {
         return Err(CqlError::Invalid(format!(
             "SELECT DISTINCT queries must only request partition key columns and/or static columns (not {})",
@@ -272,10 +301,21 @@ fn check_distinct(selected: &[Selected], view: &TableView, restricts_rows: bool)
     Ok(())
 }
 
-/// `None` without ORDER BY, else whether rows come against the stored order.
-fn order(select: &Select, view: &TableView, keys: &KeyPlan) -> Result<Option<bool>, CqlError> {
+/// What ORDER BY asks for.
+#[derive(Default)]
+struct Order {
+    width: usize,
+    reversed: bool,
+}
+
+fn order(
+    select: &Select,
+    view: &TableView,
+    keys: &KeyPlan,
+    clustering: &ClusteringPlan,
+) -> Result<Order, CqlError> {
     if select.order_by.is_empty() {
-        return Ok(None);
+        return Ok(Order::default());
     }
     if !matches!(keys, KeyPlan::Keys(_)) {
         return Err(CqlError::invalid(
@@ -285,26 +325,50 @@ fn order(select: &Select, view: &TableView, keys: &KeyPlan) -> Result<Option<boo
     if select.distinct {
         return Err(CqlError::invalid("ORDER BY is not supported with SELECT DISTINCT"));
     }
-    let mut reversed = None;
-    for (i, (name, descending)) in select.order_by.iter().enumerate() {
+    let mut directions: Vec<(usize, bool)> = Vec::with_capacity(select.order_by.len());
+    for (name, descending) in &select.order_by {
         let place = view.column(name)?;
         if place < view.partition_len || place >= view.key_len() {
             return Err(CqlError::Invalid(format!(
                 "Order by is currently only supported on the clustered columns of the PRIMARY KEY, got {name}"
             )));
         }
-        if place != view.partition_len + i {
+        // A column said twice counts once, as it was said last.
+        match directions.iter_mut().find(|(known, _)| *known == place) {
+            Some((_, direction)) => *direction = *descending,
+            None => directions.push((place, *descending)),
+        }
+    }
+    let mut next = view.partition_len;
+    let mut reversed = None;
+    for (place, descending) in directions {
+        // Columns that have one value each may be left out.
+        while next < place && has_one_value(clustering, next - view.partition_len) {
+            next += 1;
+        }
+        if place != next {
             return Err(CqlError::invalid(
                 "Order by currently only supports the ordering of columns following their declared order in the PRIMARY KEY",
             ));
         }
-        let against = *descending != is_descending(view, place);
+        next += 1;
+        let against = descending != is_descending(view, place);
         if reversed.is_some_and(|reversed| reversed != against) {
             return Err(CqlError::invalid("Unsupported order by relation"));
         }
         reversed = Some(against);
     }
-    Ok(reversed)
+    Ok(Order { width: next - view.partition_len, reversed: reversed == Some(true) })
+}
+
+/// Whether WHERE gives the clustering column at this place one value.
+fn has_one_value(clustering: &ClusteringPlan, place: usize) -> bool {
+    let mut at = 0;
+    clustering.prefix.iter().any(|choice| {
+        let here = at == place && matches!(choice, Choice::One(_));
+        at += choice.width();
+        here
+    })
 }
 
 fn needed_columns(

@@ -28,6 +28,8 @@ pub(crate) enum Value {
         function: Function,
         args: Vec<Value>,
     },
+    /// The token of the partition key that has these components.
+    Token(Vec<Value>),
 }
 
 /// The values of IN.
@@ -65,6 +67,18 @@ pub(crate) fn evaluate(value: &Value, environment: &Environment<'_>) -> Result<E
                 Ok(Evaluated::Value(bytes.clone()))
             }
         },
+        Value::Token(components) => {
+            let mut key = Vec::with_capacity(components.len());
+            for component in components {
+                match evaluate(component, environment)? {
+                    Evaluated::Value(bytes) => key.push(bytes),
+                    Evaluated::Null => return Ok(Evaluated::Null),
+                    Evaluated::Unset => return Ok(Evaluated::Unset),
+                }
+            }
+            let token = base::token_of(&crate::exec::partition_key(&key)?);
+            Ok(Evaluated::Value(Bytes::copy_from_slice(&token.to_be_bytes())))
+        }
         Value::Call { function, args } => {
             let mut evaluated = Vec::with_capacity(args.len());
             for arg in args {
@@ -178,7 +192,7 @@ impl Markers {
                 let hinted = CqlType::from_expr(hint)?;
                 if hinted != *ty {
                     return Err(CqlError::Invalid(format!(
-                        "Cannot assign value {term} of type {hinted} to {name} of type {ty}"
+                        "Cannot assign value ({hinted}){term} to {name} of type {ty}"
                     )));
                 }
                 self.value(term, name, ty)
@@ -194,7 +208,13 @@ impl Markers {
                 if ty.native().is_none() {
                     return Err(CqlError::unsupported(format!("a {kind} literal")));
                 }
-                Err(CqlError::Invalid(format!("Invalid {kind} literal for {name} of type {ty}")))
+                Err(CqlError::Invalid(match term {
+                    Term::List(_) => {
+                        format!("Unexpected receiver type '{ty}'; only list and vector are expected")
+                    }
+                    Term::Tuple(_) => format!("Invalid tuple type literal for {name} of type {ty}"),
+                    _ => format!("Invalid {kind} literal for {name} of type {ty}"),
+                }))
             }
         }
     }

@@ -16,7 +16,7 @@ use super::{
     then::then, write::Edit,
 };
 use crate::{
-    bind::{CqlError, Doing, Evaluated, Guard, Modify, TableView, evaluate_list},
+    bind::{CqlError, Doing, Evaluated, Guard, InList, Modify, TableView, evaluate_list},
     lang::Operator,
     types::{CqlType, compare},
 };
@@ -96,6 +96,13 @@ fn plan(
                         )));
                     }
                     Evaluated::Null => None,
+                    // One of several alternatives may be missing.
+                    Evaluated::Unset
+                        if matches!(&condition.values, InList::Values(_))
+                            && condition.operator == Operator::In =>
+                    {
+                        continue;
+                    }
                     Evaluated::Unset => return Err(CqlError::invalid("Invalid 'unset' value in condition")),
                 });
             }

@@ -9,10 +9,9 @@ use super::{Answer, Answered, Engine, Outcome, SchemaChanged, failed, then::then
 use crate::bind::{Define, Doing, exists_already};
 
 pub(super) fn start(engine: &Arc<Engine>, define: &Define, done: Done<Outcome>) {
-    if define.done_already {
+    let Some(mut change) = define.change.clone() else {
         return done.complete(Ok(Ok(Answer::Void.into())));
-    }
-    let mut change = define.change.clone();
+    };
     if let SchemaChange::CreateTable(draft) = &mut change {
         draft.uuid = engine.entropy.uuid();
     }

@@ -11,8 +11,8 @@ use store::Slice;
 
 use crate::{
     bind::{
-        Choice, ClusteringPlan, CqlError, Environment, Evaluated, RangeBound, TableView, Value, ViewColumn,
-        evaluate, evaluate_list,
+        Choice, ClusteringPlan, CqlError, Environment, Evaluated, RangeBound, RangePlan, TableView, Value,
+        ViewColumn, evaluate, evaluate_list,
     },
     types::{compare, keys},
 };
@@ -67,6 +67,14 @@ pub(super) fn split_partition_key(key: &Bytes, count: usize) -> Option<Vec<Bytes
         at = end + 1;
     }
     (at == key.len()).then_some(components)
+}
+
+/// What follows these columns in a clustering key; `None` when it does not begin with them.
+pub(super) fn after_columns<'k>(columns: &[ViewColumn], mut key: &'k [u8]) -> Option<&'k [u8]> {
+    for column in columns {
+        key = keys::take(&column.ty, is_descending(column), key)?.1;
+    }
+    Some(key)
 }
 
 /// The values of a clustering key; `None` when it is not one of these columns.
@@ -264,6 +272,11 @@ pub(super) fn slices(
         }
         Ok(Some((key.key, *inclusive)))
     };
+    let directions: Vec<bool> = columns.iter().map(is_descending).collect();
+    let widest = [&range.lower, &range.upper].into_iter().flatten().map(|(values, _)| values.len()).max();
+    if directions[..widest.unwrap_or(0)].windows(2).any(|pair| pair[0] != pair[1]) {
+        return mixed_slices(&prefixes, columns, range, environment);
+    }
     // A descending column turns a range of values around.
     let (mut first, mut last) = (bound(&range.lower)?, bound(&range.upper)?);
     if columns.first().is_some_and(is_descending) {
@@ -284,6 +297,72 @@ pub(super) fn slices(
         }
     }
     Ok(slices)
+}
+
+/// The slices of a range over columns of which some are stored the other way around: beyond
+/// `(a, b)` is what is beyond `a`, and what has `a` and is beyond `b`. In the order of keys those
+/// are stretches apart from each other.
+fn mixed_slices(
+    prefixes: &[Bytes],
+    columns: &[ViewColumn],
+    range: &RangePlan,
+    environment: &Environment<'_>,
+) -> Result<Vec<Slice>, CqlError> {
+    let bound = |bound: &RangeBound| -> Result<Option<(Vec<Bytes>, bool)>, CqlError> {
+        let evaluated = bound
+            .as_ref()
+            .map(|(values, inclusive)| Ok::<_, CqlError>((tuple(values, columns, environment)?, *inclusive)));
+        evaluated.transpose()
+    };
+    let (lower, upper) = (bound(&range.lower)?, bound(&range.upper)?);
+    let mut slices = Vec::new();
+    for prefix in prefixes {
+        let from_lower = beyond(prefix, columns, lower.as_ref(), true)?;
+        let to_upper = beyond(prefix, columns, upper.as_ref(), false)?;
+        for a in &from_lower {
+            slices.extend(to_upper.iter().filter_map(|b| common(a, b)));
+        }
+    }
+    slices.sort_by(|a, b| a.from.cmp(&b.from));
+    Ok(slices)
+}
+
+/// The stretches beyond a bound, above it or below, within a prefix.
+fn beyond(
+    prefix: &Bytes,
+    columns: &[ViewColumn],
+    bound: Option<&(Vec<Bytes>, bool)>,
+    above: bool,
+) -> Result<Vec<Slice>, CqlError> {
+    let Some((values, inclusive)) = bound else {
+        return Ok(vec![Slice { to: end_of(prefix), from: prefix.clone() }]);
+    };
+    let mut slices = Vec::with_capacity(values.len() + 1);
+    let mut equal = Prefix { key: prefix.to_vec(), value_bytes: 0 };
+    for (column, value) in columns.iter().zip(values) {
+        let before: Bytes = equal.key.clone().into();
+        extend(&mut equal, column, value)?;
+        // Larger values come first where they are stored largest first.
+        slices.push(if above != is_descending(column) {
+            Slice { from: after_prefix(&equal.key).into(), to: end_of(&before) }
+        } else {
+            Slice { from: before, to: Some(equal.key.clone().into()) }
+        });
+    }
+    if *inclusive {
+        slices.push(Slice { to: end_of(&equal.key), from: equal.key.into() });
+    }
+    Ok(slices)
+}
+
+/// What two slices have in common, if anything.
+fn common(a: &Slice, b: &Slice) -> Option<Slice> {
+    let from = a.from.clone().max(b.from.clone());
+    let to = match (&a.to, &b.to) {
+        (Some(a), Some(b)) => Some(a.min(b).clone()),
+        (one, other) => one.clone().or_else(|| other.clone()),
+    };
+    to.as_ref().is_none_or(|to| from < *to).then_some(Slice { from, to })
 }
 
 /// The end of all keys that begin with `prefix`.

@@ -36,7 +36,7 @@ pub(super) struct Output<'a> {
     counts: Vec<u64>,
     /// The first row of an aggregate: what is selected beside the counts is taken from it.
     first: Option<(Bytes, Row)>,
-    /// Rows to be sorted by clustering key before they are cells.
+    /// Rows to be sorted before they are cells, by what ORDER BY looks at of the clustering key.
     unsorted: Vec<(Bytes, Vec<u8>)>,
     unsorted_bytes: usize,
     /// The partition at hand, and how many rows it may still give.
@@ -140,8 +140,12 @@ impl<'a> Output<'a> {
         if reading.merged {
             let mut cells = Vec::new();
             projector.put(&mut cells, key, Some(parts), &[])?;
-            self.unsorted_bytes += row.clustering.len() + cells.len();
-            self.unsorted.push((row.clustering.clone(), cells));
+            let columns = &reading.plan.view.clustering()[..reading.plan.order_width];
+            let rest = keys::after_columns(columns, &row.clustering);
+            let rest = rest.ok_or_else(|| self.damaged("a clustering key"))?.len();
+            let by = row.clustering.slice(..row.clustering.len() - rest);
+            self.unsorted_bytes += by.len() + cells.len();
+            self.unsorted.push((by, cells));
             return Ok(());
         }
         projector.put(&mut self.cells, key, Some(parts), &[])

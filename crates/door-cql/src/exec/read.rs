@@ -120,7 +120,7 @@ impl Reading {
         }
         let environment = engine.environment(&values);
         let units = units(plan, &environment)?;
-        let merged = plan.ordered && units.len() > 1;
+        let merged = plan.order_width > 0 && units.len() > 1;
         // The answer of a bounded read is one whole; that of an aggregate is one row.
         let unpaged = plan.aggregate || unasked == Some(Filtering::Bounded);
         let page_size = request.page_size.filter(|size| *size > 0 && !unpaged).map(u64::from);
@@ -275,15 +275,17 @@ impl Reading {
     }
 
     fn warnings(&self, spent: &Spent) -> Vec<String> {
+        let mut warnings: Vec<String> = self.plan.warning.map(str::to_owned).into_iter().collect();
         if self.unasked.is_none() {
-            return Vec::new();
+            return warnings;
         }
         counter!("holdfast_cql_unasked_filtering_total", "outcome" => "answered").increment(1);
-        vec![format!(
+        warnings.push(format!(
             "This query filters rows without an index: it read {} rows of {}. Cassandra would refuse it. Add ALLOW \
              FILTERING if that is meant, or make a table whose key is what you search for.",
             spent.rows, self.plan.view
-        )]
+        ));
+        warnings
     }
 }
 
@@ -299,7 +301,7 @@ fn limit_of(
     let strictly = || CqlError::Invalid(format!("{name} must be strictly positive"));
     match evaluate(value, environment)? {
         Evaluated::Unset => Ok(None),
-        Evaluated::Null => Err(CqlError::Invalid(format!("Invalid null value of {}", name.to_lowercase()))),
+        Evaluated::Null => Err(CqlError::invalid("Invalid null value of limit")),
         Evaluated::Value(bytes) => {
             let limit = bytes.as_ref().try_into().map(i32::from_be_bytes).map_err(|_| strictly())?;
             u64::try_from(limit).ok().filter(|limit| *limit > 0).map(Some).ok_or_else(strictly)
@@ -311,7 +313,14 @@ fn limit_of(
 fn units(plan: &SelectPlan, environment: &Environment<'_>) -> Result<Vec<Selection>, CqlError> {
     match &plan.keys {
         KeyPlan::Keys(choices) => {
-            let keys = keys::partition_keys(&plan.view, choices, environment)?;
+            let mut keys = keys::partition_keys(&plan.view, choices, environment)?;
+            if let Some(tokens) = &plan.key_tokens {
+                let stretch = stretch(tokens, environment)?;
+                keys.retain(|key| {
+                    let token = base::token_of(key);
+                    matches!(&stretch, Some(Selection::Tokens { first, last }) if (*first..=*last).contains(&token))
+                });
+            }
             let slices = keys::slices(&plan.view, &plan.clustering, environment)?;
             if slices.is_empty() {
                 return Ok(Vec::new());

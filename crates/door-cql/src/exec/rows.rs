@@ -115,6 +115,8 @@ pub(super) fn tests(plan: &SelectPlan, environment: &Environment<'_>) -> Result<
         for value in evaluated {
             values.push(match value {
                 Evaluated::Value(bytes) => bytes,
+                // Nothing equals null.
+                Evaluated::Null if operator == Operator::In => continue,
                 Evaluated::Null => {
                     return Err(CqlError::Invalid(format!("Unsupported null value for column {name}")));
                 }

@@ -137,8 +137,9 @@ fn ttl(modify: &Modify, environment: &Environment<'_>) -> Result<u32, CqlError> 
         Evaluated::Unset => Ok(default),
         Evaluated::Null => Ok(0),
         Evaluated::Value(bytes) => {
+            // An empty value is none, as in Cassandra.
             let Ok(ttl) = bytes.as_ref().try_into().map(i32::from_be_bytes) else {
-                return Err(CqlError::invalid("Invalid empty value of TTL"));
+                return Ok(0);
             };
             if ttl > MAX_TTL_SECONDS {
                 return Err(CqlError::Invalid(format!(

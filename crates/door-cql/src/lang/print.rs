@@ -115,7 +115,7 @@ impl Display for Term {
                 write!(f, "{name}")?;
                 list(f, "(", args, ")")
             }
-            Term::TypeHint { ty, term } => write!(f, "({ty}) {term}"),
+            Term::TypeHint { ty, term } => write!(f, "({ty}){term}"),
         }
     }
 }

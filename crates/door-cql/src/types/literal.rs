@@ -98,10 +98,17 @@ fn hex(text: &str) -> Option<Vec<u8>> {
 /// An address. Host names, which Cassandra looks up, are refused: a statement that means something
 /// else tomorrow is no statement.
 fn inet(text: &str) -> Option<Vec<u8>> {
-    Some(match text.parse::<IpAddr>().ok()? {
+    // An address of version 4 in the clothes of version 6 is one of version 4, as in Java.
+    Some(match text.parse::<IpAddr>().ok()?.to_canonical() {
         IpAddr::V4(address) => address.octets().to_vec(),
         IpAddr::V6(address) => address.octets().to_vec(),
     })
+}
+
+/// Whether a text is a whole number, of any length.
+fn is_whole(text: &str) -> bool {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 fn complaint(native: Native, text: &str) -> String {
@@ -112,8 +119,11 @@ fn complaint(native: Native, text: &str) -> String {
         Native::Smallint => format!("Unable to make short from '{text}'"),
         Native::Tinyint => format!("Unable to make byte from '{text}'"),
         Native::Blob => format!("cannot parse '{}' as hex bytes", text.get(2..).unwrap_or(text)),
+        Native::Date if is_whole(text) => format!("Unable to make unsigned int (for date) from: '{text}'"),
         Native::Date => format!("Unable to coerce '{text}' to a formatted date (long)"),
-        Native::Time => format!("Unable to coerce '{text}' to a formatted time (long)"),
+        Native::Time if is_whole(text) => format!("Unable to make long (for time) from: '{text}'"),
+        Native::Time => format!("(TimeType) Unable to coerce '{text}' to a formatted time (long)"),
+        Native::Timestamp if is_whole(text) => format!("Unable to make long (for date) from: '{text}'"),
         Native::Timestamp => format!("Unable to parse a date/time from '{text}'"),
         Native::Decimal => format!("unable to make BigDecimal from '{text}'"),
         Native::Varint => format!("unable to make int from '{text}'"),

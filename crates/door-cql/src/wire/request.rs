@@ -127,13 +127,16 @@ fn parameters(body: &mut Body, version: Version) -> Result<Parameters, Malformed
         both if both == bit::VALUES | bit::NAMES => named(body, version)?,
         _ => BoundValues::Positional(Vec::new()),
     };
-    let page_size = if flags & bit::PAGE_SIZE != 0 { u32::try_from(body.int()?).ok() } else { None };
+    let page_size = if flags & bit::PAGE_SIZE != 0 { Some(body.int()?) } else { None };
+    if page_size == Some(0) {
+        return Err(Malformed("The page size cannot be 0".to_owned()));
+    }
     let paging_state = if flags & bit::PAGING_STATE != 0 { body.bytes()? } else { None };
     let mut request = exec::Request {
         values,
         consistency,
-        // As in Cassandra, a page of no rows is a page without bound.
-        page_size: page_size.filter(|&rows| rows > 0),
+        // As in Cassandra, a page of less than no rows is a page without bound.
+        page_size: page_size.and_then(|rows| u32::try_from(rows).ok()),
         paging_state,
         ..exec::Request::default()
     };

@@ -1,5 +1,7 @@
 //! Definitions: keyspaces and tables.
 
+use std::collections::BTreeSet;
+
 use super::{Parser, terms::unquoted};
 use crate::{
     bind::CqlError,
@@ -24,13 +26,22 @@ impl Parser<'_> {
 
     pub(super) fn drop_keyspace(&mut self) -> Result<Statement, CqlError> {
         self.at += 2;
-        let if_exists = self.accept_keywords(&["if", "exists"]);
+        let if_exists = self.if_exists()?;
         Ok(Statement::DropKeyspace { name: self.name()?, if_exists })
+    }
+
+    /// `IF EXISTS`, or nothing.
+    fn if_exists(&mut self) -> Result<bool, CqlError> {
+        let conditional = self.accept_keyword("if");
+        if conditional {
+            self.expect_keyword("exists")?;
+        }
+        Ok(conditional)
     }
 
     pub(super) fn drop_table(&mut self) -> Result<Statement, CqlError> {
         self.at += 2;
-        let if_exists = self.accept_keywords(&["if", "exists"]);
+        let if_exists = self.if_exists()?;
         Ok(Statement::DropTable { table: self.table_name()?, if_exists })
     }
 
@@ -49,7 +60,9 @@ impl Parser<'_> {
         if self.is_keyword("like") {
             return Err(CqlError::unsupported("CREATE TABLE LIKE"));
         }
-        self.expect("(")?;
+        if !self.accept("(") {
+            return Err(self.no_viable_alternative_from(self.at - 1, self.at));
+        }
         self.table_element(&mut create)?;
         while self.accept(",") {
             // A comma after the last element is allowed.
@@ -132,7 +145,9 @@ impl Parser<'_> {
     /// `name = value` or `name = { key: value, ... }`.
     fn property(&mut self) -> Result<(String, Property), CqlError> {
         let name = self.name()?;
-        self.expect("=")?;
+        if !self.accept("=") {
+            return Err(self.no_viable_alternative());
+        }
         if !self.accept("{") {
             return Ok((name, Property::Text(self.property_text()?)));
         }
@@ -141,8 +156,18 @@ impl Parser<'_> {
             entries = self.list_of(|parser| {
                 let key = parser.property_text()?;
                 parser.expect(":")?;
+                if parser.is_marker() {
+                    return Err(CqlError::Syntax(format!(
+                        "Invalid property value: ? for property: '{key}' (bind variables are not supported in DDL \
+                         queries)"
+                    )));
+                }
                 Ok((key, parser.property_text()?))
             })?;
+            let mut seen = BTreeSet::new();
+            if let Some((key, _)) = entries.iter().find(|(key, _)| !seen.insert(key)) {
+                return Err(CqlError::Syntax(format!("Multiple definition for property {key}")));
+            }
         }
         self.expect("}")?;
         Ok((name, Property::Map(entries)))

@@ -16,7 +16,9 @@ impl Parser<'_> {
         if self.is_keyword("json") {
             return Err(CqlError::unsupported("INSERT JSON"));
         }
-        self.expect("(")?;
+        if !self.accept("(") {
+            return Err(self.no_viable_alternative_from(self.at - 1, self.at));
+        }
         let columns = self.list_of(Self::name)?;
         self.expect(")")?;
         self.expect_keyword("values")?;
@@ -24,13 +26,13 @@ impl Parser<'_> {
         let values = self.list_of(Self::term)?;
         self.expect(")")?;
         let if_not_exists = self.if_not_exists()?;
-        let using = self.using(true)?;
+        let using = self.using()?;
         Ok(Statement::Insert(Box::new(Insert { table, columns, values, if_not_exists, using })))
     }
 
     pub(super) fn update(&mut self) -> Result<Statement, CqlError> {
         let table = self.table_name()?;
-        let using = self.using(true)?;
+        let using = self.using()?;
         self.expect_keyword("set")?;
         let assignments = self.list_of(Self::assignment)?;
         let relations = self.where_clause()?;
@@ -39,17 +41,23 @@ impl Parser<'_> {
     }
 
     pub(super) fn delete(&mut self) -> Result<Statement, CqlError> {
-        let targets = if self.is_keyword("from") { Vec::new() } else { self.list_of(Self::target)? };
+        let any = self.name_at(self.at).is_some();
+        let targets = if any { self.list_of(Self::target)? } else { Vec::new() };
         self.expect_keyword("from")?;
         let table = self.table_name()?;
-        let timestamp = self.using(false)?.timestamp;
+        let timestamp = if self.accept_keyword("using") {
+            self.expect_keyword("timestamp")?;
+            Some(self.whole_number()?)
+        } else {
+            None
+        };
         let relations = self.where_clause()?;
         let condition = self.condition()?;
         Ok(Statement::Delete(Box::new(Delete { table, targets, timestamp, relations, condition })))
     }
 
     /// `USING TIMESTAMP t AND TTL s`, or nothing.
-    fn using(&mut self, ttl_allowed: bool) -> Result<Using, CqlError> {
+    fn using(&mut self) -> Result<Using, CqlError> {
         let mut using = Using::default();
         if !self.accept_keyword("using") {
             return Ok(using);
@@ -57,12 +65,12 @@ impl Parser<'_> {
         loop {
             let slot = if self.accept_keyword("timestamp") {
                 &mut using.timestamp
-            } else if ttl_allowed && self.accept_keyword("ttl") {
+            } else if self.accept_keyword("ttl") {
                 &mut using.ttl
             } else {
                 return Err(self.no_viable_alternative());
             };
-            *slot = Some(self.term()?);
+            *slot = Some(self.whole_number()?);
             if !self.accept_keyword("and") {
                 return Ok(using);
             }
@@ -76,7 +84,9 @@ impl Parser<'_> {
         } else if self.accept("-=") {
             Change::Remove(self.term()?)
         } else {
-            self.expect("=")?;
+            if !self.accept("=") {
+                return Err(self.no_viable_alternative());
+            }
             self.assigned(&column)?
         };
         Ok(Assignment { column, access, change })
@@ -95,6 +105,10 @@ impl Parser<'_> {
             }
             let term = self.term()?;
             return Ok(if append { Change::Append(term) } else { Change::Remove(term) });
+        }
+        let is_name = self.name_at(self.at).is_some() && !self.begins_call();
+        if is_name && !self.is_constant_word() {
+            return Err(self.no_viable_alternative_from(self.at, self.at + 1));
         }
         let term = self.nested(Self::primary)?;
         if self.is_symbol("+") && self.name_at(self.at + 1).is_some() && !self.is_symbol_at(self.at + 2, "(")
@@ -147,13 +161,16 @@ impl Parser<'_> {
             let (operator, value) = if let Some(operator) = self.comparison() {
                 (operator, ConditionValue::One(self.term()?))
             } else if self.accept_keyword("in") {
+                if !self.is_marker() && !self.is_symbol("(") {
+                    return Err(self.no_viable_alternative());
+                }
                 let value = match self.in_values()? {
                     RelationValue::Marker(marker) => ConditionValue::Marker(marker),
                     RelationValue::List(terms) => ConditionValue::List(terms),
                     RelationValue::One(_) | RelationValue::None => return Err(self.no_viable_alternative()),
                 };
                 (Operator::In, value)
-            } else if self.is_any_keyword_at(self.at, &["contains", "like", "not"]) {
+            } else if self.is_any_keyword_at(self.at, &["contains", "not"]) {
                 return Err(CqlError::unsupported("this operator in an IF condition"));
             } else {
                 return Err(self.no_viable_alternative());
@@ -210,6 +227,7 @@ impl Parser<'_> {
         if is_tuple {
             let columns = self.list_of(Self::name)?;
             self.expect(")")?;
+            self.expect_tuples()?;
             let (operator, value) = self.operator_and_value()?;
             relations.push(Relation::Tuple { columns, operator, value });
             return Ok(());
@@ -222,11 +240,31 @@ impl Parser<'_> {
         }
     }
 
+    /// Refuses what is no tuple after the operator of `(a, b) op`.
+    fn expect_tuples(&self) -> Result<(), CqlError> {
+        let begins = |at: usize| ["(", "?", ":"].iter().any(|sign| self.is_symbol_at(at, sign));
+        let after = self.at + 1;
+        let is_comparison = ["=", "<", "<=", ">", ">="].iter().any(|sign| self.is_symbol(sign));
+        if is_comparison && !begins(after) {
+            return Err(self.no_viable_alternative_from(self.at, after));
+        }
+        if self.is_keyword("in") && self.is_symbol_at(after, "(") {
+            let first = after + 1;
+            if !begins(first) && !self.is_symbol_at(first, ")") {
+                return Err(self.no_viable_alternative_from(after, first));
+            }
+        }
+        Ok(())
+    }
+
     fn operator_and_value(&mut self) -> Result<(Operator, RelationValue), CqlError> {
         if let Some(operator) = self.comparison() {
             return Ok((operator, RelationValue::One(self.term()?)));
         }
         if self.accept_keyword("in") {
+            if !self.is_marker() && !self.is_symbol("(") {
+                return Err(self.no_viable_alternative_from(self.at - 2, self.at));
+            }
             return Ok((Operator::In, self.in_values()?));
         }
         if self.accept_keyword("like") {

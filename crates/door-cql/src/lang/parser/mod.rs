@@ -162,6 +162,9 @@ impl<'a> Parser<'a> {
         }
         match self.unsupported_statement() {
             Some(what) => Err(CqlError::unsupported(what)),
+            None if self.is_any_keyword_at(first, &["create", "alter", "drop"]) => {
+                Err(self.no_viable_alternative_from(first, second))
+            }
             None => Err(self.no_viable_alternative()),
         }
     }
@@ -318,7 +321,7 @@ impl<'a> Parser<'a> {
     }
 
     fn expect_end(&self) -> Result<(), CqlError> {
-        if self.peek().kind == Kind::Eof { Ok(()) } else { Err(self.missing_end()) }
+        if self.peek().kind == Kind::Eof { Ok(()) } else { Err(self.mismatched("EOF")) }
     }
 
     /// Runs a rule one level deeper.
@@ -353,7 +356,7 @@ impl<'a> Parser<'a> {
                 let folded = text.to_ascii_lowercase();
                 (!is_reserved(&folded)).then_some(folded)
             }
-            Kind::Quoted => Some(text[1..text.len() - 1].replace("\"\"", "\"")),
+            Kind::Quoted if text != "\"\"" => Some(text[1..text.len() - 1].replace("\"\"", "\"")),
             _ => None,
         }
     }

@@ -19,6 +19,10 @@ impl Parser<'_> {
             self.advance();
         }
         let selectors = if self.accept("*") { None } else { Some(self.list_of(Self::aliased)?) };
+        let after_a_name = self.name_at(self.at.saturating_sub(1)).is_some() && selectors.is_some();
+        if after_a_name && !self.is_keyword("from") && self.peek().kind != Kind::Eof {
+            return Err(self.no_viable_alternative_from(self.at - 1, self.at));
+        }
         self.expect_keyword("from")?;
         let table = self.table_name()?;
         let relations = if self.is_keyword("where") { self.where_clause()? } else { Vec::new() };
@@ -27,10 +31,12 @@ impl Parser<'_> {
         }
         let order_by = self.order_by()?;
         let mut per_partition_limit = None;
-        if self.accept_keywords(&["per", "partition", "limit"]) {
-            per_partition_limit = Some(self.term()?);
+        if self.accept_keyword("per") {
+            self.expect_keyword("partition")?;
+            self.expect_keyword("limit")?;
+            per_partition_limit = Some(self.whole_number()?);
         }
-        let limit = if self.accept_keyword("limit") { Some(self.term()?) } else { None };
+        let limit = if self.accept_keyword("limit") { Some(self.whole_number()?) } else { None };
         let allow_filtering = self.accept_keyword("allow");
         if allow_filtering {
             self.expect_keyword("filtering")?;
@@ -78,7 +84,8 @@ impl Parser<'_> {
             return Err(CqlError::unsupported("MAXWRITETIME"));
         }
         if called(self, "count") && self.is_count_of_rows() {
-            self.at += 4;
+            self.at += 3;
+            self.expect(")")?;
             return Ok(Selector::CountRows);
         }
         for (word, make) in
@@ -98,7 +105,8 @@ impl Parser<'_> {
         if is_call {
             let name = self.function_name()?;
             self.expect("(")?;
-            let args = if self.is_symbol(")") { Vec::new() } else { self.list_of(Self::selector)? };
+            let none = self.is_symbol(")") || self.is_keyword("from");
+            let args = if none { Vec::new() } else { self.list_of(Self::selector)? };
             self.expect(")")?;
             return Ok(Selector::Call { name, args });
         }
@@ -115,11 +123,11 @@ impl Parser<'_> {
         }
     }
 
-    /// Whether `count` is followed by `(*)` or `(1)`.
+    /// Whether `count` is followed by `(*` or `(1)`.
     fn is_count_of_rows(&self) -> bool {
         let one = self.token(self.at + 2);
         let of_one = one.kind == Kind::Integer && self.text(one) == "1";
-        (of_one || self.is_symbol_at(self.at + 2, "*")) && self.is_symbol_at(self.at + 3, ")")
+        self.is_symbol_at(self.at + 2, "*") || (of_one && self.is_symbol_at(self.at + 3, ")"))
     }
 
     fn is_boolean(&self) -> bool {

@@ -14,7 +14,42 @@ impl Parser<'_> {
     pub(super) fn term(&mut self) -> Result<Term, CqlError> {
         let term = self.nested(Self::primary)?;
         self.refuse_arithmetic()?;
-        Ok(term)
+        if self.ends_a_term() { Ok(term) } else { Err(self.no_viable_alternative()) }
+    }
+
+    /// Whether what stands here can follow a value.
+    fn ends_a_term(&self) -> bool {
+        const WORDS: [&str; 14] = [
+            "and", "if", "where", "allow", "limit", "per", "order", "group", "using", "as", "from", "apply",
+            "insert", "update",
+        ];
+        const SIGNS: [&str; 6] = [")", "]", "}", ",", ":", ";"];
+        let token = self.peek();
+        matches!(token.kind, Kind::Eof | Kind::BadCharacter | Kind::Unterminated)
+            || SIGNS.iter().any(|sign| self.is_symbol(sign))
+            || self.is_any_keyword_at(self.at, &WORDS)
+            || self.is_keyword("delete")
+    }
+
+    /// An integer or a marker, as LIMIT, TTL and TIMESTAMP take it.
+    pub(super) fn whole_number(&mut self) -> Result<Term, CqlError> {
+        let number = self.at + usize::from(self.is_symbol("-"));
+        if self.is_marker() || self.token(number).kind == Kind::Integer {
+            self.primary()
+        } else {
+            Err(self.no_viable_alternative())
+        }
+    }
+
+    /// Whether a name and `(` stand here.
+    pub(super) fn begins_call(&self) -> bool {
+        self.is_symbol_at(self.at + 1, "(")
+            || (self.is_symbol_at(self.at + 1, ".") && self.is_symbol_at(self.at + 3, "("))
+    }
+
+    /// Whether a word that is a constant stands here.
+    pub(super) fn is_constant_word(&self) -> bool {
+        self.is_any_keyword_at(self.at, &["true", "false", "nan", "infinity", "null"])
     }
 
     /// Refuses what the language could go on with after a value.
@@ -61,6 +96,7 @@ impl Parser<'_> {
             Kind::Integer => (LiteralKind::Integer, text.to_owned()),
             Kind::Float => (LiteralKind::Float, text.to_owned()),
             Kind::Duration => (LiteralKind::Duration, text.to_owned()),
+            // It has no sign.
             Kind::Ident if named("nan") => (LiteralKind::Float, "NaN".to_owned()),
             Kind::Ident if named("infinity") => (LiteralKind::Float, "Infinity".to_owned()),
             _ if minus => return None,
@@ -71,7 +107,7 @@ impl Parser<'_> {
             _ => return None,
         };
         self.at = at + 1;
-        Some(Literal { kind, text: if minus { format!("-{text}") } else { text } })
+        Some(Literal { kind, text: if minus && text != "NaN" { format!("-{text}") } else { text } })
     }
 
     /// `?` or `:name`.
@@ -198,6 +234,10 @@ impl Parser<'_> {
         if quoted || !self.accept("<") {
             return Ok(TypeExpr::Named { keyspace: None, name, quoted });
         }
+        if !matches!(name.as_str(), "vector" | "list" | "set" | "map" | "tuple" | "frozen") {
+            // No other type has parameters.
+            return Err(self.no_viable_alternative_from(self.at - 2, self.at - 1));
+        }
         if name == "vector" {
             let element = Box::new(self.type_expr()?);
             self.expect(",")?;
@@ -208,7 +248,15 @@ impl Parser<'_> {
             self.expect(">")?;
             return Ok(TypeExpr::Vector { element, len });
         }
-        let args = self.list_of(Self::type_expr)?;
+        let args = if name == "map" {
+            let key = self.type_expr()?;
+            self.expect(",")?;
+            vec![key, self.type_expr()?]
+        } else if name == "tuple" {
+            self.list_of(Self::type_expr)?
+        } else {
+            vec![self.type_expr()?]
+        };
         self.expect(">")?;
         Ok(TypeExpr::Generic { name, args })
     }
