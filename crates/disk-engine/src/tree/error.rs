@@ -19,6 +19,8 @@ pub enum TreeError {
         /// Its version.
         version: u32,
     },
+    /// The settings are out of range.
+    Settings(&'static str),
     /// A key or value is longer than a tree takes. Nothing was done.
     TooLarge {
         /// Its bytes.
@@ -73,6 +75,7 @@ impl fmt::Display for TreeError {
             TreeError::TooLarge { bytes, limit } => {
                 write!(f, "{bytes} bytes for one key or value, {limit} at most")
             }
+            TreeError::Settings(why) => write!(f, "tree settings: {why}"),
             TreeError::Value(error) => error.fmt(f),
             TreeError::Full => f.write_str("no room on the disk for the tree"),
             TreeError::Fatal(why) => write!(f, "the tree failed: {why}"),
@@ -97,7 +100,7 @@ impl From<TreeError> for Cause {
         let class = match &error {
             TreeError::Damaged(_) => Class::Corrupt,
             TreeError::Version { .. } => Class::Unsupported,
-            TreeError::TooLarge { .. } | TreeError::Value(_) => Class::Invalid,
+            TreeError::Settings(_) | TreeError::TooLarge { .. } | TreeError::Value(_) => Class::Invalid,
             TreeError::Full => Class::Busy,
             TreeError::Fatal(_) => Class::Uncertain { received: 0, required: 1 },
             TreeError::Disk(error) => return error.clone().into(),

@@ -108,9 +108,10 @@ impl Forest {
     /// [`Forest::flushed_position`] have to be applied again then.
     ///
     /// # Errors
-    /// [`TreeError::Damaged`] if the manifest is: without it nothing is known. A damaged data
+    /// [`TreeError::Settings`]; [`TreeError::Damaged`] if the manifest is: without it nothing is known. A damaged data
     /// file fails only the reads that need it.
     pub fn open(disk: Disk, settings: TreeSettings, rules: Rules) -> Result<Forest, TreeError> {
+        settings.check()?;
         disk.make_folder(FOLDER)?;
         let cache = Arc::new(Cache::new(settings.cache_bytes));
         let manifest = match Manifest::load(&disk)? {

@@ -2,7 +2,7 @@
 //!
 //! A tree stores, for one key, one value for each batch that wrote it. What a reader sees is those
 //! values folded into one. The same fold runs in reads, in flushes and in compactions, so it must
-//! not matter where a fold is cut: that is the first law below, and the whole contract is four.
+//! not matter where a fold is cut: that is the first law below, and the whole contract is five.
 //!
 //! 1. `merge` is associative. (It need not be commutative: it is always told which value is older.)
 //! 2. `cover` distributes over it: `cover(merge(a, b), t) = merge(cover(a, t), cover(b, t))`, with
@@ -10,6 +10,7 @@
 //!    So a deletion takes what its timestamp says, whether it arrives before or after.
 //! 3. What `purge` gives up is what only hides values with timestamps below `before`.
 //! 4. If `prefix(k)` is `p`, every key that begins with `p` has the prefix `p`.
+//! 5. A value that `oldest` takes, all others take: it is how a batch is checked before it is applied.
 
 use std::{borrow::Cow, fmt};
 

@@ -1,6 +1,6 @@
 //! What may be set about a forest.
 
-use super::format::Compression;
+use super::{TreeError, format::Compression};
 
 /// Settings of one disk's forest. [`Default`] is what a node uses.
 #[derive(Clone, Debug)]
@@ -20,11 +20,11 @@ pub struct TreeSettings {
     /// to 32. More write less and have reads look at more runs.
     pub tier_runs: usize,
     /// Bytes of the first level at which it is merged into the second, and bytes that the second
-    /// may have. Default 256 MiB.
+    /// may have. Default 256 MiB, above 0.
     pub level_bytes: u64,
     /// How many times as large as the level above a level may be. Default 10, range 2 to 100.
     pub level_factor: u64,
-    /// Bytes of blocks, indexes and filters kept in memory. Default 256 MiB.
+    /// Bytes of blocks, indexes and filters kept in memory. Default 256 MiB, 0 for none.
     pub cache_bytes: usize,
     /// What to do wrong.
     #[cfg(test)]
@@ -79,6 +79,25 @@ pub(crate) enum Sabotage {
 }
 
 impl TreeSettings {
+    /// Refuses what is out of range.
+    pub(crate) fn check(&self) -> Result<(), TreeError> {
+        const GIB: u64 = 1 << 30;
+        let rules = [
+            ((64..=1 << 20).contains(&self.block_bytes), "block_bytes is 64 B to 1 MiB"),
+            ((256..=GIB).contains(&(self.memtable_bytes as u64)), "memtable_bytes is 256 B to 1 GiB"),
+            (
+                (self.block_bytes as u64..=GIB).contains(&self.file_bytes),
+                "file_bytes is block_bytes to 1 GiB",
+            ),
+            ((2..=32).contains(&self.tier_runs), "tier_runs is 2 to 32"),
+            (self.level_bytes > 0, "level_bytes is above 0"),
+            ((2..=100).contains(&self.level_factor), "level_factor is 2 to 100"),
+        ];
+        rules
+            .into_iter()
+            .try_for_each(|(holds, rule)| if holds { Ok(()) } else { Err(TreeError::Settings(rule)) })
+    }
+
     /// Whether this bug is planted.
     #[cfg(test)]
     pub(crate) fn sabotaged(&self, bug: Sabotage) -> bool {

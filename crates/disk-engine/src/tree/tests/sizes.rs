@@ -102,3 +102,19 @@ fn a_dropped_tree_frees_its_room_and_stays_dropped() {
     put(&forest, ["later".to_owned()]);
     assert_eq!((forest.get(TREE, b"later").unwrap(), forest.trees()), (None, vec![]));
 }
+
+#[test]
+fn settings_out_of_range_are_refused() {
+    let refused = |change: fn(&mut TreeSettings)| {
+        let mut settings = TreeSettings::default();
+        change(&mut settings);
+        let opened = Forest::open(Disk::in_memory(), settings, rules());
+        assert!(matches!(opened, Err(TreeError::Settings(_))), "{opened:?}");
+    };
+    refused(|settings| settings.block_bytes = 63);
+    refused(|settings| settings.memtable_bytes = 255);
+    refused(|settings| settings.file_bytes = 4095);
+    refused(|settings| settings.tier_runs = 1);
+    refused(|settings| settings.level_bytes = 0);
+    refused(|settings| settings.level_factor = 1);
+}
