@@ -1,6 +1,10 @@
 //! The door as a client sees it, without sockets: bytes in, bytes out.
 
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "files and threads of the tests themselves")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "files and threads of the tests themselves"
+)]
 
 mod golden;
 mod still;

@@ -102,6 +102,12 @@ pub(super) fn bind(
     };
     let aggregate = selected.iter().any(|one| matches!(one, Selected::CountRows | Selected::Count(_)));
     let restrictions = gather(&select.relations, &view, markers)?.for_select()?;
+    if select.distinct && select.per_partition_limit.is_some() {
+        return Err(CqlError::invalid("PER PARTITION LIMIT is not allowed with SELECT DISTINCT queries"));
+    }
+    if aggregate && select.per_partition_limit.is_some() {
+        return Err(CqlError::invalid("PER PARTITION LIMIT is not allowed with aggregate queries."));
+    }
     if select.distinct {
         let clustering = &restrictions.clustering;
         let restricts_rows = !clustering.prefix.is_empty()
@@ -115,19 +121,17 @@ pub(super) fn bind(
     };
     let per_partition_limit = limit(&select.per_partition_limit, "[per_partition_limit]")?;
     let limit = limit(&select.limit, "[limit]")?;
-    if select.distinct && per_partition_limit.is_some() {
-        return Err(CqlError::invalid("PER PARTITION LIMIT is not allowed with SELECT DISTINCT queries"));
-    }
-    if aggregate && per_partition_limit.is_some() {
-        return Err(CqlError::invalid("PER PARTITION LIMIT is not allowed with aggregate queries."));
-    }
     let warning = match &restrictions.keys {
         KeyPlan::Keys(choices) => {
             markers.route_by(choices.iter().map(marker_of));
             let several = choices.iter().any(|choice| !matches!(choice, Choice::One(_)));
             several.then_some("Aggregation query used on multiple partition keys (IN restriction)")
         }
-        KeyPlan::Tokens(_) => Some("Aggregation query used without partition key"),
+        KeyPlan::Tokens(tokens) => {
+            let by_key = restrictions.predicates.iter().any(|one| one.column() < view.partition_len);
+            let everywhere = *tokens == TokenPlan::default() && !by_key;
+            everywhere.then_some("Aggregation query used without partition key")
+        }
     };
     let columns = needed_columns(&selected, &restrictions.predicates, &view, select.selectors.is_none());
     let plan = SelectPlan {
@@ -275,6 +279,12 @@ fn result_name(selector: &Selector) -> String {
     }
 }
 
+fn not_distinct(column: &str) -> CqlError {
+    CqlError::Invalid(format!(
+        "SELECT DISTINCT queries must only request partition key columns and/or static columns (not {column})"
+    ))
+}
+
 fn check_distinct(selected: &[Selected], view: &TableView, restricts_rows: bool) -> Result<(), CqlError> {
     let mut places = Vec::new();
     selected.iter().for_each(|one| one.columns(&mut places));
@@ -282,10 +292,7 @@ fn check_distinct(selected: &[Selected], view: &TableView, restricts_rows: bool)
         places.extend(0..view.partition_len);
     }
     if let Some(place) = places.iter().find(|place| **place >= view.partition_len) {
-        return Err(CqlError::Invalid(format!(
-            "SELECT DISTINCT queries must only request partition key columns and/or static columns (not {})",
-            view.columns[*place].name
-        )));
+        return Err(not_distinct(&view.columns[*place].name));
     }
     if let Some(missing) = (0..view.partition_len).find(|place| !places.contains(place)) {
         return Err(CqlError::Invalid(format!(
@@ -322,8 +329,10 @@ fn order(
             "ORDER BY is only supported when the partition key is restricted by an EQ or an IN.",
         ));
     }
-    if select.distinct {
-        return Err(CqlError::invalid("ORDER BY is not supported with SELECT DISTINCT"));
+    let several = |choice: &Choice| !matches!(choice, Choice::One(_));
+    if select.distinct && matches!(keys, KeyPlan::Keys(choices) if choices.iter().any(several)) {
+        // What rows are sorted by would have to be read.
+        return Err(not_distinct(&select.order_by[0].0));
     }
     let mut directions: Vec<(usize, bool)> = Vec::with_capacity(select.order_by.len());
     for (name, descending) in &select.order_by {

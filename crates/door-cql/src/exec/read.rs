@@ -120,7 +120,7 @@ impl Reading {
         }
         let environment = engine.environment(&values);
         let units = units(plan, &environment)?;
-        let merged = plan.order_width > 0 && units.len() > 1;
+        let merged = plan.order_width > 0 && units.len() > 1 && !plan.aggregate;
         // The answer of a bounded read is one whole; that of an aggregate is one row.
         let unpaged = plan.aggregate || unasked == Some(Filtering::Bounded);
         let page_size = request.page_size.filter(|size| *size > 0 && !unpaged).map(u64::from);

@@ -61,6 +61,8 @@ pub(crate) fn fits(kind: LiteralKind, native: Native) -> bool {
 
 fn parse(native: Native, text: &str) -> Option<Vec<u8>> {
     Some(match native {
+        // An empty string is an empty value.
+        Native::Inet | Native::Timestamp if text.is_empty() => Vec::new(),
         Native::Ascii => text.is_ascii().then(|| text.as_bytes().to_vec())?,
         Native::Text => text.as_bytes().to_vec(),
         Native::Bigint | Native::Counter => text.parse::<i64>().ok()?.to_be_bytes().to_vec(),

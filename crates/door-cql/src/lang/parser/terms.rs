@@ -165,6 +165,7 @@ impl Parser<'_> {
     /// `(type) term`, or a tuple.
     fn parenthesised(&mut self) -> Result<Term, CqlError> {
         let begins_type = self.name_at(self.at + 1).is_some()
+            && !self.is_any_keyword_at(self.at + 1, &["true", "false"])
             && ["<", ")", "."].iter().any(|symbol| self.is_symbol_at(self.at + 2, symbol));
         self.expect("(")?;
         if begins_type && !(self.is_symbol_at(self.at + 1, ".") && self.is_symbol_at(self.at + 3, "(")) {
