@@ -110,6 +110,13 @@ fn query(stream: u8, text: &str) -> Vec<u8> {
 fn frames(mut bytes: &[u8]) -> Vec<(u8, i16, Vec<u8>)> {
     let mut frames = Vec::new();
     while !bytes.is_empty() {
+        if matches!(bytes[0], 0x81 | 0x82) {
+            // The old versions have one byte for the stream.
+            let length = u32::from_be_bytes(bytes[4..8].try_into().unwrap()) as usize;
+            frames.push((bytes[3], i16::from(bytes[2].cast_signed()), bytes[8..8 + length].to_vec()));
+            bytes = &bytes[8 + length..];
+            continue;
+        }
         assert!(matches!(bytes[0], 0x83 | 0x84), "a frame begins with its version: {}", hex(bytes));
         let length = u32::from_be_bytes(bytes[5..9].try_into().unwrap()) as usize;
         let stream = i16::from_be_bytes([bytes[2], bytes[3]]);

@@ -314,7 +314,14 @@ impl<'v> Gathered<'v> {
                 Ok(())
             }
             (Operator::In, RelationValue::List(terms)) => {
-                let rows = terms.iter().map(&mut row).collect::<Result<Vec<_>, _>>()?;
+                let mut rows = terms.iter().map(&mut row).collect::<Result<Vec<_>, _>>()?;
+                // A list of one is an equality.
+                if rows.len() == 1 {
+                    for (place, value) in places.iter().zip(rows.remove(0)) {
+                        self.add(*place, Operator::Eq, value)?;
+                    }
+                    return Ok(());
+                }
                 if self.rows.replace((first, rows)).is_some() {
                     return Err(CqlError::Invalid(format!("Unsupported restriction: {relation}")));
                 }

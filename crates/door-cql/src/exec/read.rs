@@ -25,8 +25,8 @@ use super::{
     then::then,
 };
 use crate::bind::{
-    CqlError, Doing, Environment, Evaluated, KeyPlan, NEEDS_ALLOW_FILTERING, SelectPlan, TokenPlan, Value,
-    evaluate,
+    Choice, CqlError, Doing, Environment, Evaluated, KeyPlan, NEEDS_ALLOW_FILTERING, SelectPlan, TokenPlan,
+    Value, evaluate,
 };
 
 /// Rows asked of the store at once where rows are filtered or counted.
@@ -124,7 +124,12 @@ impl Reading {
         // The answer of a bounded read is one whole; that of an aggregate is one row.
         let unpaged = plan.aggregate || unasked == Some(Filtering::Bounded);
         let page_size = request.page_size.filter(|size| *size > 0 && !unpaged).map(u64::from);
-        if merged && page_size.is_some() {
+        let several = match &plan.keys {
+            KeyPlan::Keys(choices) => choices.iter().any(|choice| !matches!(choice, Choice::One(_))),
+            KeyPlan::Tokens(_) => false,
+        };
+        let paged = request.page_size.is_some_and(|size| size > 0) && unasked != Some(Filtering::Bounded);
+        if plan.order_width > 0 && several && paged {
             return Err(CqlError::invalid(
                 "Cannot page queries with both ORDER BY and a IN restriction on the partition key; you must either \
                  remove the ORDER BY or the IN and sort client side, or disable paging for this query",
