@@ -166,6 +166,11 @@ impl<'v> Gathered<'v> {
                 "{name} cannot be restricted by more than one relation if it includes {what}"
             )))
         };
+        if operator == Operator::Eq && relations.has_range() {
+            return Err(CqlError::Invalid(format!(
+                "Column \"{name}\" cannot be restricted by both an equality and an inequality relation"
+            )));
+        }
         if relations.equal.is_some() || (operator == Operator::Eq && !relations.is_empty()) {
             return refuse("an Equal");
         }

@@ -61,7 +61,7 @@ fn from_generic(name: &str, args: &[TypeExpr]) -> Result<CqlType, CqlError> {
         ("list", Ok([inner])) => Ok(CqlType::List(Box::new(inner))),
         ("set", Ok([inner])) => Ok(CqlType::Set(Box::new(inner))),
         ("frozen", Ok([inner])) => match inner {
-            CqlType::Native(_) | CqlType::Custom(_) => Err(CqlError::invalid(format!(
+            CqlType::Native(_) | CqlType::Custom(_) => Err(CqlError::Syntax(format!(
                 "frozen<> is only allowed on collections, tuples, and user-defined types (got {inner})"
             ))),
             // Both say what `frozen` says already.
