@@ -336,7 +336,8 @@ impl Program {
         let number = self.dice.below(1000);
         let permit = permit_machine(subject, Action::Write);
         let entry = Bytes::copy_from_slice(&number.to_le_bytes());
-        let answer = ask(subject, |store, done| store.machines.propose(permit, TALLY_GROUP, entry.into(), done));
+        let answer =
+            ask(subject, |store, done| store.machines.propose(permit, TALLY_GROUP, entry.into(), done));
         self.proposed.push(number);
         assert_eq!(answer.expect("an entry"), tally::encode(&self.proposed), "every entry once, in order");
         let permit = permit_machine(subject, Action::Read);
