@@ -3,7 +3,12 @@
 //! **Gathering.** Clients that wait for their answers come back all at once, a moment after a
 //! batch is done. Writing as soon as the first is back would leave the others to the next sync:
 //! half the throughput. So after a batch of `n`, while `m` more were already waiting, the thread
-//! waits for `n + m`, but never longer than a quarter of what a sync takes.
+//! waits for `n + m`, but not longer than half of what a sync takes.
+//!
+//! Whether they do come back in that time depends on who they are: a task of this process does, a
+//! client behind a socket takes longer than a sync. Waiting for one of those, alone, would only
+//! burn a processor. So the thread remembers how its last waits for a *lone* caller ended
+//! ([`Luck`]) and stops trying when they fail.
 
 use std::{
     sync::{PoisonError, atomic::Ordering},
@@ -22,21 +27,47 @@ pub(crate) struct Thread {
     gather: Duration,
     /// What a batch takes: a moving average.
     sync: Duration,
+    lone: Luck,
+}
+
+/// Whether waiting for the only caller has paid lately.
+#[derive(Debug)]
+struct Luck {
+    /// Rises with each wait that paid, falls with each that did not; waits are tried above 0.
+    score: u8,
+    /// Waits left out since the last try.
+    left_out: u8,
+}
+
+impl Luck {
+    const MOST: u8 = 8;
+    /// When waiting has not paid, one in so many is tried all the same.
+    const TRY_EVERY: u8 = 128;
+
+    fn new() -> Luck {
+        Luck { score: Luck::MOST, left_out: 0 }
+    }
+
+    fn try_now(&mut self) -> bool {
+        self.left_out = (self.left_out + 1) % Luck::TRY_EVERY;
+        self.score > 0 || self.left_out == 0
+    }
+
+    fn note(&mut self, paid: bool) {
+        self.score = if paid { (self.score + 2).min(Luck::MOST) } else { self.score.saturating_sub(1) };
+    }
 }
 
 /// Yields while gathering, at most: more than the longest wait has room for, and an end where the
 /// clock stands still (a simulated one).
 const GATHER_YIELDS_MAX: u32 = 10_000;
 
-/// How long to wait for the only caller to come back.
-const LONE_GATHER: Duration = Duration::from_micros(8);
-
 /// How often to look whether a full disk has room again.
 const FULL_DISK_POLL: Duration = Duration::from_millis(200);
 
 impl Thread {
     pub(crate) fn new(stepper: Stepper, clock: Clock, gather: Duration) -> Thread {
-        Thread { stepper, clock, gather, sync: Duration::ZERO }
+        Thread { stepper, clock, gather, sync: Duration::ZERO, lone: Luck::new() }
     }
 
     pub(crate) fn run(mut self) -> Result<(), LogError> {
@@ -70,22 +101,20 @@ impl Thread {
 
     /// Waits until `expected` appends are waiting, for a while. It yields instead of sleeping: a
     /// sleep and its wake-up take as long as the whole wait should.
-    ///
-    /// One caller has nobody to share a sync with. It is worth waiting for only if it comes back
-    /// sooner than a sleep and a wake-up take, as a task of this process may; a client behind a
-    /// socket never does, and waiting for it would double what its write costs.
-    fn gather(&self, expected: usize) {
-        let longest = if expected > 1 { self.sync / 4 } else { LONE_GATHER };
-        let limit = self.gather.min(longest);
-        if self.waiting() >= expected {
+    fn gather(&mut self, expected: usize) {
+        if self.waiting() >= expected || expected == 1 && !self.lone.try_now() {
             return;
         }
+        let limit = self.gather.min(self.sync / 2);
         let begun = self.clock.boot();
         for _ in 0..GATHER_YIELDS_MAX {
             if self.waiting() >= expected || self.clock.boot().saturating_sub(begun) >= limit {
                 break;
             }
             std::thread::yield_now();
+        }
+        if expected == 1 {
+            self.lone.note(self.waiting() >= expected);
         }
     }
 
