@@ -3,7 +3,7 @@
 //! **Gathering.** Clients that wait for their answers come back all at once, a moment after a
 //! batch is done. Writing as soon as the first is back would leave the others to the next sync:
 //! half the throughput. So after a batch of `n`, while `m` more were already waiting, the thread
-//! waits for `n + m`, but not longer than half of what a sync takes.
+//! waits for `n + m`, but not longer than half of what a sync takes (a quarter for one).
 //!
 //! Whether they do come back in that time depends on who they are: a task of this process does, a
 //! client behind a socket takes longer than a sync. Waiting for one of those, alone, would only
@@ -105,7 +105,7 @@ impl Thread {
         if self.waiting() >= expected || expected == 1 && !self.lone.try_now() {
             return;
         }
-        let limit = self.gather.min(self.sync / 2);
+        let limit = self.gather.min(self.sync / if expected == 1 { 4 } else { 2 });
         let begun = self.clock.boot();
         for _ in 0..GATHER_YIELDS_MAX {
             if self.waiting() >= expected || self.clock.boot().saturating_sub(begun) >= limit {
