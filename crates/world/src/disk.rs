@@ -193,6 +193,9 @@ impl Disk {
 
     /// Makes `bytes` the whole content of `name`, durably: after a power cut it holds either what
     /// it held before or `bytes`. Writes `name.new` first and renames it.
+    ///
+    /// # Errors
+    /// [`DiskError::Full`] only if nothing has changed.
     pub fn replace(&self, name: &str, bytes: &[u8]) -> Result<(), DiskError> {
         let fresh = format!("{name}.new");
         match self.remove(&fresh) {
@@ -203,7 +206,12 @@ impl Disk {
         file.write_at(bytes, 0)?;
         file.sync_data()?;
         self.rename(&fresh, name)?;
-        self.sync_folder(folder_of(name))
+        self.sync_folder(folder_of(name)).map_err(|error| match error {
+            // "Full" would tell that nothing happened; the new content is there already, and
+            // whether it stays nobody knows.
+            DiskError::Full { path } => DiskError::failed("sync", &path, "no room for the renamed file"),
+            other => other,
+        })
     }
 }
 

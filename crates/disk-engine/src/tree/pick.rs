@@ -16,7 +16,7 @@ use super::{
     settings::TreeSettings,
 };
 
-/// The deepest level. With 256 MiB and a factor of 10, level 6 begins beyond 28 TB.
+/// The deepest level. With 256 MiB and a factor of 10, level 6 begins beyond 2.7 TiB.
 const DEEPEST: u8 = 6;
 
 /// Files that do not overlap, ascending. Level 0 has many runs, others one.
@@ -67,7 +67,8 @@ pub(crate) fn pick(runs: &[Run], settings: &TreeSettings) -> Option<Pick> {
     })
 }
 
-/// Everything into one run, as deep as the deepest there is; `None` if it is one run already.
+/// Everything into one run, as deep as the deepest there is, also where it is one run already: that
+/// purges what may go by now.
 pub(crate) fn pick_all(runs: &[Run]) -> Option<Pick> {
     let deepest = runs.last()?.level;
     let inputs = runs.iter().map(|run| run.files.clone()).collect();
