@@ -3,7 +3,7 @@
 //! **Gathering.** Clients that wait for their answers come back all at once, a moment after a
 //! batch is done. Writing as soon as the first is back would leave the others to the next sync:
 //! half the throughput. So after a batch of `n`, while `m` more were already waiting, the thread
-//! waits for `n + m`, but not longer than half of what a sync takes (a quarter for one).
+//! waits for `n + m`, but not longer than half of what a sync takes.
 //!
 //! Whether they do come back in that time depends on who they are: a task of this process does, a
 //! client behind a socket takes longer than a sync. Waiting for one of those, alone, would only
@@ -33,14 +33,15 @@ pub(crate) struct Thread {
 /// Whether waiting for the only caller has paid lately.
 #[derive(Debug)]
 struct Luck {
-    /// Rises with each wait that paid, falls with each that did not; waits are tried above 0.
+    /// Rises by one with each wait that paid, falls by three with each that did not, so it stays up
+    /// only if more than three in four pay; waits are tried above 0.
     score: u8,
     /// Waits left out since the last try.
     left_out: u8,
 }
 
 impl Luck {
-    const MOST: u8 = 8;
+    const MOST: u8 = 12;
     /// When waiting has not paid, one in so many is tried all the same.
     const TRY_EVERY: u8 = 128;
 
@@ -54,7 +55,7 @@ impl Luck {
     }
 
     fn note(&mut self, paid: bool) {
-        self.score = if paid { (self.score + 2).min(Luck::MOST) } else { self.score.saturating_sub(1) };
+        self.score = if paid { (self.score + 1).min(Luck::MOST) } else { self.score.saturating_sub(3) };
     }
 }
 
@@ -105,7 +106,7 @@ impl Thread {
         if self.waiting() >= expected || expected == 1 && !self.lone.try_now() {
             return;
         }
-        let limit = self.gather.min(self.sync / if expected == 1 { 4 } else { 2 });
+        let limit = self.gather.min(self.sync / 2);
         let begun = self.clock.boot();
         for _ in 0..GATHER_YIELDS_MAX {
             if self.waiting() >= expected || self.clock.boot().saturating_sub(begun) >= limit {
