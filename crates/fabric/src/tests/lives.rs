@@ -1,11 +1,9 @@
 //! A node that dies again and again, under a clock that is set back and forth: what survived one
 //! power cut is where the next life begins.
 
-use std::sync::{Arc, Mutex};
-
 use bytes::Bytes;
 use store::{
-    Action, Done, Target,
+    Action, Target,
     conformance::{Dice, TALLY_GROUP, decode_tally},
     waiter,
 };
@@ -77,35 +75,11 @@ fn live(
     known: &mut Known,
     dice: &mut Dice,
 ) -> (Disk, SimDisk) {
-    let notes = Arc::new(Notes { sim: sim.clone(), acknowledged: Mutex::default() });
     let before = sim.ops();
     sim.record_boundaries();
-    let mut counts = 0;
-    for number in (life * 1_000 + 1..).take(10 + dice.below(25) as usize) {
-        match dice.below(8) {
-            0..2 => write(node.store(), table, number, Done::new(notes.clone(), number)),
-            2..4 => {
-                let permit = permit(node.store(), Action::Write, Target::Machine(TALLY_GROUP));
-                let entry = Bytes::copy_from_slice(&number.to_le_bytes());
-                node.store().machines.propose(
-                    permit,
-                    TALLY_GROUP,
-                    entry.into(),
-                    Done::new(notes.clone(), number),
-                );
-            }
-            4 => {
-                counts += 1;
-                count(node.store(), table, Done::new(notes.clone(), 0));
-            }
-            5..7 => _ = node.turn_spine(),
-            _ => _ = node.step_log().unwrap(),
-        }
-    }
-    node.settle().unwrap();
+    let (acknowledged, _, counts) = run(node, sim, table, life * 1_000 + 1, dice);
     let boundaries = sim.take_boundaries();
     let cut = dice.below(boundaries.len() as u64);
-    let acknowledged = std::mem::take(&mut *notes.acknowledged.lock().unwrap());
     known.learn(&acknowledged, counts, before + cut);
     boundaries[cut as usize].crash(dice.below(1 << 40))
 }

@@ -37,9 +37,9 @@ pub(super) struct Acknowledged {
 }
 
 /// Notes answers as they come.
-pub(super) struct Notes {
-    pub(super) sim: SimDisk,
-    pub(super) acknowledged: Mutex<Acknowledged>,
+struct Notes {
+    sim: SimDisk,
+    acknowledged: Mutex<Acknowledged>,
 }
 
 impl Notes {
@@ -142,23 +142,26 @@ pub(super) fn count_of(page: &Page) -> u64 {
         .map_or(0, |value| u64::from_le_bytes(value.as_ref().try_into().unwrap()))
 }
 
-/// Runs a random program; returns what was acknowledged and how far it asked to go.
-fn run(node: &mut Stepped, sim: &SimDisk, table: TableId, dice: &mut Dice) -> (Acknowledged, Vec<u64>, u64) {
+/// Runs a random program whose numbers begin at `first`; returns what was acknowledged, what was
+/// proposed, and how often it counted.
+pub(super) fn run(
+    node: &mut Stepped,
+    sim: &SimDisk,
+    table: TableId,
+    first: u64,
+    dice: &mut Dice,
+) -> (Acknowledged, Vec<u64>, u64) {
     let notes = Arc::new(Notes { sim: sim.clone(), acknowledged: Mutex::default() });
     let (mut proposed, mut counts) = (Vec::new(), 0);
-    for number in 0..10 + dice.below(25) {
+    for number in first..first + 10 + dice.below(25) {
         match dice.below(8) {
             0..2 => write(node.store(), table, number, Done::new(notes.clone(), number)),
             2..4 => {
                 proposed.push(number);
                 let entry = Bytes::copy_from_slice(&number.to_le_bytes());
                 let permit = permit(node.store(), Action::Write, Target::Machine(TALLY_GROUP));
-                node.store().machines.propose(
-                    permit,
-                    TALLY_GROUP,
-                    entry.into(),
-                    Done::new(notes.clone(), number),
-                );
+                let done = Done::new(notes.clone(), number);
+                node.store().machines.propose(permit, TALLY_GROUP, entry.into(), done);
             }
             4 => {
                 counts += 1;
@@ -243,7 +246,7 @@ fn acknowledged_work_survives_a_power_cut_at_every_disk_operation() {
         let table = define(&mut node);
         let before = sim.ops();
         sim.record_boundaries();
-        let history = run(&mut node, &sim, table, &mut dice);
+        let history = run(&mut node, &sim, table, 0, &mut dice);
         for (ops, boundary) in (before..).zip(sim.take_boundaries()) {
             let (disk, _) = boundary.crash(seed ^ ops);
             if let Err(cause) = check(disk, table, ops, &history) {
