@@ -5,19 +5,15 @@ use store::Consistency;
 /// Replicas that must confirm, of `factor`. There is one datacenter so far, so the local levels
 /// count as their plain ones.
 pub(crate) fn required(consistency: Consistency, factor: u32) -> u32 {
+    let majority = core_quorum::majority(factor as usize) as u32;
     match consistency {
         Consistency::Any | Consistency::One | Consistency::LocalOne => 1,
         Consistency::Two => 2,
         Consistency::Three => 3,
         Consistency::All => factor,
-        Consistency::Quorum | Consistency::LocalQuorum | Consistency::EachQuorum => majority(factor),
-        Consistency::Serial | Consistency::LocalSerial => majority(factor),
+        Consistency::Quorum | Consistency::LocalQuorum | Consistency::EachQuorum => majority,
+        Consistency::Serial | Consistency::LocalSerial => majority,
     }
-}
-
-/// More than half.
-pub(crate) fn majority(factor: u32) -> u32 {
-    factor / 2 + 1
 }
 
 /// Whether reads at this level take part in Paxos.
