@@ -11,6 +11,7 @@
 //!   proves nothing.
 
 mod error;
+mod fault;
 mod pages;
 mod ram;
 mod real;
@@ -19,7 +20,8 @@ mod sim;
 use std::{path::PathBuf, sync::Arc};
 
 pub use error::DiskError;
-pub use sim::{Boundary, Fault, SimDisk};
+pub use fault::{Fault, NoFault, Occurrence, Operation, Operations, Outcome};
+pub use sim::{Boundary, SimDisk};
 
 /// The file that [`Disk::lock`] locks.
 pub const LOCK_FILE: &str = "LOCK";

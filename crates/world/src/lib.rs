@@ -16,7 +16,10 @@ pub mod task;
 pub mod time;
 
 pub use clock::Clock;
-pub use disk::{Boundary, Disk, DiskError, Fault, File, LOCK_FILE, Lock, SimDisk};
+pub use disk::{
+    Boundary, Disk, DiskError, Fault, File, LOCK_FILE, Lock, NoFault, Occurrence, Operation, Operations,
+    Outcome, SimDisk,
+};
 pub use entropy::Entropy;
 
 /// The handles a node is born with.

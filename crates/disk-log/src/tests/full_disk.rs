@@ -1,7 +1,7 @@
 //! The disk fills up, and has room again; and the disk fails, which is another matter.
 
 use base::{Class, Position, StreamId};
-use world::{Clock, Disk, Fault};
+use world::{Clock, Disk};
 
 use super::{open, segments, tiny};
 use crate::{Batch, LogError, LogWriter, writer::Refused};
@@ -125,7 +125,7 @@ fn a_failed_sync_is_the_end_of_a_log() {
     let (disk, sim) = Disk::simulated(5);
     let (mut log, _) = open(&disk, tiny()).unwrap();
     log.append(&Batch::of(StreamId(1), b"safe")).unwrap();
-    sim.inject(Fault::FailSync { nth: 1 });
+    sim.inject("fail sync".parse().unwrap());
     assert!(matches!(log.append(&Batch::of(StreamId(1), b"who knows")), Err(LogError::Fatal(_))));
     // The next sync would succeed, and lie.
     assert!(matches!(log.append(&Batch::of(StreamId(1), b"never")), Err(LogError::Fatal(_))));
@@ -142,7 +142,7 @@ fn a_failed_write_is_the_end_of_a_log_and_leaves_a_torn_tail() {
     let (disk, sim) = Disk::simulated(6);
     let (mut log, _) = open(&disk, tiny()).unwrap();
     log.append(&Batch::of(StreamId(1), b"safe")).unwrap();
-    sim.inject(Fault::FailWrite { nth: 1 });
+    sim.inject("short write".parse().unwrap());
     assert!(matches!(log.append(&Batch::of(StreamId(1), &[9; 100])), Err(LogError::Fatal(_))));
     drop(log);
     sim.kill();

@@ -10,7 +10,7 @@ use std::{
 };
 
 use base::{Position, StreamId};
-use world::{Boundary, Disk, Entropy, Fault, SimDisk};
+use world::{Boundary, Disk, Entropy, SimDisk};
 
 use super::{Seen, open, tiny};
 use crate::{LogError, LogSettings, LogWriter, Stepper, settings::Sabotage};
@@ -30,8 +30,8 @@ enum Action {
     Kill,
     /// The power is cut and comes back.
     PowerCut,
-    /// The n-th sync of the writer's turn fails, the process dies of it and is started again.
-    FailSync { nth: u64 },
+    /// The n-th sync (of bytes, or of the folder) of the writer's turn fails, the process dies of it and is started again.
+    FailSync { folder: bool, nth: u64 },
 }
 
 fn draw_action(random: &Entropy) -> Action {
@@ -49,7 +49,7 @@ fn draw_action(random: &Entropy) -> Action {
         28 => Action::Stop,
         29 => Action::Kill,
         30 => Action::PowerCut,
-        _ => Action::FailSync { nth: 1 + random.below(3) },
+        _ => Action::FailSync { folder: random.below(4) == 0, nth: 1 + random.below(3) },
     }
 }
 
@@ -217,8 +217,9 @@ impl Run {
                 self.sim.crash();
                 self.restart()
             }
-            Action::FailSync { nth } => {
-                self.sim.inject(Fault::FailSync { nth });
+            Action::FailSync { folder, nth } => {
+                let sync = if folder { "sync-folder" } else { "sync" };
+                self.sim.inject(format!("fail nth({nth}) {sync}").parse().unwrap());
                 self.act(|run| match run.running.as_mut().unwrap().1.step() {
                     Ok(_) | Err(LogError::Fatal(_)) => Ok(()),
                     Err(error) => violated(format!("a step after a failed sync: {error}")),

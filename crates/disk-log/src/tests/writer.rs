@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, mpsc};
 
 use base::{Cause, Class, Position, StreamId};
-use world::{Clock, Disk, Fault, task::spawn_thread};
+use world::{Clock, Disk, task::spawn_thread};
 
 use super::{open, tiny};
 use crate::{LogSettings, LogWriter};
@@ -112,7 +112,7 @@ fn a_failed_sync_is_told_to_everyone_and_nothing_is_accepted_after() {
     let (disk, sim) = Disk::simulated(1);
     let (log, _) = open(&disk, tiny()).unwrap();
     let writer = LogWriter::start(log, Clock::real()).unwrap();
-    sim.inject(Fault::FailSync { nth: 1 });
+    sim.inject("fail sync".parse().unwrap());
     let (sender, receiver) = mpsc::channel();
     let done = move |outcome: Outcome| sender.send(outcome).unwrap();
     writer.append(StreamId(1), b"who knows", Box::new(done)).unwrap();

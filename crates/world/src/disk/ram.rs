@@ -12,7 +12,12 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use super::{DiskError, folder_of, pages::Pages};
+use super::{
+    DiskError, Fault, Occurrence, Operation, Outcome,
+    fault::Operation::{Create, List, MakeFolder, Open, Read, Remove, Rename, Sync, SyncFolder, Write},
+    folder_of,
+    pages::Pages,
+};
 use crate::Entropy;
 
 /// One disk, shared by its handles.
@@ -76,12 +81,13 @@ pub(super) struct Journal {
     pub(super) name_changes: Vec<NameChange>,
     pub(super) random: Entropy,
     pub(super) ops: u64,
-    pub(super) cut_at_op: Option<u64>,
     pub(super) powered: bool,
-    pub(super) syncs: u64,
-    pub(super) fail_sync: Option<u64>,
-    pub(super) writes: u64,
-    pub(super) fail_write: Option<u64>,
+    /// Faults to come, each with how many operations have matched it.
+    pub(super) faults: Vec<(Fault, u64)>,
+    /// How often one of them happened.
+    pub(super) injected: u64,
+    /// The operations there were, when asked for.
+    pub(super) trace: Option<Vec<(Operation, String)>>,
     /// The disk as it was before each operation, when asked for.
     pub(super) boundaries: Option<Vec<Ram>>,
 }
@@ -111,14 +117,14 @@ impl Shared {
 
     pub(super) fn make_folder(&self, name: &str) -> Result<(), DiskError> {
         let mut ram = self.state();
-        ram.powered("make folder", name)?;
+        ram.begin(MakeFolder, name)?;
         ram.folders.insert(name.to_owned());
         Ok(())
     }
 
     pub(super) fn create(&self, name: &str, len: u64) -> Result<RamFile, DiskError> {
         let mut ram = self.state();
-        ram.begin("create", name)?;
+        let failing = ram.begin(Create, name)?;
         if !ram.folders.contains(folder_of(name)) {
             return Err(DiskError::NotFound { path: name.to_owned() });
         }
@@ -130,19 +136,20 @@ impl Shared {
         }
         let inode = ram.next_inode;
         ram.next_inode += 1;
-        let mut file = Inode { handles: 1, ..Inode::default() };
+        let mut file = Inode { handles: u64::from(failing.is_none()), ..Inode::default() };
         file.now.set_len(len);
         if ram.change_names(|| NameChange::Create { name: name.to_owned(), inode }) {
             file.pending.push(Pending::Len(len));
         }
         ram.inodes.insert(inode, file);
         ram.names.insert(name.to_owned(), inode);
+        told(failing)?;
         Ok(RamFile { shared: self.clone(), inode, boot: ram.boot })
     }
 
     pub(super) fn open(&self, name: &str) -> Result<RamFile, DiskError> {
         let mut ram = self.state();
-        ram.powered("open", name)?;
+        ram.begin(Open, name)?;
         let inode = ram.find(name)?;
         ram.inodes.get_mut(&inode).expect("a name leads to an inode").handles += 1;
         Ok(RamFile { shared: self.clone(), inode, boot: ram.boot })
@@ -150,7 +157,7 @@ impl Shared {
 
     pub(super) fn rename(&self, from: &str, to: &str) -> Result<(), DiskError> {
         let mut ram = self.state();
-        ram.begin("rename", from)?;
+        let failing = ram.begin_between(Rename, from, to)?;
         let inode = ram.find(from)?;
         if !ram.folders.contains(folder_of(to)) {
             return Err(DiskError::NotFound { path: to.to_owned() });
@@ -161,22 +168,22 @@ impl Shared {
         if let Some(replaced) = replaced {
             ram.release(replaced);
         }
-        Ok(())
+        told(failing)
     }
 
     pub(super) fn remove(&self, name: &str) -> Result<(), DiskError> {
         let mut ram = self.state();
-        ram.begin("remove", name)?;
+        let failing = ram.begin(Remove, name)?;
         let inode = ram.find(name)?;
         ram.names.remove(name);
         ram.change_names(|| NameChange::Remove { name: name.to_owned(), inode });
         ram.release(inode);
-        Ok(())
+        told(failing)
     }
 
     pub(super) fn list(&self, folder: &str) -> Result<Vec<String>, DiskError> {
-        let ram = self.state();
-        ram.powered("list", folder)?;
+        let mut ram = self.state();
+        ram.begin(List, folder)?;
         if !ram.folders.contains(folder) {
             return Err(DiskError::NotFound { path: folder.to_owned() });
         }
@@ -186,19 +193,19 @@ impl Shared {
 
     pub(super) fn sync_folder(&self, folder: &str) -> Result<(), DiskError> {
         let mut ram = self.state();
-        let failing = ram.begin_sync(folder)?;
+        let failing = ram.begin(SyncFolder, folder)?;
         let Some(journal) = &mut ram.journal else { return Ok(()) };
         for change in mem::take(&mut journal.name_changes) {
             // A file system that cannot write names stops writing them; it does not forget that
             // it owes them, as the page cache forgets bytes.
-            if change.folder() != folder || failing && journal.random.below(2) == 0 {
+            if change.folder() != folder || failing.is_some() && journal.random.below(2) == 0 {
                 journal.name_changes.push(change);
             } else {
                 change.apply(&mut journal.durable_names);
             }
         }
         ram.release_unreachable();
-        if failing { Err(DiskError::failed("sync", folder, INJECTED)) } else { Ok(()) }
+        told(failing)
     }
 
     pub(super) fn lock(&self) -> Result<RamLock, DiskError> {
@@ -226,15 +233,16 @@ impl Drop for RamLock {
 impl RamFile {
     pub(super) fn len(&self, name: &str) -> Result<u64, DiskError> {
         let mut ram = self.shared.state();
-        ram.powered("read", name)?;
+        told(ram.begin(Read, name)?)?;
         Ok(self.inode(&mut ram, name)?.now.len())
     }
 
     pub(super) fn read_at(&self, name: &str, buffer: &mut [u8], offset: u64) -> Result<(), DiskError> {
         let mut ram = self.shared.state();
-        ram.powered("read", name)?;
-        if self.inode(&mut ram, name)?.now.read(buffer, offset) {
-            Ok(())
+        let failing = ram.begin(Read, name)?;
+        let part = if failing.is_some() { buffer.len() / 2 } else { buffer.len() };
+        if self.inode(&mut ram, name)?.now.read(&mut buffer[..part], offset) {
+            told(failing)
         } else {
             Err(DiskError::failed("read", name, "the file ends before"))
         }
@@ -242,15 +250,15 @@ impl RamFile {
 
     pub(super) fn write_at(&self, name: &str, bytes: &[u8], offset: u64) -> Result<(), DiskError> {
         let mut ram = self.shared.state();
-        let failing = ram.begin_write(name)?;
+        let failing = ram.begin(Write, name)?;
         let end = offset.checked_add(bytes.len() as u64);
         let grows = end.map(|end| end.saturating_sub(self.inode(&mut ram, name).map_or(0, |i| i.now.len())));
         if grows.is_none_or(|grows| grows > ram.free_bytes()) {
             return Err(DiskError::Full { path: name.to_owned() });
         }
         // A failing device has taken some of it.
-        let bytes = match (&ram.journal, failing) {
-            (Some(journal), true) => &bytes[..journal.random.below(bytes.len() as u64 + 1) as usize],
+        let bytes = match (&ram.journal, &failing) {
+            (Some(journal), Some(_)) => &bytes[..journal.random.below(bytes.len() as u64 + 1) as usize],
             _ => bytes,
         };
         let journaled = ram.journal.is_some();
@@ -259,23 +267,23 @@ impl RamFile {
         if journaled {
             inode.pending.push(Pending::Write { offset, bytes: bytes.into() });
         }
-        if failing { Err(DiskError::failed("write", name, INJECTED)) } else { Ok(()) }
+        told(failing)
     }
 
     pub(super) fn sync_data(&self, name: &str) -> Result<(), DiskError> {
         let mut ram = self.shared.state();
-        let failing = ram.begin_sync(name)?;
+        let failing = ram.begin(Sync, name)?;
         let random = ram.journal.as_ref().map(|journal| journal.random.clone());
         let inode = self.inode(&mut ram, name)?;
         for change in mem::take(&mut inode.pending) {
             // After a failed sync the page cache says "clean" of what never reached the device:
             // reads still see it, no later sync writes it.
-            let lost = failing && random.as_ref().is_some_and(|random| random.below(2) == 0);
+            let lost = failing.is_some() && random.as_ref().is_some_and(|random| random.below(2) == 0);
             if !lost {
                 change.apply(&mut inode.durable);
             }
         }
-        if failing { Err(DiskError::failed("sync", name, INJECTED)) } else { Ok(()) }
+        told(failing)
     }
 
     fn inode<'a>(&self, ram: &'a mut Ram, name: &str) -> Result<&'a mut Inode, DiskError> {
@@ -298,7 +306,10 @@ impl Drop for RamFile {
     }
 }
 
-const INJECTED: &str = "the device failed (injected)";
+/// The end of an operation that has done what it does, or the part of it that it could.
+fn told(failing: Option<DiskError>) -> Result<(), DiskError> {
+    failing.map_or(Ok(()), Err)
+}
 
 impl Ram {
     fn find(&self, name: &str) -> Result<u64, DiskError> {
@@ -323,37 +334,49 @@ impl Ram {
         }
     }
 
-    /// One operation that changes the disk begins: counts it, remembers the boundary, and cuts
-    /// the power if this is the operation it was to be cut at.
-    fn begin(&mut self, op: &'static str, name: &str) -> Result<(), DiskError> {
-        self.powered(op, name)?;
-        if self.journal.as_ref().is_some_and(|journal| journal.boundaries.is_some()) {
+    /// [`Ram::begin_between`] for an operation that has to do with one name.
+    fn begin(&mut self, operation: Operation, name: &str) -> Result<Option<DiskError>, DiskError> {
+        self.begin_between(operation, name, name)
+    }
+
+    /// One operation begins: counts it, remembers the boundary, and looks whether a fault is to
+    /// happen to it. An error means that it does nothing, `Some` that it does a part (all, if it
+    /// knows no parts) and then fails so.
+    fn begin_between(
+        &mut self,
+        operation: Operation,
+        name: &str,
+        other: &str,
+    ) -> Result<Option<DiskError>, DiskError> {
+        self.powered(operation.word(), name)?;
+        if operation.changes() && self.journal.as_ref().is_some_and(|journal| journal.boundaries.is_some()) {
             let boundary = self.boundary();
             if let Some(boundaries) = self.journal.as_mut().and_then(|journal| journal.boundaries.as_mut()) {
                 boundaries.push(boundary);
             }
         }
-        if let Some(journal) = &mut self.journal {
-            if journal.cut_at_op.is_some_and(|at| journal.ops >= at) {
-                journal.powered = false;
-            }
-            journal.ops += 1;
+        let Some(journal) = &mut self.journal else { return Ok(None) };
+        if let Some(trace) = &mut journal.trace {
+            trace.push((operation, name.to_owned()));
         }
-        self.powered(op, name)
-    }
-
-    fn begin_sync(&mut self, name: &str) -> Result<bool, DiskError> {
-        self.begin("sync", name)?;
-        let Some(journal) = &mut self.journal else { return Ok(false) };
-        journal.syncs += 1;
-        Ok(journal.fail_sync.is_some_and(|at| journal.syncs == at))
-    }
-
-    fn begin_write(&mut self, name: &str) -> Result<bool, DiskError> {
-        self.begin("write", name)?;
-        let Some(journal) = &mut self.journal else { return Ok(false) };
-        journal.writes += 1;
-        Ok(journal.fail_write.is_some_and(|at| journal.writes == at))
+        let outcome = journal.suffer(operation, name, other);
+        let failed = || DiskError::failed(operation.word(), name, "the device failed (injected)");
+        let full = || DiskError::Full { path: name.to_owned() };
+        if outcome != Some(Outcome::Cut) {
+            journal.ops += u64::from(operation.changes());
+        }
+        match outcome {
+            None => Ok(None),
+            Some(Outcome::Fail) if matches!(operation, Sync | SyncFolder) => Ok(Some(failed())),
+            Some(Outcome::Fail) => Err(failed()),
+            Some(Outcome::Short) => Ok(Some(failed())),
+            Some(Outcome::Full) if matches!(operation, Write | Sync | SyncFolder) => Ok(Some(full())),
+            Some(Outcome::Full) => Err(full()),
+            Some(Outcome::Cut) => {
+                journal.powered = false;
+                self.powered(operation.word(), name).map(|()| None)
+            }
+        }
     }
 
     /// Begins the life of another process, with the power on and no faults to come: handles and
@@ -366,7 +389,7 @@ impl Ram {
         }
         if let Some(journal) = &mut self.journal {
             journal.powered = true;
-            (journal.cut_at_op, journal.fail_sync, journal.fail_write) = (None, None, None);
+            journal.faults.clear();
         }
     }
 
@@ -418,14 +441,35 @@ impl Journal {
             name_changes: Vec::new(),
             random: Entropy::seeded(seed),
             ops: 0,
-            cut_at_op: None,
             powered: true,
-            syncs: 0,
-            fail_sync: None,
-            writes: 0,
-            fail_write: None,
+            faults: Vec::new(),
+            injected: 0,
+            trace: None,
             boundaries: None,
         }
+    }
+}
+
+impl Journal {
+    /// What is to happen to an operation, by the first fault that says so.
+    fn suffer(&mut self, operation: Operation, name: &str, other: &str) -> Option<Outcome> {
+        let mut outcome = None;
+        for (fault, seen) in &mut self.faults {
+            if !fault.matches(operation, name) && !fault.matches(operation, other) {
+                continue;
+            }
+            *seen += 1;
+            let happens = match fault.occurrence {
+                Occurrence::Nth(n) => *seen == n,
+                Occurrence::Every => true,
+                Occurrence::OneIn(n) => self.random.below(n) == 0,
+            };
+            if happens {
+                outcome = outcome.or(Some(fault.outcome));
+            }
+        }
+        self.injected += u64::from(outcome.is_some());
+        outcome
     }
 }
 

@@ -7,9 +7,9 @@
 use std::mem;
 
 use super::{
-    Disk, DiskError, Kind,
+    Disk, DiskError, Fault, Kind, Operation,
     pages::Pages,
-    ram::{Pending, Ram, Shared},
+    ram::{Journal, Pending, Ram, Shared},
 };
 use crate::Entropy;
 
@@ -21,28 +21,6 @@ pub struct SimDisk(Shared);
 #[derive(Clone, Debug)]
 pub struct Boundary(Ram);
 
-/// Something that will go wrong.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Fault {
-    /// The power goes after this many more operations (create, write, rename, remove, sync of a
-    /// file or folder). Everything then fails until [`SimDisk::crash`].
-    CutPower {
-        /// 0 fails the very next one.
-        after_ops: u64,
-    },
-    /// The n-th sync from now (1 is the next) fails: any part of what it was to make durable is
-    /// lost for good, though reads still see it.
-    FailSync {
-        /// At least 1.
-        nth: u64,
-    },
-    /// The n-th write from now (1 is the next) fails half way.
-    FailWrite {
-        /// At least 1.
-        nth: u64,
-    },
-}
-
 impl SimDisk {
     pub(super) fn new(shared: Shared) -> SimDisk {
         SimDisk(shared)
@@ -53,20 +31,40 @@ impl SimDisk {
         Disk(Kind::Ram(self.0.clone()))
     }
 
-    /// Has `fault` happen.
+    /// Has `fault` happen, beside those that are to come already, until the next start.
     pub fn inject(&self, fault: Fault) {
-        let mut ram = self.0.state();
-        let journal = ram.journal.as_mut().expect("a simulated disk has a journal");
-        match fault {
-            Fault::CutPower { after_ops } => journal.cut_at_op = Some(journal.ops + after_ops),
-            Fault::FailSync { nth } => journal.fail_sync = Some(journal.syncs + nth),
-            Fault::FailWrite { nth } => journal.fail_write = Some(journal.writes + nth),
-        }
+        self.journal(|journal| journal.faults.push((fault, 0)));
+    }
+
+    /// Has nothing more go wrong.
+    pub fn relent(&self) {
+        self.journal(|journal| journal.faults.clear());
+    }
+
+    /// How many operations went wrong because a fault said so.
+    pub fn injected(&self) -> u64 {
+        self.journal(|journal| journal.injected)
+    }
+
+    /// From now on remembers every operation, for [`SimDisk::take_operations`].
+    pub fn record_operations(&self) {
+        self.journal(|journal| journal.trace = Some(Vec::new()));
+    }
+
+    /// What the disk was asked for since [`SimDisk::record_operations`], in order: the operation,
+    /// and the name of the file, or of the folder. Recording ends.
+    pub fn take_operations(&self) -> Vec<(Operation, String)> {
+        self.journal(|journal| journal.trace.take().unwrap_or_default())
     }
 
     /// Operations so far that changed the disk or were to make a change durable.
     pub fn ops(&self) -> u64 {
-        self.0.state().journal.as_ref().map_or(0, |journal| journal.ops)
+        self.journal(|journal| journal.ops)
+    }
+
+    fn journal<T>(&self, what: impl FnOnce(&mut Journal) -> T) -> T {
+        let mut ram = self.0.state();
+        what(ram.journal.as_mut().expect("a simulated disk has a journal"))
     }
 
     /// Makes the disk hold at most `bytes` (the sum of the lengths of its files).
@@ -95,8 +93,7 @@ impl SimDisk {
 
     /// From now on keeps the disk as it is before each operation, for [`SimDisk::take_boundaries`].
     pub fn record_boundaries(&self) {
-        let mut ram = self.0.state();
-        ram.journal.as_mut().expect("a simulated disk has a journal").boundaries = Some(Vec::new());
+        self.journal(|journal| journal.boundaries = Some(Vec::new()));
     }
 
     /// What was recorded since [`SimDisk::record_boundaries`], and the disk as it is now. Entry `n`

@@ -215,7 +215,7 @@ fn a_killed_process_leaves_what_it_wrote_unsynced() {
 #[test]
 fn the_power_goes_at_the_operation_asked_for() {
     let (disk, sim) = Disk::simulated(1);
-    sim.inject(Fault::CutPower { after_ops: 2 });
+    sim.inject("cut nth(3) change".parse().unwrap());
     let file = disk.create("file", 4).unwrap();
     file.write_at(b"abcd", 0).unwrap();
     assert_eq!(sim.ops(), 2);
@@ -230,7 +230,7 @@ fn a_failed_sync_loses_bytes_that_no_later_sync_brings_back() {
     let lost = outcomes(|disk, sim| {
         let file = disk.open("file").unwrap();
         file.write_at(b"abcdefgh", 0).unwrap();
-        sim.inject(Fault::FailSync { nth: 1 });
+        sim.inject("fail sync".parse().unwrap());
         assert!(matches!(file.sync_data(), Err(DiskError::Failed { op: "sync", .. })));
         file.sync_data().unwrap();
         // It looks as if all were well.
@@ -243,7 +243,7 @@ fn a_failed_sync_loses_bytes_that_no_later_sync_brings_back() {
 fn a_failed_write_leaves_a_beginning() {
     let seen = outcomes(|disk, sim| {
         let file = disk.open("file").unwrap();
-        sim.inject(Fault::FailWrite { nth: 2 });
+        sim.inject("short nth(2) write".parse().unwrap());
         file.write_at(b"a", 0).unwrap();
         assert!(file.write_at(b"bcdefgh", 1).is_err());
         file.sync_data().unwrap();
@@ -291,4 +291,111 @@ fn a_flipped_bit_stays_flipped() {
     assert_eq!(disk.read("file", 1).unwrap(), b"c");
     sim.crash();
     assert_eq!(disk.read("file", 1).unwrap(), b"c");
+}
+
+#[test]
+fn a_fault_happens_to_what_its_line_says_and_to_nothing_else() {
+    let (disk, sim) = Disk::simulated(1);
+    disk.make_folder("log").unwrap();
+    sim.inject(r#"fail nth(2) write on "log/*""#.parse().unwrap());
+    let (file, other) = (disk.create("log/a", 4).unwrap(), disk.create("b", 4).unwrap());
+    for _ in 0..3 {
+        other.write_at(b"x", 0).unwrap();
+    }
+    file.write_at(b"abcd", 0).unwrap();
+    assert_eq!(sim.injected(), 0);
+    assert!(
+        matches!(file.write_at(b"x", 0), Err(DiskError::Failed { op: "write", path, .. }) if path == "log/a")
+    );
+    assert_eq!(disk.read("log/a", 4).unwrap(), b"abcd", "it has done nothing");
+    file.write_at(b"x", 0).unwrap();
+    assert_eq!(sim.injected(), 1, "the n-th only");
+
+    sim.inject("fail every read".parse().unwrap());
+    for _ in 0..2 {
+        assert!(matches!(file.read_at(&mut [0], 0), Err(DiskError::Failed { op: "read", .. })));
+    }
+    sim.relent();
+    file.read_at(&mut [0], 0).unwrap();
+}
+
+#[test]
+fn what_fails_short_was_done_in_part_or_is_told_as_failed_though_it_was_done() {
+    let (disk, sim) = Disk::simulated(1);
+    let short = |operation: &str| sim.inject(format!("short {operation}").parse().unwrap());
+    short("create");
+    assert!(disk.create("made", 4).is_err());
+    assert_eq!(disk.list("").unwrap(), ["made"]);
+    short("rename");
+    assert!(disk.rename("made", "renamed").is_err());
+    assert_eq!(disk.list("").unwrap(), ["renamed"]);
+    short("read");
+    let file = disk.open("renamed").unwrap();
+    file.write_at(b"abcd", 0).unwrap();
+    let mut seen = [b'-'; 4];
+    assert!(file.read_at(&mut seen, 0).is_err());
+    assert_eq!(&seen, b"ab--");
+    short("remove");
+    assert!(disk.remove("renamed").is_err());
+    assert_eq!(disk.list("").unwrap(), [""; 0]);
+}
+
+#[test]
+fn what_is_told_as_full_has_done_nothing_but_a_beginning_of_a_write() {
+    let (disk, sim) = Disk::simulated(1);
+    let file = disk.create("file", 4).unwrap();
+    for operation in ["create", "write", "sync", "sync-folder", "rename"] {
+        sim.inject(format!("full {operation}").parse().unwrap());
+    }
+    let full = |result: Result<(), DiskError>| assert!(matches!(result, Err(DiskError::Full { .. })));
+    full(disk.create("other", 4).map(drop));
+    full(disk.rename("file", "other"));
+    full(disk.sync_folder(""));
+    assert_eq!(disk.list("").unwrap(), ["file"]);
+    full(file.write_at(b"abcd", 0));
+    let seen = disk.read("file", 4).unwrap();
+    assert!(seen.iter().zip(b"abcd").skip_while(|(seen, wrote)| seen == wrote).all(|(seen, _)| *seen == 0));
+    full(file.sync_data());
+    assert_eq!(sim.injected(), 5);
+}
+
+#[test]
+fn a_rename_is_met_by_either_of_its_names() {
+    for line in [r#"fail rename on "from""#, r#"fail rename on "to""#] {
+        let (disk, sim) = Disk::simulated(1);
+        disk.create("from", 0).unwrap();
+        sim.inject(line.parse().unwrap());
+        assert!(disk.rename("from", "to").is_err());
+        disk.rename("from", "to").unwrap();
+    }
+}
+
+#[test]
+fn one_in_so_many_fails_now_and_then() {
+    let (disk, sim) = Disk::simulated(1);
+    let file = disk.create("file", 1).unwrap();
+    sim.inject("fail one-in(4) read".parse().unwrap());
+    let failed = (0..1000).filter(|_| file.read_at(&mut [0], 0).is_err()).count();
+    assert!((150..350).contains(&failed), "{failed}");
+}
+
+#[test]
+fn operations_are_remembered_when_asked_for() {
+    let (disk, sim) = Disk::simulated(1);
+    disk.make_folder("log").unwrap();
+    sim.record_operations();
+    let file = disk.create("log/a", 1).unwrap();
+    file.sync_data().unwrap();
+    disk.sync_folder("log").unwrap();
+    assert!(disk.open("log/b").is_err());
+    let seen = sim.take_operations();
+    let seen: Vec<_> = seen.iter().map(|(operation, name)| (*operation, name.as_str())).collect();
+    let expected = [
+        (Operation::Create, "log/a"),
+        (Operation::Sync, "log/a"),
+        (Operation::SyncFolder, "log"),
+        (Operation::Open, "log/b"),
+    ];
+    assert_eq!(seen, expected);
+    assert!(sim.take_operations().is_empty());
 }

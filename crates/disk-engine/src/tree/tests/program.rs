@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use base::{Cell, Position};
 use bytes::Bytes;
-use world::{Disk, Entropy, Fault, SimDisk};
+use world::{Disk, Entropy, SimDisk};
 
 use super::model::{CELLS, Change, DOOMED, LIST, Model, Rows, TREES, batch_of, rules, seen};
 use crate::tree::{
@@ -379,9 +379,8 @@ impl Program {
             return Ok(finish_work(&self.forest, None)?);
         }
         let nth = 1 + self.random.below(6);
-        let fault =
-            if self.random.below(2) == 0 { Fault::FailSync { nth } } else { Fault::FailWrite { nth } };
-        sim.inject(fault);
+        let what = ["fail", "short", "full"][self.random.below(3) as usize];
+        sim.inject(format!("{what} nth({nth}) change").parse().expect("it is a line of the language"));
         match finish_work(&self.forest, None) {
             Ok(()) => {}
             Err(TreeError::Fatal(_)) => {
@@ -389,6 +388,10 @@ impl Program {
                 self.memory.compare_all(&self.forest)?;
                 let refused = self.forest.apply(Position(self.memory.position + 1), &batch_of(&[]));
                 equal("a write after the disk failed", &matches!(refused, Err(TreeError::Fatal(_))), &true)?;
+            }
+            Err(TreeError::Full) => {
+                self.tally.full += 1;
+                self.memory.compare_all(&self.forest)?;
             }
             Err(error) => return Err(error.into()),
         }
