@@ -462,7 +462,9 @@ impl Log {
         let checksum = match begin_segment(&file, header, &control) {
             Ok(checksum) => checksum,
             Err(DiskError::Full { .. }) => {
-                self.reserve = Some(file);
+                // Even its length may be lost with a sync that had no room: the next try makes
+                // another.
+                drop(file);
                 return Err(LogError::Full);
             }
             Err(error) => return Err(self.fatal(&error)),
@@ -504,10 +506,21 @@ impl Log {
         if self.reserve.is_some() || self.failed.is_some() {
             return;
         }
-        match self.disk.create(RESERVE, self.settings.segment_bytes) {
+        match self.make_reserve() {
             Ok(file) => self.reserve = Some(file),
             Err(DiskError::Full { .. }) => {}
             Err(error) => tracing::warn!("no reserve for the log: {error}"),
+        }
+    }
+
+    fn make_reserve(&self) -> Result<File, DiskError> {
+        match self.disk.create(RESERVE, self.settings.segment_bytes) {
+            // Left by a try that failed half way.
+            Err(DiskError::Exists { .. }) => {
+                self.disk.remove(RESERVE)?;
+                self.disk.create(RESERVE, self.settings.segment_bytes)
+            }
+            made => made,
         }
     }
 }

@@ -5,6 +5,7 @@
 
 mod damage;
 mod edges;
+mod faults;
 mod full_disk;
 mod golden;
 mod planted_bugs;
