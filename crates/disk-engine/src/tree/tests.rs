@@ -4,6 +4,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests may touch the world")]
 
 mod damage;
+mod faults;
 mod golden;
 mod model;
 mod planted_bugs;

@@ -30,7 +30,7 @@ fn forest_in_files(seed: u64) -> Result<(Disk, SimDisk, TreeSettings, Memory), V
 }
 
 fn wrong<T>(what: String) -> Result<T, Violation> {
-    Err(Violation(what))
+    Err(Violation(what, None))
 }
 
 /// A read that fails must say which file is to blame; one that succeeds must be right.

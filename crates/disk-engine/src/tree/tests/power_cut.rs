@@ -24,7 +24,9 @@ pub(super) fn on_all_cores(count: u64, run: fn(u64) -> Result<Tally, Violation>)
             spawn_thread("programs", move || -> Result<Tally, Violation> {
                 let mut tally = Tally::default();
                 for seed in (worker..count).step_by(threads as usize) {
-                    tally.add(run(seed).map_err(|error| Violation(format!("seed {seed}: {}", error.0)))?);
+                    tally.add(
+                        run(seed).map_err(|error| Violation(format!("seed {seed}: {}", error.0), error.1))?,
+                    );
                 }
                 Ok(tally)
             })

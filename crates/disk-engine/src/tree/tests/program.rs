@@ -15,13 +15,13 @@ use crate::tree::{
     Compression, Forest, Horizon, Scan, Snapshot, TreeError, TreeId, TreeSettings, Work, settings::Sabotage,
 };
 
-/// What is wrong with a forest.
+/// What is wrong with a forest, and the error it told, if that is what is wrong.
 #[derive(Debug)]
-pub(super) struct Violation(pub(super) String);
+pub(super) struct Violation(pub(super) String, pub(super) Option<TreeError>);
 
 impl From<TreeError> for Violation {
     fn from(error: TreeError) -> Violation {
-        Violation(format!("an error: {error}"))
+        Violation(format!("an error: {error}"), Some(error))
     }
 }
 
@@ -29,7 +29,7 @@ fn equal<T: PartialEq + std::fmt::Debug>(what: &str, found: &T, expected: &T) ->
     if found == expected {
         return Ok(());
     }
-    Err(Violation(format!("{what}: found {found:?}, expected {expected:?}")))
+    Err(Violation(format!("{what}: found {found:?}, expected {expected:?}"), None))
 }
 
 /// What programs came across.

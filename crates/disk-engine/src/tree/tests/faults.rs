@@ -1,0 +1,186 @@
+//! Every operation that a forest asks its disk for fails once, in each way it can.
+//!
+//! A program runs once to see what it asks for; then once more for each of these operations and
+//! each outcome, with that one fault. A full disk and a failed read change nothing: what the
+//! forest says is right before and after, and the program goes on. Any other failure ends all
+//! writing and leaves reading, until the process ends and the forest is opened again; then it has
+//! everything that the log has not.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Mutex,
+};
+
+use base::{Cause, Class, Position};
+use world::{Disk, Fault, Occurrence, Operation, Operations, Outcome};
+
+use super::{
+    model::batch_of,
+    power_cut::on_all_cores,
+    program::{Memory, Program, Tally, Violation, finish_work},
+};
+use crate::tree::{TreeError, TreeSettings};
+
+/// Programs, each of which runs some hundred times.
+const PROGRAMS: u64 = 30;
+const STEPS: u64 = 50;
+
+fn wrong<T>(what: String) -> Result<T, Violation> {
+    Err(Violation(what, None))
+}
+
+/// A site is a kind of operation on a kind of file.
+fn site(name: &str) -> &str {
+    if name.ends_with(".tree") { "tree/*.tree" } else { name }
+}
+
+/// Every fault there can be in the program drawn from `seed`.
+fn faults(seed: u64) -> Result<Vec<Fault>, Violation> {
+    let (disk, sim) = Disk::simulated(seed);
+    sim.record_operations();
+    let mut program = Program::new(seed, disk, None, None)?;
+    for _ in 0..STEPS {
+        program.step()?;
+    }
+    let mut seen: BTreeMap<(Operation, String), u64> = BTreeMap::new();
+    let mut faults = Vec::new();
+    for (operation, name) in sim.take_operations() {
+        let pattern = site(&name).to_owned();
+        let nth = seen.entry((operation, pattern.clone())).or_default();
+        *nth += 1;
+        for outcome in [Outcome::Fail, Outcome::Short, Outcome::Full] {
+            // A short read is told as a failed one is, and reads are most of what there is.
+            if operation.can(outcome) && (operation != Operation::Read || outcome == Outcome::Fail) {
+                let (occurrence, operations) = (Occurrence::Nth(*nth), Operations::Only(operation));
+                faults.push(Fault { outcome, occurrence, operations, pattern: pattern.clone() });
+            }
+        }
+    }
+    Ok(faults)
+}
+
+/// Whether the error is told in the class that is documented for it.
+fn is_told_right(error: &TreeError) -> bool {
+    let class = Cause::from(error.clone()).class;
+    match error {
+        TreeError::Full => class == Class::Busy,
+        TreeError::Fatal(_) | TreeError::Disk(_) => matches!(class, Class::Uncertain { .. }),
+        _ => false,
+    }
+}
+
+/// Judges by `judge`, which is told what must be there: a tree whose dropping failed may be gone.
+fn either(memory: &Memory, judge: impl Fn(&Memory) -> Result<(), Violation>) -> Result<(), Violation> {
+    let mut dropped = memory.clone();
+    dropped.model.drop_doomed();
+    judge(memory).or_else(|violation| judge(&dropped).map_err(|_| violation))
+}
+
+/// A file that could not be opened fails whoever reads it until the next start; nobody is told
+/// anything wrong.
+fn right_or_told(judged: Result<(), Violation>) -> Result<(), Violation> {
+    judged.or_else(|violation| match &violation.1 {
+        Some(error) if is_told_right(error) => Ok(()),
+        _ => Err(violation),
+    })
+}
+
+/// Opens the forest again and compares everything, before and after all work is done.
+fn reopened(memory: &Memory, disk: &Disk, settings: &TreeSettings) -> Result<(), Violation> {
+    let forest = memory.reopen(disk, settings)?;
+    finish_work(&forest, None)?;
+    memory.compare_all(&forest)
+}
+
+/// Runs the program with a fault. Returns how often an error was told.
+fn suffer(seed: u64, fault: &Fault) -> Result<u64, Violation> {
+    let (disk, sim) = Disk::simulated(seed);
+    sim.inject(fault.clone());
+    let mut told = 0;
+    let mut program = match Program::new(seed, disk.clone(), None, None) {
+        Ok(program) => program,
+        Err(violation) if violation.1.as_ref().is_some_and(is_told_right) => {
+            sim.crash();
+            Program::new(seed, disk.clone(), None, None)?;
+            return Ok(1);
+        }
+        Err(violation) => return Err(violation),
+    };
+    for _ in 0..STEPS {
+        let Err(violation) = program.step() else { continue };
+        let Some(error) = violation.1.as_ref().filter(|error| is_told_right(error)) else {
+            return Err(violation);
+        };
+        told += 1;
+        // Nobody who reads on notices.
+        either(&program.memory, |memory| right_or_told(memory.compare_all(&program.forest)))?;
+        if let TreeError::Fatal(_) = error {
+            let next = Position(program.memory.position + 1);
+            if !matches!(program.forest.apply(next, &batch_of(&[])), Err(TreeError::Fatal(_))) {
+                return wrong("it takes writes after the disk failed".to_owned());
+            }
+            if seed.is_multiple_of(2) {
+                sim.crash();
+            } else {
+                sim.kill();
+            }
+            either(&program.memory, |memory| reopened(memory, &disk, &program.settings))?;
+            return Ok(told);
+        }
+    }
+    if sim.injected() == 0 {
+        return wrong("the fault never came".to_owned());
+    }
+    right_or_told(program.memory.compare_all(&program.forest))?;
+    sim.crash();
+    reopened(&program.memory, &disk, &program.settings)?;
+    Ok(told)
+}
+
+/// Of each site how many runs there were, and in how many an error was told.
+static SITES: Mutex<BTreeMap<String, (u64, u64)>> = Mutex::new(BTreeMap::new());
+
+fn run(seed: u64) -> Result<Tally, Violation> {
+    let mut tally = Tally::default();
+    for fault in faults(seed)? {
+        let told =
+            suffer(seed, &fault).map_err(|error| Violation(format!("{fault}: {}", error.0), error.1))?;
+        let any = Fault { occurrence: Occurrence::Every, ..fault }.to_string();
+        let mut sites = SITES.lock().expect("nobody panics with it");
+        let count = sites.entry(any).or_default();
+        *count = (count.0 + 1, count.1 + u64::from(told > 0));
+        tally.failures += u64::from(told > 0);
+    }
+    Ok(tally)
+}
+
+#[test]
+fn whatever_fails_is_told_and_loses_nothing() {
+    let tally = on_all_cores(PROGRAMS, run);
+    let sites = SITES.lock().unwrap();
+    for (site, (runs, told)) in sites.iter() {
+        println!("{site}: {runs} runs, told in {told}");
+    }
+    assert!(tally.failures > 50 * PROGRAMS, "{tally:?}");
+    // Every kind of operation on every kind of file of which the tree makes use.
+    let met: BTreeSet<&str> = sites.keys().filter_map(|site| site.strip_prefix("fail every ")).collect();
+    let expected = [
+        r#"create on "tree/*.tree""#,
+        r#"create on "tree/MANIFEST.new""#,
+        r#"list on "tree""#,
+        r#"make-folder on "tree""#,
+        r#"open on "tree/*.tree""#,
+        r#"open on "tree/MANIFEST""#,
+        r#"read on "tree/*.tree""#,
+        r#"read on "tree/MANIFEST""#,
+        r#"remove on "tree/*.tree""#,
+        r#"remove on "tree/MANIFEST.new""#,
+        r#"rename on "tree/MANIFEST.new""#,
+        r#"sync on "tree/*.tree""#,
+        r#"sync on "tree/MANIFEST.new""#,
+        r#"sync-folder on "tree""#,
+        r#"write on "tree/*.tree""#,
+        r#"write on "tree/MANIFEST.new""#,
+    ];
+    assert_eq!(met, BTreeSet::from(expected));
+}
