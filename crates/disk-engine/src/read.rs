@@ -1,6 +1,6 @@
-//! What a read asks of the engine; what it finds is a [`base::Page`].
+//! What a read asks of an engine; what it finds is a [`base::Page`], or all that is known.
 
-use base::{ColumnId, Place, Selection, Slice, TableId};
+use base::{ColumnId, Mutation, Place, Selection, Slice, TableId};
 use bytes::Bytes;
 
 /// A read.
@@ -41,4 +41,17 @@ impl ReadSpec {
             now_seconds,
         }
     }
+}
+
+/// Everything known of the rows a read selects (see [`crate::MemoryEngine::read_raw`]).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RawFound {
+    /// One mutation for each partition of which anything is known, in ring order.
+    pub mutations: Vec<Mutation>,
+    /// Where to go on; `None` when no live row is left.
+    pub more: Option<Place>,
+    /// Rows looked at, dead ones included.
+    pub scanned_rows: u64,
+    /// Bytes looked at.
+    pub scanned_bytes: u64,
 }

@@ -52,7 +52,7 @@ use std::{
 };
 
 use base::{Cause, Class, GroupId, Token};
-use disk_engine::Engine;
+use disk_engine::MemoryEngine;
 use disk_log::{Log, LogWriter, Stepper};
 use store::{Gate, Machine, Node, Store};
 use world::World;
@@ -260,7 +260,7 @@ fn assemble<L>(
     run_log: impl FnOnce(Log) -> Result<(LogWriter, L), Cause>,
 ) -> Result<(Parts, Spine, Identity, L), Cause> {
     let identity = Identity::load_or_create(&world.disk, &world.entropy)?;
-    let engine = Engine::new();
+    let engine = MemoryEngine::new();
     let mut recovered = Recovered::default();
     let log = Log::open(
         world.disk.clone(),

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use base::{Cause, GroupId, Hlc, Position, Reader, StreamId};
-use disk_engine::Engine;
+use disk_engine::MemoryEngine;
 
 use crate::{
     group::Replayed,
@@ -41,7 +41,7 @@ impl Recovered {
     /// Takes one record.
     pub(crate) fn visit(
         &mut self,
-        engine: &Engine,
+        engine: &MemoryEngine,
         position: Position,
         stream: StreamId,
         payload: &[u8],

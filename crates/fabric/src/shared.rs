@@ -9,7 +9,7 @@ use std::{
 };
 
 use base::{Cause, GroupId, TableId};
-use disk_engine::{Dropped, Engine};
+use disk_engine::{Dropped, MemoryEngine};
 
 use crate::{
     catalog::Published, group::GroupShared, mailbox::Mailbox, runner::Runner, settings::Settings,
@@ -22,7 +22,7 @@ type Factors = BTreeMap<TableId, u32>;
 /// State with more than one reader. The spine's thread owns everything else.
 pub(crate) struct Shared {
     pub(crate) settings: Settings,
-    pub(crate) engine: Engine,
+    pub(crate) engine: MemoryEngine,
     pub(crate) published: Published,
     pub(crate) events: Mailbox<Event>,
     pub(crate) runner: Runner,
@@ -34,7 +34,7 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(settings: Settings, engine: Engine, published: Published) -> Shared {
+    pub(crate) fn new(settings: Settings, engine: MemoryEngine, published: Published) -> Shared {
         Shared {
             settings,
             engine,

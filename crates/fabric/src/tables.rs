@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use base::{Cause, Class, Mutation, NodeId, Position, Writer};
 use core_quorum::{Merge, ReadRound, ReadStep, Replicas, WriteOutcome, WriteRound};
-use disk_engine::{Engine, ReadSpec};
+use disk_engine::{MemoryEngine, ReadSpec};
 use disk_log::{Durable, LogWriter};
 use store::{Action, Cas, CasOutcome, Consistency, Done, Page, Permit, Read, Selection, Target, Write};
 
@@ -179,7 +179,7 @@ impl Merge for LocalAnswer {
 }
 
 /// Reads local rows, whatever the consistency asked for; the page ends after `scan_rows` looked at.
-pub(crate) fn read_engine(engine: &Engine, read: Read, scan_rows: u64) -> Page {
+pub(crate) fn read_engine(engine: &MemoryEngine, read: Read, scan_rows: u64) -> Page {
     engine.read(&ReadSpec {
         table: read.table,
         selection: read.selection,
@@ -194,7 +194,7 @@ pub(crate) fn read_engine(engine: &Engine, read: Read, scan_rows: u64) -> Page {
 
 /// Reads the rows a condition looks at; a condition that looks at very many is refused, because
 /// the spine has other rounds to serve.
-pub(crate) fn read_for_cas(engine: &Engine, cas: &Cas) -> Result<Page, Cause> {
+pub(crate) fn read_for_cas(engine: &MemoryEngine, cas: &Cas) -> Result<Page, Cause> {
     let selection =
         Selection::Partition { key: cas.key.clone(), slices: cas.slices.clone(), reversed: false };
     let page = read_engine(

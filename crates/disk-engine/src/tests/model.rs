@@ -12,7 +12,7 @@ use proptest::{
     sample::{Index, subsequence},
 };
 
-use crate::{Engine, ReadSpec};
+use crate::{MemoryEngine, ReadSpec};
 
 const TABLE: TableId = TableId(7);
 /// Keys fall on few tokens, so that partitions share them, in several shards.
@@ -20,11 +20,11 @@ fn few_tokens(key: &[u8]) -> Token {
     [Token::MIN + 1, -5, 0, Token::MAX][usize::from(key.first().copied().unwrap_or(0)) % 4]
 }
 
-fn engine() -> Engine {
-    Engine::with(2, few_tokens)
+fn engine() -> MemoryEngine {
+    MemoryEngine::with(2, few_tokens)
 }
 
-fn filled(mutations: &[Mutation]) -> Engine {
+fn filled(mutations: &[Mutation]) -> MemoryEngine {
     let engine = engine();
     mutations.iter().for_each(|mutation| engine.apply(mutation));
     engine
@@ -285,7 +285,7 @@ proptest! {
             let replica = split >> (number % 64) & 1 == 0;
             if replica { &mut ours } else { &mut theirs }.push(mutation.clone());
         }
-        let merged = Engine::with(0, few_tokens);
+        let merged = MemoryEngine::with(0, few_tokens);
         for replica in [ours, theirs] {
             filled(&replica).read_raw(&spec).mutations.iter().for_each(|mutation| merged.apply(mutation));
         }

@@ -8,14 +8,14 @@ use std::{
 use base::{Cell, Change, ColumnId, Mutation, Selection, TableId, Token};
 use bytes::Bytes;
 
-use crate::{Engine, ReadSpec};
+use crate::{MemoryEngine, ReadSpec};
 
 const TABLE: TableId = TableId(1);
 
 /// Each mutation writes one number into two rows of a partition. Whoever reads sees it in both.
 #[test]
 fn a_reader_sees_a_mutation_whole() {
-    let engine = Engine::new();
+    let engine = MemoryEngine::new();
     let stop = AtomicBool::new(false);
     let key = |number: u64| Bytes::copy_from_slice(&(number % 50).to_be_bytes());
     thread::scope(|scope| {

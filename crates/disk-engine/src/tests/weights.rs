@@ -10,7 +10,7 @@ use std::{
 use base::{Cell, Change, ColumnId, Mutation, Selection, TableId};
 use bytes::Bytes;
 
-use crate::{Engine, ReadSpec};
+use crate::{MemoryEngine, ReadSpec};
 
 thread_local! {
     static HELD: Counter<isize> = const { Counter::new(0) };
@@ -50,7 +50,7 @@ static ALLOCATOR: Counting = Counting;
 /// Fills an engine and reads it all once (which makes shared what is handed out), then compares.
 fn check(name: &str, mutations: impl Iterator<Item = Mutation>) {
     let before = HELD.get();
-    let engine = Engine::new();
+    let engine = MemoryEngine::new();
     mutations.for_each(|mutation| engine.apply(&mutation));
     let mut spec = ReadSpec::partition(TableId(1), Bytes::new(), 0);
     spec.selection = Selection::Tokens { first: i64::MIN, last: i64::MAX };

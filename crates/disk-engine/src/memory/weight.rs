@@ -7,7 +7,7 @@
 use base::{Cell, ColumnId};
 use bytes::Bytes;
 
-use crate::rows::Row;
+use super::rows::Row;
 
 /// Header and rounding of one allocation.
 const ALLOCATION: usize = 16;

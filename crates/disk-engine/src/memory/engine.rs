@@ -13,13 +13,13 @@ use std::{
 use base::{Cell, ColumnId, Mutation, Page, PartitionRows, Selection, Slice, TableId, Token, token_of};
 use bytes::Bytes;
 
-use crate::{
+use super::{
     partition::Partition,
-    raw::{Raw, RawFound},
-    read::ReadSpec,
+    raw::Raw,
     rows::Row,
     shard::{Shard, Sink, Walk, leaves_a_trace},
 };
+use crate::{RawFound, ReadSpec};
 
 /// Shards of a table: enough that readers of other partitions seldom meet the applier.
 const SHARD_BITS: u32 = 6;
@@ -42,7 +42,7 @@ pub struct Dropped {
 }
 
 /// All tables of one replica, in memory.
-pub struct Engine {
+pub struct MemoryEngine {
     tables: RwLock<Tables>,
     weight: Arc<AtomicIsize>,
     shard_bits: u32,
@@ -66,26 +66,26 @@ struct Table {
     total: Arc<AtomicIsize>,
 }
 
-impl Default for Engine {
-    fn default() -> Engine {
-        Engine::new()
+impl Default for MemoryEngine {
+    fn default() -> MemoryEngine {
+        MemoryEngine::new()
     }
 }
 
-impl Engine {
+impl MemoryEngine {
     /// An empty engine.
-    pub fn new() -> Engine {
-        Engine::with(SHARD_BITS, token_of)
+    pub fn new() -> MemoryEngine {
+        MemoryEngine::with(SHARD_BITS, token_of)
     }
 
     /// An empty engine that is cheap to make: for merging the raw answers of a few replicas (see
-    /// [`Engine::read_raw`]).
-    pub fn scratch() -> Engine {
-        Engine::with(0, token_of)
+    /// [`MemoryEngine::read_raw`]).
+    pub fn scratch() -> MemoryEngine {
+        MemoryEngine::with(0, token_of)
     }
 
-    pub(crate) fn with(shard_bits: u32, tokens: fn(&[u8]) -> Token) -> Engine {
-        Engine { tables: RwLock::default(), weight: Arc::default(), shard_bits, tokens }
+    pub(crate) fn with(shard_bits: u32, tokens: fn(&[u8]) -> Token) -> MemoryEngine {
+        MemoryEngine { tables: RwLock::default(), weight: Arc::default(), shard_bits, tokens }
     }
 
     /// Merges a mutation into its table, which begins with its first mutation. Afterwards every
@@ -119,7 +119,7 @@ impl Engine {
 
     /// Reads everything that is known of the same rows, deletions and expired cells included, as
     /// mutations that would rebuild it. That is what a replica answers a coordinator which has to
-    /// weigh it against other replicas: applying the answers of all to an [`Engine::scratch`] is
+    /// weigh it against other replicas: applying the answers of all to an [`MemoryEngine::scratch`] is
     /// the merge, reading that is the result, and its own raw answer is what a stale replica lacks.
     ///
     /// The form is a function of what was ever written, not of the order, so equal answers mean

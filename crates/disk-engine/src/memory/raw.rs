@@ -1,26 +1,13 @@
 //! Raw answers: what is known of some rows, as the mutations that would rebuild it.
 
-use base::{Change, Mutation, NO_TIMESTAMP, Place, Slice, TableId};
+use base::{Change, Mutation, NO_TIMESTAMP, Slice, TableId};
 use bytes::Bytes;
 
-use crate::{
+use super::{
     partition::Partition,
     rows::Row,
     shard::{Sink, bytes_of},
 };
-
-/// Everything known of the rows a read selects (see [`crate::Engine::read_raw`]).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RawFound {
-    /// One mutation for each partition of which anything is known, in ring order.
-    pub mutations: Vec<Mutation>,
-    /// Where to go on; `None` when no live row is left.
-    pub more: Option<Place>,
-    /// Rows looked at, dead ones included.
-    pub scanned_rows: u64,
-    /// Bytes looked at.
-    pub scanned_bytes: u64,
-}
 
 /// Gathers a raw answer.
 pub(crate) struct Raw {

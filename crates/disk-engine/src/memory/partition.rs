@@ -3,7 +3,7 @@
 use base::{Bound, Change, NO_TIMESTAMP};
 use bytes::Bytes;
 
-use crate::{
+use super::{
     rows::Rows,
     steps::Steps,
     weight::{self, Meter},

@@ -13,7 +13,7 @@ use std::{
 use base::{Cell, ColumnId};
 use bytes::Bytes;
 
-use crate::weight::{self, Meter};
+use super::weight::{self, Meter};
 
 /// More rows than this are kept in a B-tree.
 const FEW: usize = 8;

@@ -17,7 +17,7 @@ use std::{
 use base::{Bound, NO_TIMESTAMP};
 use bytes::Bytes;
 
-use crate::weight::{self, Meter};
+use super::weight::{self, Meter};
 
 /// For each clustering key the timestamp of the latest deletion of a range that holds it.
 #[derive(Debug, Default)]

@@ -9,7 +9,8 @@ use std::{collections::BTreeMap, ops::Bound, ops::ControlFlow};
 use base::{Change, Mutation, NO_TIMESTAMP, Place, Slice, Token};
 use bytes::Bytes;
 
-use crate::{partition::Partition, read::ReadSpec, rows::Row, weight::Meter};
+use super::{partition::Partition, rows::Row, weight::Meter};
+use crate::ReadSpec;
 
 /// Partitions of a run of tokens.
 #[derive(Debug, Default)]
