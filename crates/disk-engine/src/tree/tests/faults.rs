@@ -107,11 +107,18 @@ fn suffer(seed: u64, fault: &Fault) -> Result<u64, Violation> {
         Err(violation) => return Err(violation),
     };
     for _ in 0..STEPS {
+        let starts = program.tally.reopened;
         let Err(violation) = program.step() else { continue };
         let Some(error) = violation.1.as_ref().filter(|error| is_told_right(error)) else {
             return Err(violation);
         };
         told += 1;
+        if program.tally.reopened != starts {
+            // A start that failed is the end of its process.
+            sim.crash();
+            reopened(&program.memory, &disk, &program.settings)?;
+            return Ok(told);
+        }
         // Nobody who reads on notices.
         either(&program.memory, |memory| right_or_told(memory.compare_all(&program.forest)))?;
         if let TreeError::Fatal(_) = error {
