@@ -71,7 +71,7 @@ pub use batch::{Batch, TreeId};
 pub use error::{Damage, TreeError};
 pub use forest::{Forest, Rules, Snapshot, TreeFigures};
 pub use format::Compression;
-pub use read::Scan;
+pub use read::{Patience, Scan, Step};
 pub use rule::{LastWriteWins, Merge, decode_cell, encode_cell};
 pub use settings::TreeSettings;
 

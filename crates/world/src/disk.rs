@@ -244,6 +244,16 @@ impl File {
         }
     }
 
+    /// Fills `buffer` from `offset` if that can be done without waiting for a device: the bytes are
+    /// in the page cache, or the disk is memory. False if it would wait, if it cannot be told, or if
+    /// the file ends before: [`File::read_at`] knows then.
+    pub fn read_now(&self, buffer: &mut [u8], offset: u64) -> Result<bool, DiskError> {
+        match &self.kind {
+            FileKind::Real(file) => file.read_now(buffer, offset),
+            FileKind::Ram(file) => file.read_now(&self.name, buffer, offset),
+        }
+    }
+
     /// Writes `bytes` at `offset`, making the file longer if need be.
     ///
     /// # Errors

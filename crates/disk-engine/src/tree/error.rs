@@ -30,6 +30,9 @@ pub enum TreeError {
     },
     /// A value is none that the tree's rule knows. Nothing was done.
     Value(Malformed),
+    /// A read that must not wait ([`Patience::Now`](super::Patience)) would have to wait for the
+    /// disk. Nothing is wrong: it is begun again where it may wait.
+    NotNow,
     /// No room is left on the disk. What was begun is given up whole; it works again when there
     /// is room.
     Full,
@@ -77,6 +80,7 @@ impl fmt::Display for TreeError {
             }
             TreeError::Settings(why) => write!(f, "tree settings: {why}"),
             TreeError::Value(error) => error.fmt(f),
+            TreeError::NotNow => f.write_str("the read would wait for the disk"),
             TreeError::Full => f.write_str("no room on the disk for the tree"),
             TreeError::Fatal(why) => write!(f, "the tree failed: {why}"),
             TreeError::Disk(error) => error.fmt(f),
@@ -101,7 +105,7 @@ impl From<TreeError> for Cause {
             TreeError::Damaged(_) => Class::Corrupt,
             TreeError::Version { .. } => Class::Unsupported,
             TreeError::Settings(_) | TreeError::TooLarge { .. } | TreeError::Value(_) => Class::Invalid,
-            TreeError::Full => Class::Busy,
+            TreeError::Full | TreeError::NotNow => Class::Busy,
             TreeError::Fatal(_) => Class::Uncertain { received: 0, required: 1 },
             TreeError::Disk(error) => return error.clone().into(),
         };

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use world::{Disk, DiskError, File};
 
 use super::{
-    Damage, TreeError, TreeId,
+    Damage, Patience, TreeError, TreeId,
     block::{Block, BlockCursor},
     cache::{Cache, Part},
     filter::{self, Filter},
@@ -61,6 +61,15 @@ enum Kind {
     Ranges,
 }
 
+/// Fills `buffer`, or says that this would wait for the disk.
+fn read(file: &File, buffer: &mut [u8], offset: u64, patience: Patience) -> Result<(), TreeError> {
+    match patience {
+        Patience::Wait => Ok(file.read_at(buffer, offset)?),
+        Patience::Now if file.read_now(buffer, offset)? => Ok(()),
+        Patience::Now => Err(TreeError::NotNow),
+    }
+}
+
 pub(crate) fn damage(file: &str, offset: u64, tree: TreeId, why: &str) -> TreeError {
     TreeError::Damaged(Damage { file: file.to_owned(), offset, tree: Some(tree), why: why.to_owned() })
 }
@@ -88,15 +97,15 @@ impl FileHandle {
         }
     }
 
-    fn footer(&self) -> Result<&Footer, TreeError> {
+    fn footer(&self, patience: Patience) -> Result<&Footer, TreeError> {
         if let Some(footer) = self.footer.get() {
             return Ok(footer);
         }
-        let footer = self.read_footer()?;
+        let footer = self.read_footer(patience)?;
         Ok(self.footer.get_or_init(|| footer))
     }
 
-    fn read_footer(&self) -> Result<Footer, TreeError> {
+    fn read_footer(&self, patience: Patience) -> Result<Footer, TreeError> {
         let file = self.file()?;
         let len = file.len()?;
         if len != self.meta.bytes || len < FOOTER as u64 {
@@ -104,7 +113,7 @@ impl FileHandle {
         }
         let at = len - FOOTER as u64;
         let mut bytes = [0; FOOTER];
-        file.read_at(&mut bytes, at)?;
+        read(file, &mut bytes, at, patience)?;
         let footer = Footer::decode(&bytes).map_err(|error| match error {
             NoFooter::Version(version) => TreeError::Version { file: file_name(self.meta.id), version },
             NoFooter::Damaged => self.damage(at, "the footer fails its checksum"),
@@ -115,24 +124,24 @@ impl FileHandle {
         Ok(footer)
     }
 
-    fn part(&self, place: Place, kind: Kind) -> Result<Part, TreeError> {
+    fn part(&self, place: Place, kind: Kind, patience: Patience) -> Result<Part, TreeError> {
         let key = (self.meta.id, place.offset);
         if let Some(part) = self.cache.get(key) {
             return Ok(part);
         }
-        let part = self.read_part(place, kind)?;
+        let part = self.read_part(place, kind, patience)?;
         self.cache.put(key, part.clone());
         Ok(part)
     }
 
     /// Reads and checks a part, whatever the cache says.
-    fn read_part(&self, place: Place, kind: Kind) -> Result<Part, TreeError> {
+    fn read_part(&self, place: Place, kind: Kind, patience: Patience) -> Result<Part, TreeError> {
         let end = place.offset.checked_add(u64::from(place.len));
         if end.is_none_or(|end| end > self.meta.bytes) {
             return Err(self.damage(place.offset, "a block beyond the end"));
         }
         let mut stored = vec![0; place.len as usize];
-        self.file()?.read_at(&mut stored, place.offset)?;
+        read(self.file()?, &mut stored, place.offset, patience)?;
         let payload =
             open_block(stored, self.meta.id, place.offset).map_err(|why| self.damage(place.offset, why))?;
         let part = match kind {
@@ -143,35 +152,35 @@ impl FileHandle {
         part.map_err(|error| self.malformed(place, error))
     }
 
-    fn block(&self, place: Place) -> Result<BlockCursor, TreeError> {
-        match self.part(place, Kind::Block)? {
+    fn block(&self, place: Place, patience: Patience) -> Result<BlockCursor, TreeError> {
+        match self.part(place, Kind::Block, patience)? {
             Part::Block(block) => Ok(BlockCursor::new(block)),
             _ => Err(self.damage(place.offset, "a block of another kind")),
         }
     }
 
-    fn may_hold(&self, filter: Place, key: &[u8]) -> Result<bool, TreeError> {
+    fn may_hold(&self, filter: Place, key: &[u8], patience: Patience) -> Result<bool, TreeError> {
         if filter.len == 0 {
             return Ok(true);
         }
-        match self.part(filter, Kind::Filter)? {
+        match self.part(filter, Kind::Filter, patience)? {
             Part::Filter(found) => Ok(found.may_hold(filter::hash(key))),
             _ => Err(self.damage(filter.offset, "a block of another kind")),
         }
     }
 
     /// False if no key in it has this prefix.
-    pub(crate) fn may_hold_prefix(&self, prefix: &[u8]) -> Result<bool, TreeError> {
-        self.may_hold(self.footer()?.prefix_filter, prefix)
+    pub(crate) fn may_hold_prefix(&self, prefix: &[u8], patience: Patience) -> Result<bool, TreeError> {
+        self.may_hold(self.footer(patience)?.prefix_filter, prefix, patience)
     }
 
     /// The deletions of ranges in it.
-    pub(crate) fn ranges(&self) -> Result<Arc<Ranges>, TreeError> {
-        let place = self.footer()?.ranges;
+    pub(crate) fn ranges(&self, patience: Patience) -> Result<Arc<Ranges>, TreeError> {
+        let place = self.footer(patience)?.ranges;
         if place.len == 0 {
             return Ok(Arc::default());
         }
-        match self.part(place, Kind::Ranges)? {
+        match self.part(place, Kind::Ranges, patience)? {
             Part::Ranges(ranges) => Ok(ranges),
             _ => Err(self.damage(place.offset, "a block of another kind")),
         }
@@ -183,11 +192,12 @@ impl FileHandle {
         key: &[u8],
         position: u64,
         into: &mut Versions,
+        patience: Patience,
     ) -> Result<(), TreeError> {
-        if !self.may_hold(self.footer()?.key_filter, key)? {
+        if !self.may_hold(self.footer(patience)?.key_filter, key, patience)? {
             return Ok(());
         }
-        let mut cursor = FileCursor::new(self.clone())?;
+        let mut cursor = FileCursor::new(self.clone(), patience)?;
         cursor.seek(key, position)?;
         while let Some((found, position, value)) = cursor.entry()
             && found == key
@@ -205,11 +215,11 @@ impl FileHandle {
         from: &[u8],
         to: Option<&[u8]>,
     ) -> Result<Vec<(Bytes, u64)>, TreeError> {
-        let mut cursor = FileCursor::new(self.clone())?;
+        let mut cursor = FileCursor::new(self.clone(), Patience::Wait)?;
         cursor.index_step(|index| index.seek(from, u64::MAX))?;
         let mut outline = Vec::new();
         while let Some((key, _, place)) = cursor.index.entry() {
-            let at = cursor.file.footer()?.index;
+            let at = cursor.file.footer(Patience::Wait)?.index;
             let place = Place::decode(&place).map_err(|error| self.malformed(at, error))?;
             let key = Bytes::copy_from_slice(key);
             let last = to.is_some_and(|to| to <= key.as_ref());
@@ -224,7 +234,7 @@ impl FileHandle {
 
     /// Reads and checks all of it, past the cache. Returns what is wrong, place by place.
     pub(crate) fn verify(&self) -> Vec<TreeError> {
-        let footer = match self.read_footer() {
+        let footer = match self.read_footer(Patience::Wait) {
             Ok(footer) => footer,
             Err(error) => return vec![error],
         };
@@ -236,10 +246,10 @@ impl FileHandle {
         ];
         for (place, kind) in others {
             if place.len > 0 {
-                faults.extend(self.read_part(place, kind).err());
+                faults.extend(self.read_part(place, kind, Patience::Wait).err());
             }
         }
-        match self.read_part(footer.index, Kind::Block) {
+        match self.read_part(footer.index, Kind::Block, Patience::Wait) {
             Ok(Part::Block(index)) => self.verify_data(index, &footer, &mut faults),
             Ok(_) => {}
             Err(error) => faults.push(error),
@@ -274,7 +284,7 @@ impl FileHandle {
 
     /// The number of entries of a block.
     fn verify_block(&self, place: Place) -> Result<u64, TreeError> {
-        let Part::Block(block) = self.read_part(place, Kind::Block)? else { return Ok(0) };
+        let Part::Block(block) = self.read_part(place, Kind::Block, Patience::Wait)? else { return Ok(0) };
         let wrong = |error| self.malformed(place, error);
         let mut cursor = BlockCursor::new(block);
         let mut count = 0;
@@ -291,15 +301,16 @@ impl FileHandle {
 #[derive(Debug)]
 pub(crate) struct FileCursor {
     file: Arc<FileHandle>,
+    patience: Patience,
     index: BlockCursor,
     data: Option<(Place, BlockCursor)>,
 }
 
 impl FileCursor {
     /// At no entry.
-    fn new(file: Arc<FileHandle>) -> Result<FileCursor, TreeError> {
-        let index = file.block(file.footer()?.index)?;
-        Ok(FileCursor { file, index, data: None })
+    fn new(file: Arc<FileHandle>, patience: Patience) -> Result<FileCursor, TreeError> {
+        let index = file.block(file.footer(patience)?.index, patience)?;
+        Ok(FileCursor { file, patience, index, data: None })
     }
 
     fn entry(&self) -> Option<(&[u8], u64, Bytes)> {
@@ -314,7 +325,7 @@ impl FileCursor {
         &mut self,
         step: impl FnOnce(&mut BlockCursor) -> Result<(), Malformed>,
     ) -> Result<(), TreeError> {
-        let place = self.file.footer()?.index;
+        let place = self.file.footer(self.patience)?.index;
         step(&mut self.index).map_err(|error| self.file.malformed(place, error))
     }
 
@@ -332,9 +343,9 @@ impl FileCursor {
     fn load(&mut self) -> Result<(), TreeError> {
         self.data = None;
         if let Some((_, _, place)) = self.index.entry() {
-            let at = self.file.footer()?.index;
+            let at = self.file.footer(self.patience)?.index;
             let place = Place::decode(&place).map_err(|error| self.file.malformed(at, error))?;
-            self.data = Some((place, self.file.block(place)?));
+            self.data = Some((place, self.file.block(place, self.patience)?));
         }
         Ok(())
     }
@@ -388,6 +399,7 @@ pub(crate) struct FilesSource {
     from: Bytes,
     to: Option<Bytes>,
     backward: bool,
+    patience: Patience,
     cursor: Option<FileCursor>,
 }
 
@@ -398,11 +410,12 @@ impl FilesSource {
         from: Bytes,
         to: Option<Bytes>,
         backward: bool,
+        patience: Patience,
     ) -> Result<FilesSource, TreeError> {
         if !backward {
             files.reverse();
         }
-        let mut source = FilesSource { files, from, to, backward, cursor: None };
+        let mut source = FilesSource { files, from, to, backward, patience, cursor: None };
         source.settle()?;
         Ok(source)
     }
@@ -414,7 +427,7 @@ impl FilesSource {
                 self.cursor = None;
                 return Ok(());
             };
-            let mut cursor = FileCursor::new(file)?;
+            let mut cursor = FileCursor::new(file, self.patience)?;
             if self.backward {
                 cursor.seek_below(self.to.as_deref())?;
             } else {

@@ -30,7 +30,7 @@ use super::{
     manifest::Manifest,
     memtable::Memtable,
     pick::Run,
-    read::{Scan, View},
+    read::{Patience, Scan, View},
     rule::Merge,
     settings::TreeSettings,
     upkeep::Upkeep,
@@ -194,7 +194,15 @@ impl Forest {
     /// The value of a key: all that was written to it, folded by its tree's rule, less what a
     /// deletion of a range covers. Whether that is a tombstone, or expired, is for the caller.
     pub fn get(&self, tree: TreeId, key: &[u8]) -> Result<Option<Bytes>, TreeError> {
-        self.inner.view(tree, None).map_or(Ok(None), |view| view.get(key))
+        self.get_with(tree, key, Patience::Wait)
+    }
+
+    /// [`Forest::get`], with as much patience as the caller's thread may have.
+    ///
+    /// # Errors
+    /// [`TreeError::NotNow`] only if it may not wait.
+    pub fn get_with(&self, tree: TreeId, key: &[u8], patience: Patience) -> Result<Option<Bytes>, TreeError> {
+        self.inner.view(tree, None).map_or(Ok(None), |view| view.get(key, patience))
     }
 
     /// The keys with `from <= key < to` (`None`: to the end) and their values, as they are now.
@@ -205,7 +213,22 @@ impl Forest {
         to: Option<Bytes>,
         backward: bool,
     ) -> Result<Scan, TreeError> {
-        self.inner.view_or_empty(tree, None).scan(from.into(), to, backward)
+        self.scan_with(tree, from, to, backward, Patience::Wait)
+    }
+
+    /// [`Forest::scan`], with as much patience as the caller's thread may have.
+    ///
+    /// # Errors
+    /// [`TreeError::NotNow`] only if it may not wait, here and at each step. The scan is over then.
+    pub fn scan_with(
+        &self,
+        tree: TreeId,
+        from: impl Into<Bytes>,
+        to: Option<Bytes>,
+        backward: bool,
+        patience: Patience,
+    ) -> Result<Scan, TreeError> {
+        self.inner.view_or_empty(tree, None).scan(from.into(), to, backward, patience)
     }
 
     /// All trees as they are now, for as long as it is held. Compaction keeps what it sees.
@@ -445,7 +468,12 @@ impl Snapshot {
 
     /// See [`Forest::get`].
     pub fn get(&self, tree: TreeId, key: &[u8]) -> Result<Option<Bytes>, TreeError> {
-        self.inner.view(tree, Some(self.position)).map_or(Ok(None), |view| view.get(key))
+        self.get_with(tree, key, Patience::Wait)
+    }
+
+    /// See [`Forest::get_with`].
+    pub fn get_with(&self, tree: TreeId, key: &[u8], patience: Patience) -> Result<Option<Bytes>, TreeError> {
+        self.inner.view(tree, Some(self.position)).map_or(Ok(None), |view| view.get(key, patience))
     }
 
     /// See [`Forest::scan`].
@@ -456,7 +484,19 @@ impl Snapshot {
         to: Option<Bytes>,
         backward: bool,
     ) -> Result<Scan, TreeError> {
-        self.inner.view_or_empty(tree, Some(self.position)).scan(from.into(), to, backward)
+        self.scan_with(tree, from, to, backward, Patience::Wait)
+    }
+
+    /// See [`Forest::scan_with`].
+    pub fn scan_with(
+        &self,
+        tree: TreeId,
+        from: impl Into<Bytes>,
+        to: Option<Bytes>,
+        backward: bool,
+        patience: Patience,
+    ) -> Result<Scan, TreeError> {
+        self.inner.view_or_empty(tree, Some(self.position)).scan(from.into(), to, backward, patience)
     }
 }
 

@@ -18,6 +18,17 @@ use super::{
     source::{MemSource, Source, cover, fold, take_next},
 };
 
+/// Whether a read may wait for the disk.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Patience {
+    /// It waits: for threads of their own.
+    #[default]
+    Wait,
+    /// It takes what is in memory, in the block cache or in the operating system's, and fails with
+    /// [`TreeError::NotNow`] where that is not enough: for threads that many others wait for.
+    Now,
+}
+
 /// One tree as it stood at one position.
 #[derive(Clone, Debug)]
 pub(crate) struct View {
@@ -30,7 +41,7 @@ pub(crate) struct View {
 }
 
 impl View {
-    pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Bytes>, TreeError> {
+    pub(crate) fn get(&self, key: &[u8], patience: Patience) -> Result<Option<Bytes>, TreeError> {
         let mut versions = Versions::new();
         let mut deleted_at = base::NO_TIMESTAMP;
         for memtable in &self.memtables {
@@ -41,9 +52,9 @@ impl View {
             // Ascending and apart: the first that ends behind the key is the only one that may hold it.
             let nth = run.files.partition_point(|file| file.meta.to.as_deref().is_some_and(|to| to <= key));
             if let Some(file) = run.files.get(nth).filter(|file| file.meta.holds(key)) {
-                file.collect(key, self.position, &mut versions)?;
+                file.collect(key, self.position, &mut versions, patience)?;
                 if file.meta.has_ranges {
-                    deleted_at = deleted_at.max(file.ranges()?.at(key, self.position));
+                    deleted_at = deleted_at.max(file.ranges(patience)?.at(key, self.position));
                 }
             }
         }
@@ -80,7 +91,13 @@ impl View {
         damage(FOLDER, 0, self.tree, &format!("a value that its rule does not know: {error}"))
     }
 
-    pub(crate) fn scan(self, from: Bytes, to: Option<Bytes>, backward: bool) -> Result<Scan, TreeError> {
+    pub(crate) fn scan(
+        self,
+        from: Bytes,
+        to: Option<Bytes>,
+        backward: bool,
+        patience: Patience,
+    ) -> Result<Scan, TreeError> {
         let mut scan = Scan {
             sources: Vec::new(),
             ranges: Vec::new(),
@@ -101,10 +118,10 @@ impl View {
             let mut files = Vec::new();
             for file in overlapping(&run.files, &from, to.as_deref()) {
                 if file.meta.has_ranges {
-                    scan.ranges.push(file.ranges()?);
+                    scan.ranges.push(file.ranges(patience)?);
                 }
                 let skipped = match prefix {
-                    Some(prefix) => !file.may_hold_prefix(prefix)?,
+                    Some(prefix) => !file.may_hold_prefix(prefix, patience)?,
                     None => false,
                 };
                 if !skipped {
@@ -113,7 +130,8 @@ impl View {
             }
             scan.files_read += files.len();
             if !files.is_empty() {
-                scan.sources.push(Box::new(FilesSource::new(files, from.clone(), to.clone(), backward)?));
+                let source = FilesSource::new(files, from.clone(), to.clone(), backward, patience)?;
+                scan.sources.push(Box::new(source));
             }
         }
         Ok(scan)
@@ -136,6 +154,16 @@ impl View {
     }
 }
 
+/// A key that a [`Scan`] met.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Step {
+    /// The key.
+    pub key: Bytes,
+    /// Its value; `None` if nothing of it is to be seen: all is covered by deletions of ranges, or
+    /// was written later. Meeting it took its time nevertheless, so whoever bounds a scan counts it.
+    pub value: Option<Bytes>,
+}
+
 /// Keys of a tree in order, each with its value: an iterator that holds its place in the past
 /// whatever is written meanwhile. After an error it ends.
 pub struct Scan {
@@ -153,17 +181,27 @@ impl Scan {
         self.files_read
     }
 
-    fn step(&mut self) -> Result<Option<(Bytes, Bytes)>, TreeError> {
-        while let Some((key, versions)) = take_next(&mut self.sources, self.backward)? {
-            let position = self.view.position;
-            let in_files = self.ranges.iter().map(|ranges| ranges.at(&key, position));
-            let in_memory = self.view.memtables.iter().map(|memtable| memtable.deleted_at(&key, position));
-            let deleted_at = in_files.chain(in_memory).max().unwrap_or(base::NO_TIMESTAMP);
-            if let Some(value) = self.view.resolve(versions, deleted_at)? {
-                return Ok(Some((key, value)));
-            }
+    /// The next key that anything is said about; `None` behind the last, and after an error.
+    ///
+    /// # Errors
+    /// [`TreeError::NotNow`] if it may not wait; what is wrong with the files, otherwise.
+    pub fn advance(&mut self) -> Result<Option<Step>, TreeError> {
+        if self.failed {
+            return Ok(None);
         }
-        Ok(None)
+        let step = self.step();
+        self.failed = step.is_err();
+        step
+    }
+
+    fn step(&mut self) -> Result<Option<Step>, TreeError> {
+        let Some((key, versions)) = take_next(&mut self.sources, self.backward)? else { return Ok(None) };
+        let position = self.view.position;
+        let in_files = self.ranges.iter().map(|ranges| ranges.at(&key, position));
+        let in_memory = self.view.memtables.iter().map(|memtable| memtable.deleted_at(&key, position));
+        let deleted_at = in_files.chain(in_memory).max().unwrap_or(base::NO_TIMESTAMP);
+        let value = self.view.resolve(versions, deleted_at)?;
+        Ok(Some(Step { key, value }))
     }
 }
 
@@ -171,11 +209,13 @@ impl Iterator for Scan {
     type Item = Result<(Bytes, Bytes), TreeError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.failed {
-            return None;
+        loop {
+            match self.advance() {
+                Ok(Some(Step { key, value: Some(value) })) => return Some(Ok((key, value))),
+                Ok(Some(_)) => {}
+                Ok(None) => return None,
+                Err(error) => return Some(Err(error)),
+            }
         }
-        let step = self.step();
-        self.failed = step.is_err();
-        step.transpose()
     }
 }

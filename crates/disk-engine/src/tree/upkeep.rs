@@ -19,7 +19,7 @@ use bytes::Bytes;
 use world::{Disk, DiskError};
 
 use super::{
-    Damage, Horizon, TreeError, TreeId, Work,
+    Damage, Horizon, Patience, TreeError, TreeId, Work,
     file::{FileHandle, FileMeta, FilesSource},
     forest::{Forest, Inner, Tree, lock},
     format::{FOLDER, file_name},
@@ -229,11 +229,11 @@ impl Inner {
         let inputs: Vec<Arc<FileHandle>> = pick.inputs.iter().flatten().cloned().collect();
         let mut ranges = Ranges::default();
         for file in inputs.iter().filter(|file| file.meta.has_ranges) {
-            ranges.absorb(file.ranges()?.as_ref());
+            ranges.absorb(file.ranges(Patience::Wait)?.as_ref());
         }
         let mut sources: Vec<Box<dyn Source>> = Vec::new();
         for files in pick.inputs {
-            sources.push(Box::new(FilesSource::new(files, Bytes::new(), None, false)?));
+            sources.push(Box::new(FilesSource::new(files, Bytes::new(), None, false, Patience::Wait)?));
         }
         let chosen: BTreeSet<u64> = inputs.iter().map(|file| file.meta.id).collect();
         let files =

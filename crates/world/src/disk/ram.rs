@@ -88,6 +88,8 @@ pub(super) struct Journal {
     pub(super) injected: u64,
     /// The operations there were, when asked for.
     pub(super) trace: Option<Vec<(Operation, String)>>,
+    /// Of a hundred reads that must not wait, how many would have to.
+    pub(super) waits_percent: u64,
     /// The disk as it was before each operation, when asked for.
     pub(super) boundaries: Option<Vec<Ram>>,
 }
@@ -246,6 +248,18 @@ impl RamFile {
         } else {
             Err(DiskError::failed("read", name, "the file ends before"))
         }
+    }
+
+    pub(super) fn read_now(&self, name: &str, buffer: &mut [u8], offset: u64) -> Result<bool, DiskError> {
+        let mut ram = self.shared.state();
+        if let Some(journal) = &ram.journal
+            && journal.waits_percent > 0
+            && journal.random.below(100) < journal.waits_percent
+        {
+            return Ok(false);
+        }
+        told(ram.begin(Read, name)?)?;
+        Ok(self.inode(&mut ram, name)?.now.read(buffer, offset))
     }
 
     pub(super) fn write_at(&self, name: &str, bytes: &[u8], offset: u64) -> Result<(), DiskError> {
@@ -445,6 +459,7 @@ impl Journal {
             faults: Vec::new(),
             injected: 0,
             trace: None,
+            waits_percent: 0,
             boundaries: None,
         }
     }

@@ -157,6 +157,28 @@ impl RealFile {
         self.file.read_exact_at(buffer, offset).map_err(|error| self.failed("read", &error))
     }
 
+    /// See [`super::File::read_now`]. A short count is a read that would wait for the rest, or the
+    /// end of the file; file systems that do not know the flag always "would wait".
+    #[allow(unsafe_code, reason = "std has no preadv2")]
+    pub(super) fn read_now(&self, buffer: &mut [u8], offset: u64) -> Result<bool, DiskError> {
+        let Ok(at) = libc::off_t::try_from(offset) else { return Ok(false) };
+        let part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+        loop {
+            // SAFETY: the descriptor is open for as long as `self` is borrowed, and `part` is all of
+            // `buffer`, which nobody else has meanwhile.
+            let count = unsafe { libc::preadv2(self.file.as_raw_fd(), &part, 1, at, libc::RWF_NOWAIT) };
+            if let Ok(count) = usize::try_from(count) {
+                return Ok(count == buffer.len());
+            }
+            let error = io::Error::last_os_error();
+            match error.raw_os_error() {
+                Some(libc::EINTR) => {}
+                Some(libc::EAGAIN | libc::EOPNOTSUPP | libc::ENOSYS) => return Ok(false),
+                _ => return Err(self.failed("read", &error)),
+            }
+        }
+    }
+
     pub(super) fn write_at(&self, bytes: &[u8], offset: u64) -> Result<(), DiskError> {
         self.file.write_all_at(bytes, offset).map_err(|error| self.failed("write", &error))
     }

@@ -72,6 +72,13 @@ impl SimDisk {
         self.0.state().capacity_bytes = bytes;
     }
 
+    /// From now on has `percent` of a hundred calls of [`super::File::read_now`] answer that they would
+    /// wait, drawn from the disk's seed.
+    pub fn set_waits(&self, percent: u64) {
+        let mut ram = self.0.state();
+        ram.journal.as_mut().expect("a simulated disk has a journal").waits_percent = percent;
+    }
+
     /// Cuts the power (if it is not cut) and starts again: what was not synced survives or not, by
     /// the disk's seed. Files and locks from before are dead; faults that were to come are gone.
     pub fn crash(&self) {

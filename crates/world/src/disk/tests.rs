@@ -284,6 +284,34 @@ fn each_boundary_is_the_disk_between_two_operations() {
 }
 
 #[test]
+fn a_read_that_must_not_wait_is_right_or_refused() {
+    on_every_half(|disk| {
+        let file = disk.create("file", 10_000).unwrap();
+        file.write_at(b"abc", 5_000).unwrap();
+        let mut bytes = [0; 3];
+        // What was just written is in the page cache, where the file system can tell.
+        if file.read_now(&mut bytes, 5_000).unwrap() {
+            assert_eq!(&bytes, b"abc");
+        }
+        assert!(!file.read_now(&mut bytes, 9_998).unwrap(), "the file ends before");
+        assert!(!file.read_now(&mut bytes, u64::MAX).unwrap());
+    });
+}
+
+#[test]
+fn a_simulated_disk_has_reads_wait_as_often_as_asked() {
+    let (disk, sim) = Disk::simulated(1);
+    let file = disk.create("file", 8).unwrap();
+    let refused = || (0..1_000).filter(|_| !file.read_now(&mut [0; 8], 0).unwrap()).count();
+    assert_eq!(refused(), 0);
+    sim.set_waits(30);
+    assert!((200..400).contains(&refused()));
+    sim.set_waits(100);
+    assert_eq!(refused(), 1_000);
+    file.read_at(&mut [0; 8], 0).unwrap();
+}
+
+#[test]
 fn a_flipped_bit_stays_flipped() {
     let (disk, sim) = Disk::simulated(1);
     disk.replace("file", b"a").unwrap();

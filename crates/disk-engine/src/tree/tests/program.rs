@@ -12,7 +12,8 @@ use world::{Disk, Entropy, SimDisk};
 
 use super::model::{CELLS, Change, DOOMED, LIST, Model, Rows, TREES, batch_of, rules, seen};
 use crate::tree::{
-    Compression, Forest, Horizon, Scan, Snapshot, TreeError, TreeId, TreeSettings, Work, settings::Sabotage,
+    Compression, Forest, Horizon, Patience, Scan, Snapshot, TreeError, TreeId, TreeSettings, Work,
+    settings::Sabotage,
 };
 
 /// What is wrong with a forest, and the error it told, if that is what is wrong.
@@ -37,6 +38,8 @@ fn equal<T: PartialEq + std::fmt::Debug>(what: &str, found: &T, expected: &T) ->
 pub(super) struct Tally {
     pub(super) batches: u64,
     pub(super) reads: u64,
+    /// Reads that were to be made again, and wait.
+    pub(super) waited: u64,
     pub(super) reopened: u64,
     /// Of each program the most files of a tree, and the deepest level.
     pub(super) files: u64,
@@ -52,6 +55,7 @@ impl Tally {
     pub(super) fn add(&mut self, other: Tally) {
         self.batches += other.batches;
         self.reads += other.reads;
+        self.waited += other.waited;
         self.reopened += other.reopened;
         self.files += other.files;
         self.deep += other.deep;
@@ -117,12 +121,21 @@ impl Memory {
 }
 
 pub(super) fn rows(tree: TreeId, scan: Scan, now: u32) -> Result<Rows, Violation> {
-    let mut rows = Rows::new();
-    for row in scan {
-        let (key, value) = row?;
-        rows.extend(seen(tree, &value, now).map(|value| (key.to_vec(), value)));
+    Ok(seen_rows(tree, scan.collect::<Result<_, _>>()?, now))
+}
+
+fn seen_rows(tree: TreeId, rows: Vec<(Bytes, Bytes)>, now: u32) -> Rows {
+    let seen = |(key, value): (Bytes, Bytes)| Some((key.to_vec(), seen(tree, &value, now)?));
+    rows.into_iter().filter_map(seen).collect()
+}
+
+/// Reads without waiting, and again with waiting where that was not possible. Returns whether it was
+/// read twice.
+fn patiently<T>(read: impl Fn(Patience) -> Result<T, TreeError>) -> Result<(T, u64), TreeError> {
+    match read(Patience::Now) {
+        Err(TreeError::NotNow) => Ok((read(Patience::Wait)?, 1)),
+        found => Ok((found?, 0)),
     }
-    Ok(rows)
 }
 
 /// Does all there is to do.
@@ -270,9 +283,11 @@ impl Program {
     fn get(&mut self) -> Result<(), Violation> {
         let (tree, key, now) = (TREES[self.random.below(4) as usize], self.draw_key(), self.memory.now);
         let (found, position) = match self.draw_snapshot() {
-            Some((snapshot, position)) => (snapshot.get(tree, &key)?, *position),
-            None => (self.forest.get(tree, &key)?, self.memory.position),
+            Some((snapshot, position)) => (patiently(|p| snapshot.get_with(tree, &key, p))?, *position),
+            None => (patiently(|p| self.forest.get_with(tree, &key, p))?, self.memory.position),
         };
+        let (found, waited) = found;
+        self.tally.waited += waited;
         self.tally.reads += 1;
         let found = found.and_then(|value| seen(tree, &value, now));
         let expected = self.memory.model.get(tree, &key, position, now);
@@ -297,12 +312,19 @@ impl Program {
         let (tree, now) = (TREES[self.random.below(4) as usize], self.memory.now);
         let ((from, to), backward) = (self.draw_range(), self.random.below(2) == 0);
         let upper = to.clone().map(Bytes::from);
-        let (scan, position) = match self.draw_snapshot() {
-            Some((snapshot, position)) => (snapshot.scan(tree, from.clone(), upper, backward)?, *position),
-            None => (self.forest.scan(tree, from.clone(), upper, backward)?, self.memory.position),
-        };
+        let (drawn, forest) = (self.draw_snapshot(), &self.forest);
+        let position = drawn.map_or(self.memory.position, |(_, position)| *position);
+        let (found, waited) = patiently(|patience| {
+            let (from, to) = (from.clone(), upper.clone());
+            let scan = match drawn {
+                Some((snapshot, _)) => snapshot.scan_with(tree, from, to, backward, patience)?,
+                None => forest.scan_with(tree, from, to, backward, patience)?,
+            };
+            scan.collect::<Result<Vec<_>, _>>()
+        })?;
         self.tally.reads += 1;
-        let found = rows(tree, scan, now)?;
+        self.tally.waited += waited;
+        let found = seen_rows(tree, found, now);
         let expected = self.memory.model.scan(tree, (&from, to.as_deref()), backward, position, now);
         equal(&format!("tree {} from {from:?} to {to:?} at {position}", tree.0), &found, &expected)
     }
@@ -413,9 +435,16 @@ impl Program {
     }
 }
 
-/// Runs a program of `steps` actions on a disk that does not fail, then lets all work be done.
+/// Runs a program of `steps` actions on a disk that does not fail, then lets all work be done. Some
+/// of these disks have reads wait now and then.
 pub(super) fn run(seed: u64, steps: u64, bug: Option<Sabotage>) -> Result<Tally, Violation> {
-    let mut program = Program::new(seed, Disk::in_memory(), None, bug)?;
+    let mut disk = Disk::in_memory();
+    if seed.is_multiple_of(4) {
+        let (waiting, sim) = Disk::simulated(seed);
+        sim.set_waits(20);
+        disk = waiting;
+    }
+    let mut program = Program::new(seed, disk, None, bug)?;
     for _ in 0..steps {
         program.step()?;
     }
@@ -462,4 +491,5 @@ fn a_forest_says_what_the_model_says() {
     // Programs that never get anywhere prove nothing.
     assert!(tally.reads > 5 * PROGRAMS && tally.reopened > PROGRAMS);
     assert!(tally.files > PROGRAMS && tally.grown > PROGRAMS / 25);
+    assert!(tally.waited > PROGRAMS / 10);
 }
