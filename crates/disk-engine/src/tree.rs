@@ -37,7 +37,7 @@
 //!
 //! // Make a file of it, and start again without a log.
 //! forest.freeze(Position(1));
-//! while forest.work(1 << 20, None)? == Work::More {}
+//! while forest.work(1 << 20, &|_| None)? == Work::More {}
 //! assert_eq!(forest.flushed_position(), Position(1));
 //! let forest = Forest::open(disk, TreeSettings::default(), rules)?;
 //! let value = forest.get(TreeId(1), b"key")?.map(|value| decode_cell(&value));
@@ -55,6 +55,7 @@ mod filter;
 mod forest;
 mod format;
 mod job;
+mod latest;
 mod manifest;
 mod memtable;
 mod pick;
@@ -64,13 +65,14 @@ mod rule;
 mod settings;
 mod source;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod upkeep;
 
 pub use batch::{Batch, TreeId};
 pub use error::{Damage, TreeError};
-pub use forest::{Forest, Rules, Snapshot, TreeFigures};
+pub use forest::{Debt, Forest, Rules, Snapshot, TreeFigures};
 pub use format::Compression;
+pub use latest::{Latest, decode_latest, encode_latest};
 pub use read::{Patience, Scan, Step};
 pub use rule::{LastWriteWins, Merge, decode_cell, encode_cell};
 pub use settings::TreeSettings;

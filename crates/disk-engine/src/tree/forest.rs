@@ -3,21 +3,27 @@
 //! One thread applies, in log order; any thread reads; one thread at a time does the work (flushes
 //! and compactions, see `upkeep`). What they share is one lock around a few pointers per tree:
 //!
-//! - a reader takes the pointers and the position of the last batch under it, and is alone with
+//! - a reader takes the pointers and the sequence of the last batch under it, and is alone with
 //!   them from then on;
-//! - the applier holds it while it fills memtables, and moves the position when a batch is whole;
+//! - the applier holds it while it fills memtables, and moves the visible sequence when a batch is whole;
 //! - who freezes a memtable or puts files in the place of others has it to himself for a moment.
+//!
+//! **Two numbers.** A batch comes with its *position* in the log, which says only what a tree has
+//! already and what is flushed. It is given a *sequence*, one more than any before and not below its
+//! position, and that is what memtables, files, snapshots and readers go by. They differ because
+//! streams of one log are applied at their own pace: a change that a quorum had to agree on is
+//! applied after others that follow it in the log.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
-        atomic::{AtomicU64, Ordering::SeqCst},
+        atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst},
     },
 };
 
-use base::Position;
+use base::{Malformed, Position};
 use bytes::Bytes;
 use world::Disk;
 
@@ -29,7 +35,7 @@ use super::{
     format::{FOLDER, MAX_KEY, MAX_VALUE},
     manifest::Manifest,
     memtable::Memtable,
-    pick::Run,
+    pick::{Run, pending_bytes},
     read::{Patience, Scan, View},
     rule::Merge,
     settings::TreeSettings,
@@ -51,8 +57,11 @@ pub(crate) struct Inner {
     rules: Rules,
     pub(crate) cache: Arc<Cache>,
     state: RwLock<State>,
-    /// The position of the last batch that readers see.
+    /// The sequence of the last batch that readers see.
     visible: AtomicU64,
+    /// The highest position that was applied.
+    applied: AtomicU64,
+    debt: DebtCounters,
     /// Held by who applies or freezes.
     writer: Mutex<()>,
     pub(crate) upkeep: Mutex<Upkeep>,
@@ -74,7 +83,10 @@ pub(crate) struct Tree {
     pub(crate) frozen: Vec<Frozen>,
     /// Newest first.
     pub(crate) runs: Arc<Vec<Run>>,
-    /// Batches up to here are in it.
+    /// Of `runs`: those of level 0, and bytes that compactions which are due will go through.
+    level0_runs: usize,
+    pending_bytes: u64,
+    /// Batches up to this position are in it.
     applied: AtomicU64,
 }
 
@@ -82,8 +94,30 @@ pub(crate) struct Tree {
 #[derive(Clone)]
 pub(crate) struct Frozen {
     pub(crate) memtable: Arc<Memtable>,
-    /// What the tree was given up to here is in this memtable, in older ones, or in files.
+    /// What the tree was given up to this position is in this memtable, in older ones, or in files.
     pub(crate) up_to: u64,
+}
+
+/// How far [`Forest::work`] is behind: what whoever writes is to be slowed by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Debt {
+    /// Memory of what is in no file yet, frozen or not, of all trees.
+    pub memtable_bytes: u64,
+    /// The part of it that is frozen and waits for its flush.
+    pub frozen_bytes: u64,
+    /// Runs in the first level of the tree that has the most.
+    pub level0_runs: usize,
+    /// Bytes that the compactions which are due will read, an estimate.
+    pub pending_compaction_bytes: u64,
+}
+
+/// [`Debt`], kept where things change, so that asking for it costs nothing.
+#[derive(Default)]
+struct DebtCounters {
+    memtable_bytes: AtomicU64,
+    frozen_bytes: AtomicU64,
+    level0_runs: AtomicUsize,
+    pending_compaction_bytes: AtomicU64,
 }
 
 /// How large a tree is.
@@ -114,17 +148,10 @@ impl Forest {
         settings.check()?;
         disk.make_folder(FOLDER)?;
         let cache = Arc::new(Cache::new(settings.cache_bytes));
-        let manifest = match Manifest::load(&disk)? {
-            Some(manifest) => manifest,
-            None => {
-                let manifest = Manifest::new();
-                manifest.store(&disk)?;
-                manifest
-            }
-        };
+        let manifest = Manifest::load_durably(&disk)?;
         super::upkeep::remove_strangers(&disk, &manifest)?;
         let mut state = State { dropped: manifest.dropped.clone(), ..State::default() };
-        let mut visible = 0;
+        let mut applied = 0;
         for (id, record) in &manifest.trees {
             let mut tree = Tree::new(rules(*id), record.flushed);
             let open = |meta: &super::file::FileMeta| Arc::new(FileHandle::open(&disk, meta.clone(), &cache));
@@ -132,8 +159,8 @@ impl Forest {
                 .runs
                 .iter()
                 .map(|run| Run { level: run.level, files: run.files.iter().map(open).collect() });
-            tree.runs = Arc::new(runs.collect());
-            visible = visible.max(record.flushed);
+            tree.set_runs(runs.collect(), &settings);
+            applied = applied.max(record.flushed);
             state.trees.insert(*id, tree);
         }
         let inner = Inner {
@@ -142,18 +169,22 @@ impl Forest {
             rules,
             cache,
             state: RwLock::new(state),
-            visible: AtomicU64::new(visible),
+            visible: AtomicU64::new(manifest.sequence),
+            applied: AtomicU64::new(applied),
+            debt: DebtCounters::default(),
             writer: Mutex::default(),
             upkeep: Mutex::new(Upkeep::new(manifest)),
             snapshots: Mutex::default(),
             fatal: OnceLock::new(),
         };
+        inner.count_debt(&inner.state());
         Ok(Forest { inner: Arc::new(inner) })
     }
 
     /// Merges a batch into its trees, each of which begins with its first batch. Afterwards every
-    /// reader sees all of it; before, none. What a tree has up to `position` already is skipped, so
-    /// a log can be applied again from any place; changes of dropped trees are void.
+    /// reader sees all of it; before, none. A tree that was given `position` or a later one already
+    /// skips its part, so a log can be applied again from any place; changes of dropped trees are
+    /// void. Positions ascend for each tree, not for all of them.
     ///
     /// # Errors
     /// [`TreeError::TooLarge`], [`TreeError::Value`], and then nothing was done;
@@ -162,6 +193,7 @@ impl Forest {
         self.inner.check_alive()?;
         let _writer = lock(&self.inner.writer);
         self.inner.make_trees(batch);
+        let settings = &self.inner.settings;
         let full = {
             let state = self.inner.state();
             check(&state, batch)?;
@@ -170,19 +202,28 @@ impl Forest {
                 .into_iter()
                 .filter(|id| state.trees.get(id).is_some_and(|tree| tree.applied.load(SeqCst) < position.0))
                 .collect();
+            let sequence = position.0.max(self.inner.visible.load(SeqCst) + 1);
+            let mut added = 0;
             for (id, change) in batch.changes.iter().filter(|change| due.contains(&change.0)) {
                 let tree = state.trees.get(id).expect("it is due, so it is there");
-                tree.active.apply(tree.rule.as_ref(), position.0, change).map_err(TreeError::Value)?;
+                let applied = tree.active.apply(tree.rule.as_ref(), (sequence, position.0), change);
+                added += applied.map_err(TreeError::Value)? as u64;
             }
             let mut full = Vec::new();
             for id in &due {
                 let tree = state.trees.get(id).expect("it is due, so it is there");
                 tree.applied.fetch_max(position.0, SeqCst);
-                if tree.active.bytes() >= self.inner.settings.memtable_bytes {
+                if tree.active.bytes() >= settings.memtable_bytes {
                     full.push(*id);
                 }
             }
-            self.inner.visible.fetch_max(position.0, SeqCst);
+            self.inner.applied.fetch_max(position.0, SeqCst);
+            if !due.is_empty() {
+                self.inner.visible.store(sequence, SeqCst);
+            }
+            if self.inner.debt.add(added) > settings.memtables_bytes as u64 && full.is_empty() {
+                full.extend(state.largest_active());
+            }
             full
         };
         if !full.is_empty() {
@@ -235,29 +276,43 @@ impl Forest {
     pub fn snapshot(&self) -> Snapshot {
         let mut snapshots = lock(&self.inner.snapshots);
         // Under the lock: whoever lists snapshots later has seen at most what this one sees.
-        let position = self.inner.visible.load(SeqCst);
-        *snapshots.entry(position).or_default() += 1;
+        let sequence = self.inner.visible.load(SeqCst);
+        *snapshots.entry(sequence).or_default() += 1;
         drop(snapshots);
-        Snapshot { inner: self.inner.clone(), position }
+        Snapshot { inner: self.inner.clone(), sequence }
     }
 
-    /// Everything up to here is in files: the log may forget it. Not to be asked while a log is
-    /// applied again: what is still to come from it is not known here.
+    /// Everything up to here that was applied is in files: the log may forget it, if it is applied
+    /// in its order; who applies some streams later than others asks [`Forest::pinned`] for each.
+    /// Not to be asked while a log is applied again: what is still to come from it is not known
+    /// here.
     pub fn flushed_position(&self) -> Position {
+        let applied = self.applied_position();
         #[cfg(test)]
         if self.inner.settings.sabotaged(super::settings::Sabotage::TruncateAtApplied) {
-            return self.applied_position();
+            return applied;
         }
-        let visible = self.inner.visible.load(SeqCst);
-        let state = self.inner.state();
-        let memtables = state.trees.values().flat_map(Tree::memtables);
-        let first = memtables.filter_map(|memtable| memtable.first_position()).min();
-        Position(first.map_or(visible, |first| visible.min(first - 1)))
+        self.pinned(|_| true).map_or(applied, |first| applied.min(Position(first.0 - 1)))
     }
 
-    /// The position of the last batch that was applied.
+    /// The lowest position whose change is in memory only, of the trees that are `of` interest;
+    /// `None` if all that they were given is in files. What has been read before it was asked for
+    /// is counted, what is being applied meanwhile may not be.
+    pub fn pinned(&self, of: impl Fn(TreeId) -> bool) -> Option<Position> {
+        let state = self.inner.state();
+        let memtables = state.trees.iter().filter(|(id, _)| of(**id)).flat_map(|(_, tree)| tree.memtables());
+        memtables.filter_map(|memtable| memtable.first_position()).min().map(Position)
+    }
+
+    /// The highest position that was applied; after opening, that is in files.
     pub fn applied_position(&self) -> Position {
-        Position(self.inner.visible.load(SeqCst))
+        Position(self.inner.applied.load(SeqCst))
+    }
+
+    /// The position of the last batch that a tree was given; 0 for none.
+    pub fn applied(&self, tree: TreeId) -> Position {
+        let state = self.inner.state();
+        Position(state.trees.get(&tree).map_or(0, |tree| tree.applied.load(SeqCst)))
     }
 
     /// Has every memtable that holds something at or before `position` flushed by the next
@@ -265,6 +320,23 @@ impl Forest {
     pub fn freeze(&self, position: Position) {
         let _writer = lock(&self.inner.writer);
         self.inner.freeze(|_, tree| tree.active.first_position().is_some_and(|first| first <= position.0));
+    }
+
+    /// Has the memtable of a tree flushed by the next [`Forest::work`], full or not.
+    pub fn freeze_tree(&self, tree: TreeId) {
+        let _writer = lock(&self.inner.writer);
+        self.inner.freeze(|id, _| id == tree);
+    }
+
+    /// How far [`Forest::work`] is behind. Costs no more than a few loads.
+    pub fn debt(&self) -> Debt {
+        let counters = &self.inner.debt;
+        Debt {
+            memtable_bytes: counters.memtable_bytes.load(SeqCst),
+            frozen_bytes: counters.frozen_bytes.load(SeqCst),
+            level0_runs: counters.level0_runs.load(SeqCst),
+            pending_compaction_bytes: counters.pending_compaction_bytes.load(SeqCst),
+        }
     }
 
     /// How large a tree is; zeros if it does not exist.
@@ -308,14 +380,6 @@ impl Forest {
         Ok(middle.map(|block| block.0).filter(within))
     }
 
-    /// What there is to do before nothing waits: bytes that are frozen and in no file, over all
-    /// trees. Whoever writes faster than [`Forest::work`] is given time has to be slowed by this.
-    pub fn frozen_bytes(&self) -> u64 {
-        let state = self.inner.state();
-        let frozen = state.trees.values().flat_map(|tree| &tree.frozen);
-        frozen.map(|frozen| frozen.memtable.bytes() as u64).sum()
-    }
-
     /// The trees there are.
     pub fn trees(&self) -> Vec<TreeId> {
         self.inner.state().trees.keys().copied().collect()
@@ -350,6 +414,9 @@ fn check(state: &State, batch: &Batch) -> Result<(), TreeError> {
             Change::DeleteRange { from, to, .. } => {
                 bounded(from.len(), MAX_KEY)?;
                 bounded(to.as_ref().map_or(0, Bytes::len), MAX_KEY)?;
+                if state.trees.get(tree).is_some_and(|tree| tree.rule.newest_stands()) {
+                    return Err(TreeError::Value(Malformed("a deletion of a range without timestamps")));
+                }
             }
         }
     }
@@ -363,8 +430,16 @@ impl Tree {
             active: Arc::default(),
             frozen: Vec::new(),
             runs: Arc::default(),
+            level0_runs: 0,
+            pending_bytes: 0,
             applied: AtomicU64::new(applied),
         }
+    }
+
+    pub(crate) fn set_runs(&mut self, runs: Vec<Run>, settings: &TreeSettings) {
+        self.level0_runs = runs.partition_point(|run| run.level == 0);
+        self.pending_bytes = pending_bytes(&runs, settings);
+        self.runs = Arc::new(runs);
     }
 
     pub(crate) fn memtables(&self) -> impl Iterator<Item = &Arc<Memtable>> {
@@ -372,7 +447,37 @@ impl Tree {
     }
 }
 
+impl State {
+    /// The tree whose active memtable takes the most memory.
+    fn largest_active(&self) -> Option<TreeId> {
+        let actives = self.trees.iter().filter(|(_, tree)| !tree.active.is_empty());
+        actives.max_by_key(|(_, tree)| tree.active.bytes()).map(|(id, _)| *id)
+    }
+}
+
+impl DebtCounters {
+    /// Counts what was added to active memtables; returns what is in all of them.
+    fn add(&self, bytes: u64) -> u64 {
+        let all = self.memtable_bytes.fetch_add(bytes, SeqCst) + bytes;
+        all.saturating_sub(self.frozen_bytes.load(SeqCst))
+    }
+}
+
 impl Inner {
+    /// Counts everything again. The caller holds the lock for writing, or is alone: a batch that is
+    /// applied meanwhile would be lost to the count.
+    pub(crate) fn count_debt(&self, state: &State) {
+        let bytes = |memtable: &Arc<Memtable>| memtable.bytes() as u64;
+        let trees = || state.trees.values();
+        let frozen = trees().flat_map(|tree| &tree.frozen).map(|frozen| bytes(&frozen.memtable)).sum::<u64>();
+        let active = trees().map(|tree| bytes(&tree.active)).sum::<u64>();
+        let pending = trees().map(|tree| tree.pending_bytes).sum();
+        self.debt.memtable_bytes.store(frozen + active, SeqCst);
+        self.debt.frozen_bytes.store(frozen, SeqCst);
+        self.debt.level0_runs.store(trees().map(|tree| tree.level0_runs).max().unwrap_or(0), SeqCst);
+        self.debt.pending_compaction_bytes.store(pending, SeqCst);
+    }
+
     pub(crate) fn state(&self) -> RwLockReadGuard<'_, State> {
         self.state.read().expect(UNPOISONED)
     }
@@ -405,7 +510,8 @@ impl Inner {
     /// Freezes the memtables of the trees that are `chosen`, unless they are empty. The caller is
     /// the writer, so no batch is half applied.
     fn freeze(&self, chosen: impl Fn(TreeId, &Tree) -> bool) {
-        for (id, tree) in &mut self.state_mut().trees {
+        let mut state = self.state_mut();
+        for (id, tree) in &mut state.trees {
             if !tree.active.is_empty() && chosen(*id, tree) {
                 // Not the position of the forest: while a log is applied again, other trees may be
                 // ahead, and what this one is still to be given must not count as flushed.
@@ -414,10 +520,11 @@ impl Inner {
                 tree.frozen.push(Frozen { memtable, up_to });
             }
         }
+        self.count_debt(&state);
     }
 
-    /// Positions of snapshots, ascending.
-    pub(crate) fn snapshot_positions(&self) -> Vec<u64> {
+    /// Sequences of snapshots, ascending.
+    pub(crate) fn snapshot_sequences(&self) -> Vec<u64> {
         #[cfg(test)]
         if self.settings.sabotaged(super::settings::Sabotage::SnapshotsMerged) {
             return Vec::new();
@@ -425,26 +532,26 @@ impl Inner {
         lock(&self.snapshots).keys().copied().collect()
     }
 
-    /// A tree at a position, or as it is now.
-    pub(crate) fn view(&self, tree: TreeId, position: Option<u64>) -> Option<View> {
+    /// A tree at a sequence, or as it is now.
+    pub(crate) fn view(&self, tree: TreeId, sequence: Option<u64>) -> Option<View> {
         let state = self.state();
         // Under the lock: no memtable is frozen, and no job ends, between the two.
         let now = self.visible.load(SeqCst);
         let found = state.trees.get(&tree)?;
         #[cfg(test)]
-        let position =
-            position.filter(|_| !self.settings.sabotaged(super::settings::Sabotage::SnapshotReadsNewer));
+        let sequence =
+            sequence.filter(|_| !self.settings.sabotaged(super::settings::Sabotage::SnapshotReadsNewer));
         Some(View {
             tree,
             rule: found.rule.clone(),
             memtables: found.memtables().filter(|memtable| !memtable.is_empty()).cloned().collect(),
             runs: found.runs.clone(),
-            position: position.unwrap_or(now),
+            position: sequence.unwrap_or(now),
         })
     }
 
-    fn view_or_empty(&self, tree: TreeId, position: Option<u64>) -> View {
-        self.view(tree, position).unwrap_or_else(|| View {
+    fn view_or_empty(&self, tree: TreeId, sequence: Option<u64>) -> View {
+        self.view(tree, sequence).unwrap_or_else(|| View {
             tree,
             rule: (self.rules)(tree),
             memtables: Vec::new(),
@@ -457,13 +564,14 @@ impl Inner {
 /// All trees as they were when it was taken.
 pub struct Snapshot {
     inner: Arc<Inner>,
-    position: u64,
+    sequence: u64,
 }
 
 impl Snapshot {
-    /// The last batch that it sees.
-    pub fn position(&self) -> Position {
-        Position(self.position)
+    /// The sequence of the last batch that it sees: that batch's position, unless later ones of the
+    /// log were applied before it.
+    pub fn sequence(&self) -> u64 {
+        self.sequence
     }
 
     /// See [`Forest::get`].
@@ -473,7 +581,7 @@ impl Snapshot {
 
     /// See [`Forest::get_with`].
     pub fn get_with(&self, tree: TreeId, key: &[u8], patience: Patience) -> Result<Option<Bytes>, TreeError> {
-        self.inner.view(tree, Some(self.position)).map_or(Ok(None), |view| view.get(key, patience))
+        self.inner.view(tree, Some(self.sequence)).map_or(Ok(None), |view| view.get(key, patience))
     }
 
     /// See [`Forest::scan`].
@@ -496,17 +604,17 @@ impl Snapshot {
         backward: bool,
         patience: Patience,
     ) -> Result<Scan, TreeError> {
-        self.inner.view_or_empty(tree, Some(self.position)).scan(from.into(), to, backward, patience)
+        self.inner.view_or_empty(tree, Some(self.sequence)).scan(from.into(), to, backward, patience)
     }
 }
 
 impl Drop for Snapshot {
     fn drop(&mut self) {
         let mut snapshots = lock(&self.inner.snapshots);
-        if let Some(count) = snapshots.get_mut(&self.position) {
+        if let Some(count) = snapshots.get_mut(&self.sequence) {
             *count -= 1;
             if *count == 0 {
-                snapshots.remove(&self.position);
+                snapshots.remove(&self.sequence);
             }
         }
     }

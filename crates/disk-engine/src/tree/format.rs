@@ -1,4 +1,4 @@
-//! The bytes of the tree, version 1.
+//! The bytes of the tree, version 2.
 //!
 //! A forest is the folder `tree/` of a disk: `MANIFEST` (drawn in `manifest`) and data files
 //! `00000001.tree`, `00000002.tree`, ... that are written once and never changed. All integers are
@@ -14,29 +14,29 @@
 //!    n+5   8  checksum of: file id u64, offset of the block u64, bytes 0..n+5
 //!
 //! payload of data and index blocks
-//!      entry...                                by key ascending, within a key by position descending
+//!      entry...                                by key ascending, within a key by sequence descending
 //!      offset of each restart point u32...     every 16th entry, which shares nothing
 //!      number of restart points u32
 //!
 //! entry = shared varint       bytes of the key that equal the entry before
 //!       | rest varint         bytes of the key that follow
-//!       | position varint     of the batch that wrote it (the latest one, after a merge)
+//!       | sequence varint     of the batch that wrote it (the latest one, after a merge)
 //!       | value length varint
 //!       | rest of the key | value
 //!
-//! index entry: key and position of a data block's last entry, value = its place
+//! index entry: key and sequence of a data block's last entry, value = its place
 //! place = offset u64 | stored length u32       of a block, its 13 last bytes included
 //!
 //! payload of the ranges block                  a step function over keys, see `ranges`
 //!      number of steps varint
-//!    | (key length varint | key | number of marks varint | (position varint | timestamp i64)...)...
+//!    | (key length varint | key | number of marks varint | (sequence varint | timestamp i64)...)...
 //!
 //! payload of a filter block, see `filter`
 //!      probes u8 | bits, eight a byte, lowest first
 //!
 //! footer, 128 bytes, at the end
 //!      0   8  magic "HOLDTREE"
-//!      8   4  version u32, 1
+//!      8   4  version u32, 2
 //!     12   4  lower half of the checksum of bytes 0..12; 0..16 mean the same in every version
 //!     16   8  file id u64
 //!     24   8  tree u64
@@ -59,7 +59,7 @@ use crc_fast::{CrcAlgorithm, Digest};
 use super::TreeId;
 
 /// The version this code writes, and the only one it reads.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 /// Bytes of a footer.
 pub(crate) const FOOTER: usize = 128;
 /// Bytes behind the payload of a stored block.
@@ -289,9 +289,9 @@ mod tests {
             assert_eq!(Footer::decode(&bytes), Err(NoFooter::Damaged));
         }
         let mut next = bytes;
-        next[8] = 2;
+        next[8] = 3;
         let check = checksum(&[&next[..12]]) as u32;
         next[12..16].copy_from_slice(&check.to_le_bytes());
-        assert_eq!(Footer::decode(&next), Err(NoFooter::Version(2)));
+        assert_eq!(Footer::decode(&next), Err(NoFooter::Version(3)));
     }
 }

@@ -3,7 +3,7 @@
 //! Both are the same walk: the keys of some sources in order, of each key all values, folded as a
 //! reader would fold them, into new files. Four things may go, and each has its condition.
 //!
-//! - Values between which no snapshot stands become one value. (A *stripe* is the positions from
+//! - Values between which no snapshot stands become one value. (A *stripe* is the sequences from
 //!   behind one snapshot up to the next; who reads without a snapshot reads at the end of the last
 //!   stripe, because all that a job reads was visible before it began.)
 //! - A value that a deletion covers goes, if whoever sees the value sees the deletion.
@@ -37,8 +37,10 @@ pub(crate) enum Replaces {
     Memtables {
         /// How many.
         count: usize,
-        /// What the tree was given up to here is in files then.
+        /// What the tree was given up to this position is in files then.
         up_to: u64,
+        /// The highest sequence in them.
+        sequence: u64,
     },
     /// These files.
     Files(Vec<Arc<FileHandle>>),
@@ -56,7 +58,7 @@ pub(crate) struct Plan {
     pub(crate) sources: Vec<Box<dyn Source>>,
     /// The deletions of ranges in the sources.
     pub(crate) ranges: Ranges,
-    /// Positions of snapshots, ascending.
+    /// Sequences of snapshots, ascending.
     pub(crate) snapshots: Vec<u64>,
     /// All else of the tree.
     pub(crate) others: Vec<Other>,
@@ -99,8 +101,8 @@ impl Job {
                 self.end_file(next_file, Some(&key))?;
             }
             let left = self.fold_key(&key, versions).map_err(|error| self.malformed(error))?;
-            for (position, value) in left.iter().rev() {
-                self.builder(next_file)?.add(&key, *position, value)?;
+            for (sequence, value) in left.iter().rev() {
+                self.builder(next_file)?.add(&key, *sequence, value)?;
             }
         }
         Ok(false)
@@ -157,10 +159,10 @@ impl Job {
         Ok(())
     }
 
-    /// The position at the end of the stripe of `position`.
-    fn stripe(&self, position: u64) -> u64 {
+    /// The sequence at the end of the stripe of `sequence`.
+    fn stripe(&self, sequence: u64) -> u64 {
         let snapshots = &self.plan.snapshots;
-        snapshots.get(snapshots.partition_point(|&snapshot| snapshot < position)).copied().unwrap_or(u64::MAX)
+        snapshots.get(snapshots.partition_point(|&snapshot| snapshot < sequence)).copied().unwrap_or(u64::MAX)
     }
 
     /// What is left of the values of a key, oldest first.
@@ -168,23 +170,23 @@ impl Job {
         let rule = self.plan.rule.as_ref();
         let mut left = Versions::new();
         for group in versions.chunk_by(|a, b| self.stripe(a.0) == self.stripe(b.0)) {
-            let position = group.last().expect("a group is not empty").0;
+            let sequence = group.last().expect("a group is not empty").0;
             let values: Vec<Bytes> = group.iter().map(|version| version.1.clone()).collect();
             #[cfg(test)]
             let values = self.maybe_swapped(values);
             let folded = fold(rule, values.into_iter())?.expect("a group is not empty");
-            let deleted_at = self.plan.ranges.at(key, self.stripe(position));
+            let deleted_at = self.plan.ranges.at(key, self.stripe(sequence));
             if let Some(value) = cover(rule, folded, deleted_at)? {
-                left.push((position, value));
+                left.push((sequence, value));
             }
         }
-        if let (Some(horizon), [(position, value)]) = (self.plan.horizon, &left[..]) {
+        if let (Some(horizon), [(sequence, value)]) = (self.plan.horizon, &left[..]) {
             let before = self.floor(horizon, key, Some(&successor(key)));
             #[cfg(test)]
             let before = self.planted(before, value)?;
             match rule.purge(value, before, horizon.now_seconds)? {
                 None => left.clear(),
-                Some(part) if part.len() < value.len() => left = vec![(*position, part.into_owned().into())],
+                Some(part) if part.len() < value.len() => left = vec![(*sequence, part.into_owned().into())],
                 Some(_) => {}
             }
         }
@@ -222,8 +224,8 @@ impl Job {
         kept.thin(|from, to, marks| {
             let stripes = marks.chunk_by(|a, b| self.stripe(a.0) == self.stripe(b.0));
             let mut last: Vec<Mark> = stripes.filter_map(|stripe| stripe.last().copied()).collect();
-            if let (Some(horizon), Some(&(position, timestamp))) = (self.plan.horizon, last.first()) {
-                let seen_by_all = self.plan.snapshots.first().is_none_or(|&snapshot| position <= snapshot);
+            if let (Some(horizon), Some(&(sequence, timestamp))) = (self.plan.horizon, last.first()) {
+                let seen_by_all = self.plan.snapshots.first().is_none_or(|&snapshot| sequence <= snapshot);
                 if seen_by_all && timestamp < self.floor(horizon, from, to) {
                     last.remove(0);
                 }

@@ -7,9 +7,10 @@
 //!
 //! ```text
 //!      0   8  magic "HOLDMANI"
-//!      8   4  version u32, 1
+//!      8   4  version u32, 2
 //!     12   4  lower half of the checksum of bytes 0..12; 0..16 mean the same in every version
 //!     16   8  id of the next file u64
+//!     24   8  highest sequence of a batch in files u64
 //!          n  number of dropped trees varint | (tree u64)...
 //!          n  number of trees varint | tree...
 //!   last   8  checksum of all before
@@ -42,13 +43,15 @@ const MAGIC: [u8; 8] = *b"HOLDMANI";
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Manifest {
     pub(crate) next_file: u64,
+    /// No batch in files has a higher sequence.
+    pub(crate) sequence: u64,
     pub(crate) dropped: BTreeSet<TreeId>,
     pub(crate) trees: BTreeMap<TreeId, TreeRecord>,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct TreeRecord {
-    /// What the tree was given up to here is in its files.
+    /// What the tree was given up to this position is in its files.
     pub(crate) flushed: u64,
     /// Newest first.
     pub(crate) runs: Vec<RunRecord>,
@@ -64,7 +67,7 @@ pub(crate) struct RunRecord {
 impl Manifest {
     /// Of a forest without trees.
     pub(crate) fn new() -> Manifest {
-        Manifest { next_file: 1, dropped: BTreeSet::new(), trees: BTreeMap::new() }
+        Manifest { next_file: 1, sequence: 0, dropped: BTreeSet::new(), trees: BTreeMap::new() }
     }
 
     /// Reads it; `None` if this disk never had a forest.
@@ -83,6 +86,20 @@ impl Manifest {
         Manifest::decode(&bytes).map(Some)
     }
 
+    /// Reads it, or makes the first one, and sees to it that a power cut leaves it so: a process that
+    /// died while it replaced the manifest, or after a sync that failed, has left something to be
+    /// seen of which nobody knows whether it would stay.
+    pub(crate) fn load_durably(disk: &Disk) -> Result<Manifest, TreeError> {
+        let found = Manifest::load(disk)?;
+        let manifest = found.clone().unwrap_or_else(Manifest::new);
+        match manifest.store(disk) {
+            // A full disk must not keep a node from starting. That the folder can be synced has to do.
+            Err(DiskError::Full { .. }) if found.is_some() => disk.sync_folder(FOLDER)?,
+            stored => stored?,
+        }
+        Ok(manifest)
+    }
+
     /// Makes it durable: after a power cut it is what it was before, or this.
     pub(crate) fn store(&self, disk: &Disk) -> Result<(), DiskError> {
         disk.replace(NAME, &self.encode())
@@ -94,6 +111,7 @@ impl Manifest {
         out.u32(VERSION);
         out.u32(checksum(&[&MAGIC, &VERSION.to_le_bytes()]) as u32);
         out.u64(self.next_file);
+        out.u64(self.sequence);
         out.varint(self.dropped.len() as u64);
         for tree in &self.dropped {
             out.u64(tree.0);
@@ -173,7 +191,8 @@ fn take_file(reader: &mut Reader<'_>, tree: TreeId) -> Result<FileMeta, Malforme
 fn parse(body: &[u8]) -> Result<Manifest, Malformed> {
     const WHAT: &str = "manifest";
     let mut reader = Reader::new(body);
-    let mut manifest = Manifest { next_file: reader.u64(WHAT)?, ..Manifest::new() };
+    let mut manifest =
+        Manifest { next_file: reader.u64(WHAT)?, sequence: reader.u64(WHAT)?, ..Manifest::new() };
     for _ in 0..reader.count(WHAT)? {
         manifest.dropped.insert(TreeId(reader.u64(WHAT)?));
     }
@@ -214,7 +233,7 @@ mod tests {
         };
         let run = |level, files| RunRecord { level, files };
         let runs = vec![run(0, vec![file(3, None)]), run(1, vec![file(1, Some(b"c")), file(2, Some(b"z"))])];
-        let mut manifest = Manifest { next_file: 9, ..Manifest::new() };
+        let mut manifest = Manifest { next_file: 9, sequence: 400, ..Manifest::new() };
         manifest.dropped.insert(TreeId(2));
         manifest.trees.insert(TreeId(7), TreeRecord { flushed: 300, runs });
         manifest.trees.insert(TreeId(8), TreeRecord::default());

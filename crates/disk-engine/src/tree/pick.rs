@@ -6,7 +6,7 @@
 //! `level_factor` times as large as the one above; what is too large gives up the file that drags
 //! the fewest bytes of the next level along.
 //!
-//! One law keeps every choice right: of one key, a newer run holds later positions than an older
+//! One law keeps every choice right: of one key, a newer run holds later sequences than an older
 //! one. So runs that are merged are neighbours, and what goes down takes along what it overlaps.
 
 use std::sync::Arc;
@@ -55,16 +55,44 @@ pub(crate) fn pick(runs: &[Run], settings: &TreeSettings) -> Option<Pick> {
         });
     }
     runs[fresh.len()..].iter().find_map(|run| {
-        let most = settings
-            .level_factor
-            .saturating_pow(u32::from(run.level) - 1)
-            .saturating_mul(settings.level_bytes);
-        (run.bytes() > most && run.level < DEEPEST).then(|| {
+        (run.bytes() > most_bytes(run.level, settings) && run.level < DEEPEST).then(|| {
             let cheapest = run.files.iter().min_by_key(|file| dragged_bytes(runs, run.level + 1, file));
             let file = cheapest.expect("a run that is too large has a file").clone();
             into_next(runs, vec![vec![file]], run.level + 1)
         })
     })
+}
+
+/// What the compactions that are due will read, an estimate: what goes down a level takes with it as
+/// much of the next as their sizes say, and what arrives there may have to go down as well.
+pub(crate) fn pending_bytes(runs: &[Run], settings: &TreeSettings) -> u64 {
+    let fresh = &runs[..runs.partition_point(|run| run.level == 0)];
+    let total: u64 = fresh.iter().map(Run::bytes).sum();
+    let level_bytes = |level: u8| runs.iter().find(|run| run.level == level).map_or(0, Run::bytes);
+    let (mut pending, mut arriving) = (0, 0);
+    if total >= settings.level_bytes || fresh.len() >= 2 * settings.tier_runs {
+        pending = total + level_bytes(1);
+        arriving = total;
+    } else {
+        let similar = similar_runs(fresh);
+        if similar >= settings.tier_runs {
+            pending = fresh[..similar].iter().map(Run::bytes).sum();
+        }
+    }
+    for level in 1..DEEPEST {
+        let bytes = level_bytes(level) + arriving;
+        arriving = bytes.saturating_sub(most_bytes(level, settings));
+        if arriving > 0 {
+            let dragged = u128::from(level_bytes(level + 1)) * u128::from(arriving) / u128::from(bytes);
+            pending += arriving + dragged as u64;
+        }
+    }
+    pending
+}
+
+/// How large a level below the first may be.
+fn most_bytes(level: u8, settings: &TreeSettings) -> u64 {
+    settings.level_factor.saturating_pow(u32::from(level) - 1).saturating_mul(settings.level_bytes)
 }
 
 /// Everything into one run, as deep as the deepest there is, also where it is one run already: that

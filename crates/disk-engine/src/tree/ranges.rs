@@ -1,9 +1,9 @@
 //! [`Ranges`]: deletions of ranges of keys, as one step function.
 //!
-//! A deletion covers `from <= key < to`, was written at a position, and takes what is at or before
-//! its timestamp. What matters of many of them is, for each key and each position a reader may
+//! A deletion covers `from <= key < to`, was written in a batch with a sequence, and takes what is at
+//! or before its timestamp. What matters of many of them is, for each key and each sequence a reader may
 //! stand at, the latest timestamp: a function that is constant between finitely many keys. The map
-//! holds, for each key where it changes, the *marks* that hold from there on: positions and
+//! holds, for each key where it changes, the *marks* that hold from there on: sequences and
 //! timestamps both ascending, since a mark that is both later written and not later in time says
 //! nothing new. (Pebble and RocksDB call the same cut a fragment.)
 
@@ -15,7 +15,7 @@ use std::{
 use base::{Malformed, NO_TIMESTAMP, Reader, Writer};
 use bytes::Bytes;
 
-/// One deletion as seen from a key: the position that wrote it, and its timestamp.
+/// One deletion as seen from a key: the sequence that wrote it, and its timestamp.
 pub(crate) type Mark = (u64, i64);
 
 /// A set of deletions.
@@ -29,11 +29,11 @@ impl Ranges {
         self.steps.is_empty()
     }
 
-    /// The latest timestamp of a deletion of `key` that a reader at `position` sees;
+    /// The latest timestamp of a deletion of `key` that a reader at `sequence` sees;
     /// [`NO_TIMESTAMP`] for none.
-    pub(crate) fn at(&self, key: &[u8], position: u64) -> i64 {
+    pub(crate) fn at(&self, key: &[u8], sequence: u64) -> i64 {
         let step = self.steps.range::<[u8], _>((Unbounded, Included(key))).next_back();
-        step.map_or(NO_TIMESTAMP, |(_, marks)| seen(marks, position))
+        step.map_or(NO_TIMESTAMP, |(_, marks)| seen(marks, sequence))
     }
 
     /// Adds the deletion of `from <= key < to`; nothing if the range is empty.
@@ -131,8 +131,8 @@ impl Ranges {
         for (key, marks) in &self.steps {
             out.bytes(key);
             out.varint(marks.len() as u64);
-            for (position, timestamp) in marks {
-                out.varint(*position);
+            for (sequence, timestamp) in marks {
+                out.varint(*sequence);
                 out.raw(&timestamp.to_le_bytes());
             }
         }
@@ -160,9 +160,9 @@ impl Ranges {
     }
 }
 
-/// The timestamp of the last mark at or before `position`.
-pub(crate) fn seen(marks: &[Mark], position: u64) -> i64 {
-    let count = marks.partition_point(|mark| mark.0 <= position);
+/// The timestamp of the last mark at or before `sequence`.
+pub(crate) fn seen(marks: &[Mark], sequence: u64) -> i64 {
+    let count = marks.partition_point(|mark| mark.0 <= sequence);
     count.checked_sub(1).map_or(NO_TIMESTAMP, |last| marks[last].1)
 }
 

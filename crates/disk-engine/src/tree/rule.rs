@@ -8,7 +8,8 @@
 //! 2. `cover` distributes over it: `cover(merge(a, b), t) = merge(cover(a, t), cover(b, t))`, with
 //!    "gone" as the neutral element; and covering at `t` and then at `u` is covering at the later.
 //!    So a deletion takes what its timestamp says, whether it arrives before or after.
-//! 3. What `purge` gives up is what only hides values with timestamps below `before`.
+//! 3. What `purge` gives up is dead, and only hides values with timestamps below `before`: merged with
+//!    values that have none such, on either side, what is left says what the whole would have said.
 //! 4. If `prefix(k)` is `p`, every key that begins with `p` has the prefix `p`.
 //! 5. A value that `oldest` takes, all others take: it is how a batch is checked before it is applied.
 
@@ -20,7 +21,7 @@ use bytes::Bytes;
 /// The meaning of a tree's values. See the laws in the module's documentation: values are opaque
 /// to the tree, timestamps are whatever the owner orders deletions by.
 pub trait Merge: Send + Sync + fmt::Debug {
-    /// One value for two. `older` was written at the lower position.
+    /// One value for two. `older` has the lower sequence.
     fn merge(&self, older: &[u8], newer: &[u8]) -> Result<Vec<u8>, Malformed>;
 
     /// What is left of `value` under a deletion of everything at or before `deleted_at`; `None`
@@ -38,6 +39,13 @@ pub trait Merge: Send + Sync + fmt::Debug {
         before: i64,
         now_seconds: u32,
     ) -> Result<Option<Cow<'v, [u8]>>, Malformed>;
+
+    /// Whether a newer value hides all older ones whole, so that timestamps mean nothing. Then law 3
+    /// holds for older values only, of any timestamp if there are none; tombstones may go without a
+    /// horizon as soon as nothing older is below them; and deletions of ranges are refused.
+    fn newest_stands(&self) -> bool {
+        false
+    }
 
     /// The part of `key` by which scans find their files: files without it are not read.
     fn prefix<'k>(&self, _key: &'k [u8]) -> Option<&'k [u8]> {

@@ -13,6 +13,9 @@ pub struct TreeSettings {
     /// Bytes of a tree's memtable, at which it is frozen and waits for its flush. Default 64 MiB,
     /// range 256 B to 1 GiB. Larger writes fewer files and holds more of the log.
     pub memtable_bytes: usize,
+    /// Bytes of the active memtables of all trees, above which the largest is frozen. Default
+    /// 128 MiB, from `memtable_bytes` on.
+    pub memtables_bytes: usize,
     /// Bytes of a file at which compaction begins the next one. Default 64 MiB, range from
     /// `block_bytes` to 1 GiB.
     pub file_bytes: u64,
@@ -37,6 +40,7 @@ impl Default for TreeSettings {
             block_bytes: 4 << 10,
             compression: Compression::Lz4,
             memtable_bytes: 64 << 20,
+            memtables_bytes: 128 << 20,
             file_bytes: 64 << 20,
             tier_runs: 4,
             level_bytes: 256 << 20,
@@ -85,6 +89,7 @@ impl TreeSettings {
         let rules = [
             ((64..=1 << 20).contains(&self.block_bytes), "block_bytes is 64 B to 1 MiB"),
             ((256..=GIB).contains(&(self.memtable_bytes as u64)), "memtable_bytes is 256 B to 1 GiB"),
+            (self.memtables_bytes >= self.memtable_bytes, "memtables_bytes is at least memtable_bytes"),
             (
                 (self.block_bytes as u64..=GIB).contains(&self.file_bytes),
                 "file_bytes is block_bytes to 1 GiB",

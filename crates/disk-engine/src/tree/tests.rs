@@ -6,6 +6,7 @@
 mod damage;
 mod faults;
 mod golden;
+pub(crate) mod laws;
 mod model;
 mod planted_bugs;
 mod power_cut;

@@ -86,14 +86,18 @@ pub(crate) fn remove_strangers(disk: &Disk, manifest: &Manifest) -> Result<(), T
 
 impl Forest {
     /// Does up to about `budget_bytes` of what there is to do: flushes first, then compactions.
-    /// `horizon` is what allows a compaction that begins now to purge; `None` while a log is being
-    /// applied again, because what it brings may be old.
+    /// `horizons` tells, of the tree that is compacted next, what may be purged; `None` for nothing,
+    /// as while a log is being applied again, because what it brings may be old.
     ///
     /// # Errors
     /// [`TreeError::Full`]: nothing has changed, and it will be tried again.
     /// [`TreeError::Damaged`]: a compaction met a damaged file; its tree is compacted no more.
     /// [`TreeError::Fatal`]: the disk failed.
-    pub fn work(&self, budget_bytes: u64, horizon: Option<Horizon>) -> Result<Work, TreeError> {
+    pub fn work(
+        &self,
+        budget_bytes: u64,
+        horizons: &dyn Fn(TreeId) -> Option<Horizon>,
+    ) -> Result<Work, TreeError> {
         let inner = &self.inner;
         inner.check_alive()?;
         let mut upkeep = lock(&inner.upkeep);
@@ -106,7 +110,7 @@ impl Forest {
             return Ok(Work::More);
         }
         if upkeep.compaction.is_none() {
-            upkeep.compaction = upkeep.plan_compaction(inner, horizon)?.map(|plan| inner.job(plan));
+            upkeep.compaction = upkeep.plan_compaction(inner, horizons)?.map(|plan| inner.job(plan));
         }
         if upkeep.compaction.is_some() {
             upkeep.run(inner, budget_bytes, Upkeep::compaction)?;
@@ -135,7 +139,9 @@ impl Forest {
         let dropped = {
             let mut state = inner.state_mut();
             state.dropped.insert(tree);
-            state.trees.remove(&tree)
+            let dropped = state.trees.remove(&tree);
+            inner.count_debt(&state);
+            dropped
         };
         for slot in [Upkeep::flush as Slot, Upkeep::compaction] {
             if slot(&mut upkeep).as_ref().is_some_and(|job| job.plan.tree == tree) {
@@ -208,12 +214,16 @@ impl Inner {
         Some(Plan {
             tree: id,
             rule: tree.rule.clone(),
-            replaces: Replaces::Memtables { count: tree.frozen.len(), up_to: last.up_to },
+            replaces: Replaces::Memtables {
+                count: tree.frozen.len(),
+                up_to: last.up_to,
+                sequence: last.memtable.last_sequence(),
+            },
             level: 0,
             sources,
             ranges,
             // After the sources were chosen: who takes a snapshot from now on sees all of them.
-            snapshots: self.snapshot_positions(),
+            snapshots: self.snapshot_sequences(),
             others: Vec::new(),
             horizon: None,
         })
@@ -235,12 +245,10 @@ impl Inner {
         for files in pick.inputs {
             sources.push(Box::new(FilesSource::new(files, Bytes::new(), None, false, Patience::Wait)?));
         }
-        let chosen: BTreeSet<u64> = inputs.iter().map(|file| file.meta.id).collect();
-        let files =
-            tree.runs.iter().flat_map(|run| &run.files).filter(|file| !chosen.contains(&file.meta.id));
-        let mut others: Vec<Other> =
-            files.map(|file| (file.meta.from.clone(), file.meta.to.clone(), file.meta.oldest)).collect();
-        others.extend(tree.memtables().map(|memtable| (Bytes::new(), None, memtable.oldest())));
+        let others = others(tree, &inputs);
+        // Where only order counts, nothing that is still to be written can need a tombstone.
+        let always = Horizon { before: i64::MAX, now_seconds: 0 };
+        let horizon = if tree.rule.newest_stands() { Some(always) } else { horizon };
         Ok(Plan {
             tree: id,
             rule: tree.rule.clone(),
@@ -248,18 +256,38 @@ impl Inner {
             level: pick.level,
             sources,
             ranges,
-            snapshots: self.snapshot_positions(),
+            snapshots: self.snapshot_sequences(),
             others,
             horizon,
         })
     }
 }
 
+/// All of a tree but `inputs`, as far as it can hold what a tombstone in them hides.
+fn others(tree: &Tree, inputs: &[Arc<FileHandle>]) -> Vec<Other> {
+    let chosen: BTreeSet<u64> = inputs.iter().map(|file| file.meta.id).collect();
+    let is_input = |file: &Arc<FileHandle>| chosen.contains(&file.meta.id);
+    let mut runs = &tree.runs[..];
+    let mut memtables: Vec<Other> = Vec::new();
+    if tree.rule.newest_stands() {
+        // Nor does what is newer.
+        let newest = runs.iter().position(|run| run.files.iter().any(is_input)).unwrap_or(0);
+        runs = &runs[newest..];
+    } else {
+        memtables.extend(tree.memtables().map(|memtable| (Bytes::new(), None, memtable.oldest())));
+    }
+    let files = runs.iter().flat_map(|run| &run.files).filter(|file| !is_input(file));
+    files
+        .map(|file| (file.meta.from.clone(), file.meta.to.clone(), file.meta.oldest))
+        .chain(memtables)
+        .collect()
+}
+
 impl Upkeep {
     fn plan_compaction(
         &mut self,
         inner: &Inner,
-        horizon: Option<Horizon>,
+        horizons: &dyn Fn(TreeId) -> Option<Horizon>,
     ) -> Result<Option<Plan>, TreeError> {
         let state = inner.state();
         // In turn, so that a tree that always has something to do leaves time for others.
@@ -271,7 +299,7 @@ impl Upkeep {
             let whole = if self.whole.remove(&id) { pick_all(&tree.runs) } else { None };
             if let Some(pick) = whole.or_else(|| pick(&tree.runs, &inner.settings)) {
                 self.last = id;
-                return inner.plan_files(id, tree, pick, horizon).map(Some).inspect_err(|_| {
+                return inner.plan_files(id, tree, pick, horizons(id)).map(Some).inspect_err(|_| {
                     self.sick.insert(id);
                 });
             }
@@ -330,8 +358,9 @@ impl Upkeep {
         };
         let record = manifest.trees.entry(id).or_default();
         record.runs = runs.iter().map(record_of).collect();
-        if let Replaces::Memtables { up_to, .. } = job.plan.replaces {
+        if let Replaces::Memtables { up_to, sequence, .. } = job.plan.replaces {
             record.flushed = up_to;
+            manifest.sequence = manifest.sequence.max(sequence);
         }
         sync_names(inner, &done)?;
         #[cfg(test)]
@@ -339,12 +368,15 @@ impl Upkeep {
         inner.store(&manifest)?;
         self.manifest = manifest;
         let job = slot(self).take().expect("the job has just ended");
-        if let Some(tree) = inner.state_mut().trees.get_mut(&id) {
-            tree.runs = Arc::new(runs);
+        let mut state = inner.state_mut();
+        if let Some(tree) = state.trees.get_mut(&id) {
+            tree.set_runs(runs, &inner.settings);
             if let Replaces::Memtables { count, .. } = job.plan.replaces {
                 tree.frozen.drain(..count);
             }
         }
+        inner.count_debt(&state);
+        drop(state);
         if let Replaces::Files(files) = job.plan.replaces {
             self.obsolete.extend(files);
         }

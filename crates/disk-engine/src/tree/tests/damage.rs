@@ -56,7 +56,7 @@ fn read_all(forest: &Forest, memory: &Memory, file: &str) -> Result<bool, Violat
     let mut sound = true;
     for tree in TREES {
         for backward in [false, true] {
-            let expected = memory.model.scan(tree, (b"", None), backward, memory.position, memory.now);
+            let expected = memory.model.scan(tree, (b"", None), backward, memory.moment, memory.now);
             let scan =
                 forest.scan(tree, "", None, backward).and_then(|scan| scan.collect::<Result<Vec<_>, _>>());
             let found = scan.map(|rows| {

@@ -6,7 +6,10 @@ use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 use base::{Cell, Malformed};
 use bytes::Bytes;
 
-use crate::tree::{Batch, LastWriteWins, Merge, Rules, TreeId, decode_cell, encode_cell};
+use crate::tree::{
+    Batch, LastWriteWins, Latest, Merge, Rules, TreeId, decode_cell, decode_latest, encode_cell,
+    encode_latest,
+};
 
 /// Trees of cells.
 pub(super) const CELLS: [TreeId; 3] = [TreeId(1), TreeId(2), TreeId(4)];
@@ -14,7 +17,9 @@ pub(super) const CELLS: [TreeId; 3] = [TreeId(1), TreeId(2), TreeId(4)];
 pub(super) const LIST: TreeId = TreeId(3);
 /// The tree that some programs drop.
 pub(super) const DOOMED: TreeId = TreeId(4);
-pub(super) const TREES: [TreeId; 4] = [TreeId(1), TreeId(2), LIST, DOOMED];
+/// A tree without timestamps, fed by a stream that lags behind its places in the log.
+pub(super) const LATE: TreeId = TreeId(5);
+pub(super) const TREES: [TreeId; 5] = [TreeId(1), TreeId(2), LIST, DOOMED, LATE];
 
 /// Values are lists of items (timestamp, name), the newer behind the older.
 #[derive(Debug)]
@@ -47,6 +52,7 @@ impl Merge for Lists {
 pub(super) fn rules() -> Rules {
     Arc::new(|tree| match tree {
         LIST => Arc::new(Lists),
+        LATE => Arc::new(Latest),
         _ => Arc::new(LastWriteWins { prefix_bytes: 1 }),
     })
 }
@@ -55,6 +61,7 @@ pub(super) fn rules() -> Rules {
 pub(super) enum Change {
     Cell(Vec<u8>, Cell),
     Item(Vec<u8>, u8, u8),
+    Latest(Vec<u8>, Option<Vec<u8>>),
     Delete(Vec<u8>, Option<Vec<u8>>, i64),
 }
 
@@ -65,6 +72,7 @@ pub(super) fn batch_of(changes: &[(TreeId, Change)]) -> Batch {
         match change {
             Change::Cell(key, cell) => batch.put(*tree, key.clone(), encode_cell(cell)),
             Change::Item(key, timestamp, name) => batch.put(*tree, key.clone(), vec![*timestamp, *name]),
+            Change::Latest(key, value) => batch.put(*tree, key.clone(), encode_latest(value.as_deref())),
             Change::Delete(from, to, timestamp) => {
                 batch.delete_range(*tree, from.clone(), to.clone().map(Bytes::from), *timestamp);
             }
@@ -75,7 +83,11 @@ pub(super) fn batch_of(changes: &[(TreeId, Change)]) -> Batch {
 
 /// What a reader sees of a value: nothing of what is dead.
 pub(super) fn seen(tree: TreeId, value: &[u8], now: u32) -> Option<Vec<u8>> {
-    let dead = tree != LIST && !decode_cell(value).unwrap().is_live(now);
+    let dead = match tree {
+        LIST => false,
+        LATE => decode_latest(&Bytes::copy_from_slice(value)).unwrap().is_none(),
+        _ => !decode_cell(value).unwrap().is_live(now),
+    };
     (!dead).then(|| value.to_vec())
 }
 
@@ -104,7 +116,7 @@ impl Model {
             }
             let tree = self.trees.entry(*id).or_default();
             match change {
-                Change::Cell(key, _) | Change::Item(key, ..) => {
+                Change::Cell(key, _) | Change::Item(key, ..) | Change::Latest(key, _) => {
                     tree.keys.entry(key.clone()).or_default().push((position, change.clone()));
                 }
                 Change::Delete(from, to, timestamp) => {
@@ -130,6 +142,7 @@ impl Model {
         let versions = tree.keys.get(key)?.iter().filter(|version| version.0 <= position);
         let mut list = Vec::new();
         let mut stands: Option<&Cell> = None;
+        let mut latest = None;
         for (_, change) in versions {
             match change {
                 Change::Item(_, timestamp, name) if i64::from(*timestamp) > deleted => {
@@ -140,8 +153,12 @@ impl Model {
                 {
                     stands = Some(cell);
                 }
+                Change::Latest(_, value) => latest = value.as_deref(),
                 _ => {}
             }
+        }
+        if id == LATE {
+            return latest.map(|value| encode_latest(Some(value)).to_vec());
         }
         if id == LIST {
             return (!list.is_empty()).then_some(list);

@@ -4,13 +4,13 @@
 //! The log is a list that never loses anything but what the forest says it may forget: so after
 //! every stop, the forest and what is left of that list must be everything.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use base::{Cell, Position};
 use bytes::Bytes;
 use world::{Disk, Entropy, SimDisk};
 
-use super::model::{CELLS, Change, DOOMED, LIST, Model, Rows, TREES, batch_of, rules, seen};
+use super::model::{CELLS, Change, DOOMED, LATE, LIST, Model, Rows, TREES, batch_of, rules, seen};
 use crate::tree::{
     Compression, Forest, Horizon, Patience, Scan, Snapshot, TreeError, TreeId, TreeSettings, Work,
     settings::Sabotage,
@@ -69,10 +69,12 @@ impl Tally {
 /// Limits at which a few writes fill everything.
 pub(super) fn tiny(random: &Entropy) -> TreeSettings {
     let between = |low: u64, high: u64| low + random.below(high - low);
+    let memtable_bytes = between(300, 2500) as usize;
     TreeSettings {
         block_bytes: between(64, 200) as usize,
         compression: if random.below(2) == 0 { Compression::None } else { Compression::Lz4 },
-        memtable_bytes: between(300, 2500) as usize,
+        memtable_bytes,
+        memtables_bytes: memtable_bytes + between(0, 4_000) as usize,
         file_bytes: between(200, 900),
         tier_runs: between(2, 5) as usize,
         level_bytes: between(400, 2000),
@@ -87,7 +89,12 @@ pub(super) fn tiny(random: &Entropy) -> TreeSettings {
 pub(super) struct Memory {
     pub(super) model: Model,
     pub(super) log: BTreeMap<u64, Vec<(TreeId, Change)>>,
+    /// The end of the log.
     pub(super) position: u64,
+    /// Places in the log whose changes are applied later, ascending.
+    lagging: VecDeque<u64>,
+    /// Batches that were applied, which is how the model counts.
+    pub(super) moment: u64,
     pub(super) now: u32,
     /// Timestamps are not below it any more.
     low: i64,
@@ -108,7 +115,7 @@ impl Memory {
         for tree in TREES {
             for backward in [false, true] {
                 let found = rows(tree, forest.scan(tree, "", None, backward)?, self.now)?;
-                let expected = self.model.scan(tree, (b"", None), backward, self.position, self.now);
+                let expected = self.model.scan(tree, (b"", None), backward, self.moment, self.now);
                 equal(&format!("all of tree {}", tree.0), &found, &expected)?;
             }
         }
@@ -140,7 +147,7 @@ fn patiently<T>(read: impl Fn(Patience) -> Result<T, TreeError>) -> Result<(T, u
 
 /// Does all there is to do.
 pub(super) fn finish_work(forest: &Forest, horizon: Option<Horizon>) -> Result<(), TreeError> {
-    while forest.work(1 << 20, horizon)? == Work::More {}
+    while forest.work(1 << 20, &|_| horizon)? == Work::More {}
     Ok(())
 }
 
@@ -175,7 +182,15 @@ impl Program {
         let random = Entropy::seeded(seed);
         let settings = TreeSettings { sabotage: bug, ..tiny(&random) };
         let forest = Forest::open(disk.clone(), settings.clone(), rules())?;
-        let memory = Memory { model: Model::default(), log: BTreeMap::new(), position: 0, now: 100, low: 10 };
+        let memory = Memory {
+            model: Model::default(),
+            log: BTreeMap::new(),
+            position: 0,
+            lagging: VecDeque::new(),
+            moment: 0,
+            now: 100,
+            low: 10,
+        };
         let (snapshots, held, tally) = (Vec::new(), None, Tally::default());
         Ok(Program { random, disk, sim, settings, forest, memory, snapshots, held, tally })
     }
@@ -192,16 +207,19 @@ impl Program {
                 self.work(budget, horizon)
             }
             48..50 => {
-                self.forest.freeze(Position(self.memory.position));
+                match self.random.below(2) {
+                    0 => self.forest.freeze(Position(self.memory.position)),
+                    _ => self.forest.freeze_tree(self.draw_tree()),
+                }
                 Ok(())
             }
             50..52 => {
-                self.forest.compact(TREES[self.random.below(4) as usize]);
+                self.forest.compact(self.draw_tree());
                 Ok(())
             }
             52..54 => {
                 if self.snapshots.len() < 3 {
-                    self.snapshots.push((self.forest.snapshot(), self.memory.position));
+                    self.snapshots.push((self.forest.snapshot(), self.memory.moment));
                 }
                 Ok(())
             }
@@ -217,8 +235,12 @@ impl Program {
                 Ok(())
             }
             57..59 => {
-                let flushed = self.forest.flushed_position().0;
-                self.memory.log.retain(|position, _| *position > flushed);
+                let flushed = self.forest.flushed_position();
+                let late = self.forest.pinned(|tree| tree == LATE);
+                self.memory.log.retain(|&position, changes| match changes[..] {
+                    [(LATE, _), ..] => late.is_some_and(|first| Position(position) >= first),
+                    _ => Position(position) > flushed,
+                });
                 Ok(())
             }
             59 => self.reopen(),
@@ -228,15 +250,39 @@ impl Program {
         }
     }
 
+    fn draw_tree(&self) -> TreeId {
+        TREES[self.random.below(TREES.len() as u64) as usize]
+    }
+
     fn write(&mut self) -> Result<(), Violation> {
+        if self.random.below(4) == 0 {
+            return self.write_late();
+        }
         let count = 1 + self.random.below(4);
         let changes: Vec<_> = (0..count).map(|_| self.draw_change()).collect();
         self.memory.position += 1;
-        let position = self.memory.position;
-        self.memory.log.insert(position, changes.clone());
-        self.memory.model.apply(position, &changes);
+        self.apply(self.memory.position, changes)
+    }
+
+    /// Takes a place in the log for later, or applies what waits at the first such place.
+    fn write_late(&mut self) -> Result<(), Violation> {
+        if self.random.below(2) == 0 || self.memory.lagging.is_empty() {
+            self.memory.position += 1;
+            self.memory.lagging.push_back(self.memory.position);
+            return Ok(());
+        }
+        let position = self.memory.lagging.pop_front().expect("it is not empty");
+        let value = (self.random.below(3) > 0).then(|| vec![self.random.below(256) as u8; 30]);
+        self.apply(position, vec![(LATE, Change::Latest(self.draw_key(), value))])
+    }
+
+    fn apply(&mut self, position: u64, changes: Vec<(TreeId, Change)>) -> Result<(), Violation> {
+        self.memory.moment += 1;
+        self.memory.model.apply(self.memory.moment, &changes);
         self.tally.batches += 1;
-        Ok(self.forest.apply(Position(position), &batch_of(&changes))?)
+        let batch = batch_of(&changes);
+        self.memory.log.insert(position, changes);
+        Ok(self.forest.apply(Position(position), &batch)?)
     }
 
     fn draw_change(&mut self) -> (TreeId, Change) {
@@ -281,10 +327,10 @@ impl Program {
     }
 
     fn get(&mut self) -> Result<(), Violation> {
-        let (tree, key, now) = (TREES[self.random.below(4) as usize], self.draw_key(), self.memory.now);
+        let (tree, key, now) = (self.draw_tree(), self.draw_key(), self.memory.now);
         let (found, position) = match self.draw_snapshot() {
             Some((snapshot, position)) => (patiently(|p| snapshot.get_with(tree, &key, p))?, *position),
-            None => (patiently(|p| self.forest.get_with(tree, &key, p))?, self.memory.position),
+            None => (patiently(|p| self.forest.get_with(tree, &key, p))?, self.memory.moment),
         };
         let (found, waited) = found;
         self.tally.waited += waited;
@@ -309,11 +355,11 @@ impl Program {
     }
 
     fn scan(&mut self) -> Result<(), Violation> {
-        let (tree, now) = (TREES[self.random.below(4) as usize], self.memory.now);
+        let (tree, now) = (self.draw_tree(), self.memory.now);
         let ((from, to), backward) = (self.draw_range(), self.random.below(2) == 0);
         let upper = to.clone().map(Bytes::from);
         let (drawn, forest) = (self.draw_snapshot(), &self.forest);
-        let position = drawn.map_or(self.memory.position, |(_, position)| *position);
+        let position = drawn.map_or(self.memory.moment, |(_, position)| *position);
         let (found, waited) = patiently(|patience| {
             let (from, to) = (from.clone(), upper.clone());
             let scan = match drawn {
@@ -332,8 +378,8 @@ impl Program {
     /// Goes on with the scan that is held, or begins one.
     fn hold(&mut self) -> Result<(), Violation> {
         let Some(mut held) = self.held.take() else {
-            let (tree, now) = (TREES[self.random.below(3) as usize], self.memory.now);
-            let mut left = self.memory.model.scan(tree, (b"", None), false, self.memory.position, now);
+            let (tree, now) = (self.draw_tree(), self.memory.now);
+            let mut left = self.memory.model.scan(tree, (b"", None), false, self.memory.moment, now);
             left.reverse();
             self.held = Some(Held { tree, scan: self.forest.scan(tree, "", None, false)?, now, left });
             return Ok(());
@@ -358,7 +404,7 @@ impl Program {
 
     fn work(&mut self, budget: u64, horizon: Option<Horizon>) -> Result<(), Violation> {
         for _ in 0..1 + self.random.below(8) {
-            if self.forest.work(budget, horizon)? == Work::Done {
+            if self.forest.work(budget, &|_| horizon)? == Work::Done {
                 break;
             }
         }

@@ -34,9 +34,9 @@ fn sizes_and_split_points() {
     put(&forest, (0..10_000).map(|n| format!("{n:05}")));
     assert!(forest.figures(TREE).memtable_bytes > 1_000_000);
     forest.freeze(Position(1));
-    assert_eq!(forest.frozen_bytes(), forest.figures(TREE).memtable_bytes);
+    assert_eq!(forest.debt().frozen_bytes, forest.figures(TREE).memtable_bytes);
     flush(&forest);
-    assert_eq!((forest.frozen_bytes(), forest.figures(TREE).entries), (0, 10_000));
+    assert_eq!((forest.debt().frozen_bytes, forest.figures(TREE).entries), (0, 10_000));
     let all = forest.approximate_bytes(TREE, b"", None).unwrap();
     let files = forest.figures(TREE).file_bytes;
     assert!(all > files * 8 / 10 && all <= files, "{all} of {files}");

@@ -52,7 +52,7 @@ fn timestamp(value: &Bytes) -> u64 {
 /// A snapshot of batch `n` says `n` everywhere.
 fn read_one_moment(forest: &Forest) {
     let snapshot = forest.snapshot();
-    let at = snapshot.position().0;
+    let at = snapshot.sequence();
     for (nth, tree) in TREES.into_iter().enumerate() {
         let scan = snapshot.scan(tree, "", None, nth == 0).unwrap();
         let seen: Vec<u64> = scan.map(|row| timestamp(&row.unwrap().1)).collect();
@@ -69,7 +69,8 @@ fn readers_see_whole_batches_while_files_come_and_go() {
     let name = format!("tree-{}-{:x}", std::process::id(), Entropy::real().u64());
     let scratch = Scratch(std::env::temp_dir().join(name));
     let disk = Disk::real(&scratch.0).unwrap();
-    let settings = TreeSettings { memtable_bytes: 4_000, ..tiny(&Entropy::seeded(1)) };
+    let settings =
+        TreeSettings { memtable_bytes: 4_000, memtables_bytes: 6_000, ..tiny(&Entropy::seeded(1)) };
     let forest = Forest::open(disk.clone(), settings.clone(), rules()).unwrap();
     let done = Arc::new(AtomicBool::new(false));
     let until_done = |name: &str, turn: fn(&Forest)| {
@@ -84,7 +85,7 @@ fn readers_see_whole_batches_while_files_come_and_go() {
     let readers = [until_done("reader", read_one_moment), until_done("reader", read_one_moment)];
     let worker = until_done("worker", |forest| {
         let horizon = Horizon { before: i64::MIN, now_seconds: 0 };
-        forest.work(2_000, Some(horizon)).unwrap();
+        forest.work(2_000, &|_| Some(horizon)).unwrap();
     });
     for n in 1..=BATCHES {
         forest.apply(Position(n), &batch(n)).unwrap();
