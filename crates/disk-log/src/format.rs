@@ -44,6 +44,8 @@
 //! a copy of a batch can pass for one (the log id is random and never leaves the disk). It names
 //! the batch before it, so a batch that vanished without a trace is noticed by its successor.
 
+use std::collections::BTreeSet;
+
 use base::{Malformed, Position, Reader, StreamId};
 use crc_fast::{CrcAlgorithm, Digest};
 
@@ -222,6 +224,29 @@ pub(crate) fn read_batch(
         return Err("the batch belongs elsewhere");
     }
     Ok(StoredBatch { header, body, checksum: check })
+}
+
+/// The streams of which a batch that fails its checks seems to hold records, as far as its bytes
+/// can be followed: a hint for a person, nothing to act on.
+pub(crate) fn claimed_streams(bytes: &[u8]) -> BTreeSet<StreamId> {
+    match bytes.split_at_checked(BATCH_HEADER) {
+        Some((head, body)) if Kind::from_byte(head[4]) == Some(Kind::Data) => {
+            claimed_streams_of(&body[..body.len().min(get_u32(head, 44) as usize)])
+        }
+        _ => BTreeSet::new(),
+    }
+}
+
+/// The same, of a body.
+pub(crate) fn claimed_streams_of(body: &[u8]) -> BTreeSet<StreamId> {
+    let mut streams = BTreeSet::new();
+    let mut reader = Reader::new(body);
+    while streams.len() < 16
+        && let Ok((stream, _)) = take_record(&mut reader)
+    {
+        streams.insert(stream);
+    }
+    streams
 }
 
 /// The offset of the first sound batch at or after `from`.

@@ -8,6 +8,7 @@
 //! - [`LogWriter`] is its front for many callers: a bounded queue that one thread empties with one
 //!   write and one sync at a time, answering in order.
 //! - The bytes are drawn in `format` and `control`; what survives what is told in `recover`.
+//! - [`verify`] reads all of it and names every fault.
 //!
 //! ```
 //! use base::{Position, StreamId};
@@ -38,6 +39,7 @@ mod recover;
 mod settings;
 mod stepper;
 mod thread;
+mod verify;
 mod writer;
 
 pub use batch::Batch;
@@ -46,6 +48,7 @@ pub use log::{Log, LogStats};
 pub use recover::Visit;
 pub use settings::LogSettings;
 pub use stepper::Stepper;
+pub use verify::{LogFinding, LogVerified, verify};
 pub use writer::{Durable, LogWriter, Refused};
 
 #[cfg(test)]

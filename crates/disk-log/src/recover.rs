@@ -115,7 +115,7 @@ fn damaged(file: &str, offset: u64, why: impl Into<String>) -> LogError {
 }
 
 /// The ids of all segments there are, in order.
-fn segment_ids(disk: &Disk) -> Result<Vec<u64>, LogError> {
+pub(crate) fn segment_ids(disk: &Disk) -> Result<Vec<u64>, LogError> {
     let names = disk.list(FOLDER)?;
     let ids = names.iter().filter_map(|name| {
         let id = name.strip_suffix(".seg")?.parse().ok()?;
@@ -176,7 +176,7 @@ fn read_part(file: &File, from: u64, to: u64, bytes: &mut Vec<u8>) -> Result<(),
 }
 
 /// Reads a whole segment and its header.
-fn read_segment(disk: &Disk, id: u64, bytes: &mut Vec<u8>) -> Result<SegmentHeader, LogError> {
+pub(crate) fn read_segment(disk: &Disk, id: u64, bytes: &mut Vec<u8>) -> Result<SegmentHeader, LogError> {
     let name = segment_name(id);
     let file = disk.open(&name)?;
     let len = file.len()?;

@@ -11,6 +11,7 @@ mod golden;
 mod planted_bugs;
 mod power_cut;
 mod program;
+mod verify;
 mod writer;
 
 use base::{Position, StreamId};

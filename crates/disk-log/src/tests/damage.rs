@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// A log of several segments, not sealed, on a disk whose bits can be flipped.
-fn written() -> (Disk, SimDisk, Log, Vec<Seen>) {
+pub(super) fn written() -> (Disk, SimDisk, Log, Vec<Seen>) {
     let (disk, sim) = Disk::simulated(7);
     let (mut log, _) = open(&disk, tiny()).unwrap();
     let random = Entropy::seeded(7);
@@ -28,7 +28,7 @@ fn written() -> (Disk, SimDisk, Log, Vec<Seen>) {
 
 /// What a byte of a segment belongs to.
 #[derive(Clone, Copy, PartialEq, Debug)]
-enum Place {
+pub(super) enum Place {
     Header,
     /// A batch that begins at this offset.
     Batch(u64),
@@ -37,7 +37,7 @@ enum Place {
 }
 
 /// The place of every byte of a file.
-fn places(disk: &Disk, name: &str) -> Vec<Place> {
+pub(super) fn places(disk: &Disk, name: &str) -> Vec<Place> {
     let bytes = disk.read(name, 1 << 20).unwrap();
     let header = SegmentHeader::decode(&bytes).unwrap();
     let mut places = vec![Place::Header; SEGMENT_HEADER];
