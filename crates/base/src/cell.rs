@@ -32,6 +32,41 @@ impl Cell {
         Cell { timestamp, ttl_seconds: 0, expires_at_seconds: 0, value: None }
     }
 
+    /// The same version, its value borrowed.
+    pub fn as_view(&self) -> CellView<'_> {
+        CellView {
+            timestamp: self.timestamp,
+            ttl_seconds: self.ttl_seconds,
+            expires_at_seconds: self.expires_at_seconds,
+            value: self.value.as_deref(),
+        }
+    }
+
+    /// Whether a reader at `now_seconds` sees a value.
+    pub fn is_live(&self, now_seconds: u32) -> bool {
+        self.as_view().is_live(now_seconds)
+    }
+
+    /// Which of two versions stands: see [`CellView::supersedes`].
+    pub fn supersedes(&self, other: &Cell) -> bool {
+        self.as_view().supersedes(&other.as_view())
+    }
+}
+
+/// A [`Cell`] whose value is where it was read from: the merge rule needs no copy.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CellView<'a> {
+    /// See [`Cell::timestamp`].
+    pub timestamp: i64,
+    /// See [`Cell::ttl_seconds`].
+    pub ttl_seconds: u32,
+    /// See [`Cell::expires_at_seconds`].
+    pub expires_at_seconds: u32,
+    /// See [`Cell::value`].
+    pub value: Option<&'a [u8]>,
+}
+
+impl CellView<'_> {
     /// Whether a reader at `now_seconds` sees a value.
     pub fn is_live(&self, now_seconds: u32) -> bool {
         self.value.is_some() && (self.expires_at_seconds == 0 || now_seconds < self.expires_at_seconds)
@@ -41,12 +76,12 @@ impl Cell {
     /// CASSANDRA-14592): the later timestamp; at a tie a tombstone before an expiring cell before
     /// a live one; then the later expiry; then the larger value. It is total and does not depend
     /// on the clock, hence merging is commutative, associative and idempotent.
-    pub fn supersedes(&self, other: &Cell) -> bool {
+    pub fn supersedes(&self, other: &CellView<'_>) -> bool {
         self.rank(other) == Ordering::Greater
     }
 
-    fn rank(&self, other: &Cell) -> Ordering {
-        fn finality(cell: &Cell) -> u8 {
+    fn rank(&self, other: &CellView<'_>) -> Ordering {
+        fn finality(cell: &CellView<'_>) -> u8 {
             match (&cell.value, cell.expires_at_seconds) {
                 (None, _) => 2,
                 (Some(_), 0) => 0,

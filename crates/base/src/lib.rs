@@ -14,10 +14,10 @@ mod rows;
 mod token;
 
 pub use cause::{Cause, Class};
-pub use cell::{Cell, NO_TIMESTAMP};
+pub use cell::{Cell, CellView, NO_TIMESTAMP};
 pub use codec::{Malformed, Reader, Writer};
 pub use hlc::Hlc;
 pub use ids::{ColumnId, GroupId, NodeId, Position, SpaceId, StreamId, TableId};
-pub use mutation::{Bound, Change, Mutation};
+pub use mutation::{Bound, Change, MAX_CLUSTERING_KEY_BYTES, MAX_PARTITION_KEY_BYTES, Mutation};
 pub use rows::{Page, PartitionRows, Place, Row, Selection, Slice};
 pub use token::{MAX_TOKEN, MIN_TOKEN, Token, token_of};

@@ -1,16 +1,20 @@
 //! The merge tree, and tables on it.
 //!
 //! ```text
-//! tree     sorted keys in memory and files, merged by rules      knows nothing of rows
-//! memory   tables in memory: the twin of the engine, for tests and for merging answers
-//! read     what a read asks, and what it finds
+//! rows     tables on trees: rows become keys, reads become pages     the Engine
+//! tree     sorted keys in memory and files, merged by rules          knows nothing of rows
+//! memory   tables in memory: the engine's twin, for tests and for merging answers
+//! read     what a read asks, and what it finds; where a page ends: page
 //! ```
 
 mod memory;
+mod page;
 mod read;
+mod rows;
 #[cfg(test)]
 mod tests;
 pub mod tree;
 
 pub use memory::{Dropped, MemoryEngine, TableStats};
 pub use read::{RawFound, ReadSpec};
+pub use rows::{Engine, TableEstimate};

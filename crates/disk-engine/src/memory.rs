@@ -33,3 +33,5 @@ mod steps;
 mod weight;
 
 pub use engine::{Dropped, MemoryEngine, TableStats};
+pub(crate) use steps::Steps;
+pub(crate) use weight::Meter;

@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod any;
 mod model;
 mod smoke;
+mod twin;
 mod weights;

@@ -1,0 +1,153 @@
+//! How rows become keys of a tree: ring order, then the order of clustering keys.
+//!
+//! ```text
+//! partition = token, 8 bytes big-endian, its sign flipped | escaped partition key
+//! row       = partition | 0x10 | escaped clustering key
+//! element   = row | 0x01 | column u32 big-endian | element's key           (room; none yet)
+//! escaped   = (byte except 0 | 0x00 0xFF)... 0x00 0x01                     (base::keys)
+//!
+//! partition | 0x08     what a deletion of the partition covers begins here
+//! partition | 0x11     and it, and every range of rows without an end, ends here
+//! row less its last byte | 0x02     the first key behind a row and its elements
+//! ```
+//!
+//! Escaped keys end themselves, so no key is the beginning of another's, and the partition is the
+//! prefix that filters know. A range of clustering keys is a range of these keys.
+
+use base::{Malformed, Token, keys};
+use bytes::Bytes;
+
+const PARTITION: u8 = 0x08;
+const ROWS: u8 = 0x10;
+const END: u8 = 0x11;
+/// The last byte of an escaped key.
+const TERMINATOR: u8 = 0x01;
+const TOKEN_BYTES: usize = 8;
+
+/// A partition's part of its keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PartitionKey {
+    bytes: Vec<u8>,
+}
+
+impl PartitionKey {
+    pub(crate) fn new(token: Token, key: &[u8]) -> PartitionKey {
+        let mut bytes = Vec::with_capacity(TOKEN_BYTES + key.len() + 8);
+        bytes.extend_from_slice(&token_bytes(token));
+        keys::put_escaped(&mut bytes, key);
+        PartitionKey { bytes }
+    }
+
+    /// The key of a row, and the first key that a range of rows from it on covers.
+    pub(crate) fn row(&self, clustering: &[u8]) -> Bytes {
+        self.row_bytes(clustering).into()
+    }
+
+    /// The first key behind a row.
+    pub(crate) fn behind_row(&self, clustering: &[u8]) -> Bytes {
+        let mut bytes = self.row_bytes(clustering);
+        if let Some(last) = bytes.last_mut() {
+            *last = TERMINATOR + 1;
+        }
+        bytes.into()
+    }
+
+    fn row_bytes(&self, clustering: &[u8]) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.bytes.len() + clustering.len() + 8);
+        bytes.extend_from_slice(&self.bytes);
+        bytes.push(ROWS);
+        keys::put_escaped(&mut bytes, clustering);
+        bytes
+    }
+
+    /// The first key that a deletion of the partition covers.
+    pub(crate) fn start(&self) -> Bytes {
+        [&self.bytes[..], &[PARTITION]].concat().into()
+    }
+
+    /// The first key that a range of rows can cover.
+    pub(crate) fn rows(&self) -> Bytes {
+        [&self.bytes[..], &[ROWS]].concat().into()
+    }
+
+    /// The first key behind all of it.
+    pub(crate) fn end(&self) -> Bytes {
+        [&self.bytes[..], &[END]].concat().into()
+    }
+
+    /// Whether `key` is of this partition.
+    pub(crate) fn holds(&self, key: &[u8]) -> bool {
+        key.starts_with(&self.bytes)
+    }
+
+    /// The clustering key of one of its rows.
+    pub(crate) fn clustering(&self, key: &Bytes) -> Result<Bytes, Malformed> {
+        const WHAT: &str = "key of a row";
+        let at = self.bytes.len();
+        if !self.holds(key) || key.get(at) != Some(&ROWS) {
+            return Err(Malformed(WHAT));
+        }
+        let (clustering, rest) = unescaped(key, at + 1)?;
+        if rest == key.len() { Ok(clustering) } else { Err(Malformed(WHAT)) }
+    }
+}
+
+fn token_bytes(token: Token) -> [u8; TOKEN_BYTES] {
+    let mut bytes = token.to_be_bytes();
+    keys::order_signed(&mut bytes);
+    bytes
+}
+
+/// The first key with this token or a later one.
+pub(crate) fn first_of(token: Token) -> Bytes {
+    Bytes::copy_from_slice(&token_bytes(token))
+}
+
+/// The first key with a later token; `None` if there is none.
+pub(crate) fn behind(token: Token) -> Option<Bytes> {
+    token.checked_add(1).map(first_of)
+}
+
+/// The partition that a key belongs to: its part of the key, and its own.
+pub(crate) fn partition_of(key: &Bytes) -> Result<(PartitionKey, Bytes), Malformed> {
+    if key.len() < TOKEN_BYTES {
+        return Err(Malformed("token of a key"));
+    }
+    let (partition, end) = unescaped(key, TOKEN_BYTES)?;
+    Ok((PartitionKey { bytes: key[..end].to_vec() }, partition))
+}
+
+/// The part of a key by which files are filtered: its partition, if it is whole.
+pub(crate) fn prefix(key: &[u8]) -> Option<&[u8]> {
+    let (end, _) = end_of_escaped(key.get(TOKEN_BYTES..)?)?;
+    key.get(..TOKEN_BYTES + end)
+}
+
+/// Reads the escaped key at `start`, without a copy if nothing in it is escaped; returns where it
+/// ends.
+fn unescaped(key: &Bytes, start: usize) -> Result<(Bytes, usize), Malformed> {
+    const WHAT: &str = "escaped key";
+    let escaped = key.get(start..).ok_or(Malformed(WHAT))?;
+    let (len, plain) = end_of_escaped(escaped).ok_or(Malformed(WHAT))?;
+    if plain {
+        return Ok((key.slice(start..start + len - 2), start + len));
+    }
+    let (value, _) = keys::take_escaped(escaped)?;
+    Ok((value.into(), start + len))
+}
+
+/// The length of the escaped key that `bytes` begin with, terminator included, and whether nothing
+/// in it is escaped. `None` if it is none.
+fn end_of_escaped(bytes: &[u8]) -> Option<(usize, bool)> {
+    let mut at = 0;
+    let mut plain = true;
+    loop {
+        at += bytes[at..].iter().position(|byte| *byte == 0)?;
+        match bytes.get(at + 1)? {
+            0xff => plain = false,
+            &TERMINATOR => return Some((at + 2, plain)),
+            _ => return None,
+        }
+        at += 2;
+    }
+}

@@ -1,0 +1,247 @@
+//! Raw answers: what is known of some rows, as the mutations that would rebuild it.
+//!
+//! Rows come from the walk; deletions of ranges are not keys, so they are asked for when it is
+//! known how far the page goes. Deletions of single rows lie in fragments and come with the walk.
+//! Both become one step function, so that the answer has the form that the engine in memory gives
+//! it, whatever was written in which order.
+
+use std::collections::BTreeMap;
+
+use base::{Change, Malformed, Mutation, NO_TIMESTAMP, Selection, Slice, Token};
+use bytes::Bytes;
+
+use super::{
+    fragment::Fragment,
+    key::{self, PartitionKey},
+    resolved::cells_of,
+    walk::{Begin, Sink, Walk, damaged},
+};
+use crate::{
+    RawFound, ReadSpec,
+    memory::{Meter, Steps},
+    page::covered,
+    tree::{Deletion, TreeError},
+};
+
+/// What is known of a partition.
+#[derive(Default)]
+struct Known {
+    key: Bytes,
+    deleted_at: i64,
+    /// Deletions of rows and ranges of rows.
+    ranges: Steps,
+    /// Rows with cells, in the order of the walk.
+    rows: Vec<Change>,
+}
+
+/// Gathers a raw answer.
+pub(super) struct Raw {
+    now_seconds: u32,
+    rows: Vec<RawRow>,
+    /// How many of them a full page had.
+    full: usize,
+}
+
+/// One row as its fragment tells it.
+struct RawRow {
+    key: Bytes,
+    clustering: Bytes,
+    deleted_at: i64,
+    cells: Vec<(base::ColumnId, base::Cell)>,
+}
+
+impl Raw {
+    pub(super) fn new(spec: &ReadSpec) -> Raw {
+        Raw { now_seconds: spec.now_seconds, rows: Vec::new(), full: 0 }
+    }
+}
+
+impl Sink for Raw {
+    fn row(&mut self, key: &Bytes, clustering: &Bytes, value: &Bytes) -> Result<Option<usize>, Malformed> {
+        let deleted_at = Fragment::decode(value)?.deleted_at;
+        let cells = cells_of(value)?;
+        let lives = cells.iter().any(|(_, cell)| cell.is_live(self.now_seconds));
+        let values = cells.iter().map(|(_, cell)| 16 + cell.value.as_ref().map_or(0, Bytes::len));
+        let bytes = clustering.len() + values.sum::<usize>();
+        self.rows.push(RawRow { key: key.clone(), clustering: clustering.clone(), deleted_at, cells });
+        Ok(lives.then_some(bytes))
+    }
+
+    fn full(&mut self) {
+        self.full = self.rows.len();
+    }
+
+    fn cut(&mut self) {
+        self.rows.truncate(self.full);
+    }
+}
+
+/// Adds the deletions to what a walk that is at its end has found.
+pub(super) fn complete(walk: Walk<'_, Raw>) -> Result<RawFound, TreeError> {
+    let mut known = Partitions { tokens: walk.tokens, by_place: BTreeMap::new() };
+    let slices = match &walk.spec.selection {
+        Selection::Partition { key, slices, reversed } => {
+            let slices = page_slices(&walk, key, slices, *reversed);
+            partition_deletions(&walk, key, &slices, &mut known)?;
+            slices
+        }
+        Selection::Tokens { first, last } => {
+            token_deletions(&walk, *first, *last, &mut known)?;
+            vec![Slice::all()]
+        }
+    };
+    let Walk { spec, pager, sink, .. } = walk;
+    for row in sink.rows {
+        known.add_row(row);
+    }
+    let mutations = known.by_place.into_values().filter_map(|known| known.into_mutation(spec, &slices));
+    Ok(RawFound {
+        mutations: mutations.collect(),
+        more: pager.more,
+        scanned_rows: pager.scanned_rows,
+        scanned_bytes: pager.scanned_bytes,
+    })
+}
+
+/// What the page tells of the partition `key`.
+fn page_slices(walk: &Walk<'_, Raw>, key: &[u8], slices: &[Slice], reversed: bool) -> Vec<Slice> {
+    let after = match walk.begin(key) {
+        Begin::Start => None,
+        Begin::After(after) => Some(after),
+        Begin::Nowhere => return Vec::new(),
+    };
+    let last = walk.pager.more.as_ref().and_then(|place| place.clustering.as_deref());
+    covered(slices, reversed, after, last)
+}
+
+fn partition_deletions(
+    walk: &Walk<'_, Raw>,
+    key: &Bytes,
+    slices: &[Slice],
+    known: &mut Partitions,
+) -> Result<(), TreeError> {
+    let partition = PartitionKey::new((walk.tokens)(key), key);
+    known.add_whole(walk, &partition, key)?;
+    for slice in slices {
+        let to = slice.to.as_ref().map_or_else(|| partition.end(), |to| partition.row(to));
+        for deletion in walk.view.deletions(&partition.row(&slice.from), Some(&to), walk.patience)? {
+            known.add_range(&partition, key, &deletion).map_err(|error| damaged(walk.view, error))?;
+        }
+    }
+    Ok(())
+}
+
+fn token_deletions(
+    walk: &Walk<'_, Raw>,
+    first: Token,
+    last: Token,
+    known: &mut Partitions,
+) -> Result<(), TreeError> {
+    let mut from = key::first_of(first);
+    if let Some(place) = &walk.spec.after {
+        let partition = PartitionKey::new((walk.tokens)(&place.key), &place.key);
+        let behind = match &place.clustering {
+            Some(clustering) => partition.row(&[clustering, &[0][..]].concat()),
+            None => partition.end(),
+        };
+        if behind > from {
+            from = behind;
+            if place.clustering.is_some() {
+                known.add_whole(walk, &partition, &place.key)?;
+            }
+        }
+    }
+    let to = walk.pager.more.as_ref().map(|place| {
+        let partition = PartitionKey::new((walk.tokens)(&place.key), &place.key);
+        match &place.clustering {
+            Some(clustering) => partition.row(&[clustering, &[0][..]].concat()),
+            None => partition.end(),
+        }
+    });
+    let to = to.or_else(|| key::behind(last));
+    let deletions = walk.view.deletions(&from, to.as_deref(), walk.patience)?;
+    for deletion in deletions {
+        let add = key::partition_of(&deletion.from)
+            .and_then(|(partition, key)| known.add_range(&partition, &key, &deletion));
+        add.map_err(|error| damaged(walk.view, error))?;
+    }
+    Ok(())
+}
+
+/// Partitions in ring order.
+struct Partitions {
+    tokens: fn(&[u8]) -> Token,
+    by_place: BTreeMap<(Token, Bytes), Known>,
+}
+
+impl Partitions {
+    fn at(&mut self, key: &Bytes) -> &mut Known {
+        let place = ((self.tokens)(key), key.clone());
+        let new = || Known { key: key.clone(), deleted_at: NO_TIMESTAMP, ..Known::default() };
+        self.by_place.entry(place).or_insert_with(new)
+    }
+
+    /// Adds the deletion of the partition as such.
+    fn add_whole(
+        &mut self,
+        walk: &Walk<'_, Raw>,
+        partition: &PartitionKey,
+        key: &Bytes,
+    ) -> Result<(), TreeError> {
+        let whole = walk.view.deletions(&partition.start(), Some(&partition.rows()), walk.patience)?;
+        if let Some(deletion) = whole.first() {
+            let known = self.at(key);
+            known.deleted_at = known.deleted_at.max(deletion.timestamp);
+        }
+        Ok(())
+    }
+
+    /// Adds a deletion that lies within the partition.
+    fn add_range(
+        &mut self,
+        partition: &PartitionKey,
+        key: &Bytes,
+        deletion: &Deletion,
+    ) -> Result<(), Malformed> {
+        let known = self.at(key);
+        let from = if deletion.from == partition.start() {
+            known.deleted_at = known.deleted_at.max(deletion.timestamp);
+            Bytes::new()
+        } else {
+            partition.clustering(&deletion.from)?
+        };
+        let to = match &deletion.to {
+            Some(to) if *to == partition.end() => None,
+            Some(to) => Some(partition.clustering(to)?),
+            None => None,
+        };
+        known.ranges.raise(&from, to.as_deref(), deletion.timestamp, &mut Meter::default());
+        Ok(())
+    }
+
+    fn add_row(&mut self, row: RawRow) {
+        let known = self.at(&row.key);
+        if row.deleted_at > NO_TIMESTAMP {
+            let behind = [&row.clustering[..], &[0]].concat();
+            known.ranges.raise(&row.clustering, Some(&behind), row.deleted_at, &mut Meter::default());
+        }
+        if !row.cells.is_empty() {
+            known.rows.push(Change::Row { clustering: row.clustering, cells: row.cells });
+        }
+    }
+}
+
+impl Known {
+    /// The mutation that says all of it; `None` if that is nothing.
+    fn into_mutation(mut self, spec: &ReadSpec, slices: &[Slice]) -> Option<Mutation> {
+        self.ranges.prune(self.deleted_at, &mut Meter::default());
+        let mut changes = Vec::new();
+        if self.deleted_at != NO_TIMESTAMP {
+            changes.push(Change::DeletePartition { timestamp: self.deleted_at });
+        }
+        let ranges = slices.iter().flat_map(|slice| self.ranges.within(&slice.from, &slice.to));
+        changes.extend(ranges.map(|(from, to, timestamp)| Change::DeleteRows { from, to, timestamp }));
+        changes.append(&mut self.rows);
+        (!changes.is_empty()).then_some(Mutation { table: spec.table, key: self.key, changes })
+    }
+}

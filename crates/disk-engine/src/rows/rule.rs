@@ -1,0 +1,118 @@
+//! [`RowRule`]: how fragments of one row become one, for reads, flushes and compactions alike.
+//!
+//! Of each column the version stands that no other supersedes, whichever was written first; the
+//! later row deletion stands, and takes what is not above it. So the order in which fragments are
+//! merged does not matter at all, which is more than the tree asks for.
+//!
+//! Values are never copied one by one: cells are looked at where they lie, and only what stands is
+//! written out.
+
+use std::borrow::Cow;
+
+use base::{CellView, ColumnId, Malformed};
+
+use super::{
+    fragment::{Cells, Fragment, encode},
+    key,
+};
+use crate::tree::Merge;
+
+/// The rule of tables: values are row fragments, keys are those of `key`.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct RowRule;
+
+impl Merge for RowRule {
+    fn merge(&self, older: &[u8], newer: &[u8]) -> Result<Vec<u8>, Malformed> {
+        let (older, newer) = (Fragment::decode(older)?, Fragment::decode(newer)?);
+        let deleted_at = older.deleted_at.max(newer.deleted_at);
+        let mut cells = Vec::with_capacity(16);
+        merge_cells(older.cells(), newer.cells(), |column, cell| {
+            if cell.timestamp > deleted_at {
+                cells.push((column, cell));
+            }
+        })?;
+        Ok(encode(deleted_at, &cells).expect("cells of two fragments go only before a row deletion"))
+    }
+
+    fn cover<'v>(&self, value: &'v [u8], deleted_at: i64) -> Result<Option<Cow<'v, [u8]>>, Malformed> {
+        let fragment = Fragment::decode(value)?;
+        let row_deletion =
+            if fragment.deleted_at > deleted_at { fragment.deleted_at } else { base::NO_TIMESTAMP };
+        keep(value, fragment, row_deletion, |cell| cell.timestamp > deleted_at)
+    }
+
+    fn oldest(&self, value: &[u8]) -> Result<i64, Malformed> {
+        let fragment = Fragment::decode(value)?;
+        // A deletion is before all cells of its fragment; they are read to know that they can be.
+        let mut oldest = i64::MAX;
+        for cell in fragment.cells() {
+            oldest = oldest.min(cell?.1.timestamp);
+        }
+        Ok(if fragment.deleted_at == base::NO_TIMESTAMP { oldest } else { fragment.deleted_at })
+    }
+
+    fn purge<'v>(
+        &self,
+        value: &'v [u8],
+        before: i64,
+        now_seconds: u32,
+    ) -> Result<Option<Cow<'v, [u8]>>, Malformed> {
+        let fragment = Fragment::decode(value)?;
+        let row_deletion =
+            if fragment.deleted_at >= before { fragment.deleted_at } else { base::NO_TIMESTAMP };
+        keep(value, fragment, row_deletion, |cell| cell.timestamp >= before || cell.is_live(now_seconds))
+    }
+
+    fn prefix<'k>(&self, key: &'k [u8]) -> Option<&'k [u8]> {
+        key::prefix(key)
+    }
+}
+
+/// Hands on the cells of two fragments, ascending by column, of each column the one that stands.
+fn merge_cells<'a>(
+    one: Cells<'a>,
+    other: Cells<'a>,
+    mut stands: impl FnMut(ColumnId, CellView<'a>),
+) -> Result<(), Malformed> {
+    let (mut one, mut other) = (one.peekable(), other.peekable());
+    loop {
+        let next = match (one.peek(), other.peek()) {
+            (Some(Ok((a, _))), Some(Ok((b, _)))) if a == b => {
+                let (Some(Ok((column, first))), Some(Ok((_, second)))) = (one.next(), other.next()) else {
+                    unreachable!("both were looked at");
+                };
+                Ok((column, if second.supersedes(&first) { second } else { first }))
+            }
+            (Some(Ok((a, _))), Some(Ok((b, _)))) if b < a => other.next().expect("it was looked at"),
+            (Some(_), _) => one.next().expect("it was looked at"),
+            (None, Some(_)) => other.next().expect("it was looked at"),
+            (None, None) => return Ok(()),
+        };
+        let (column, cell) = next?;
+        stands(column, cell);
+    }
+}
+
+/// The fragment with this row deletion and the cells that `stands` takes: as it is if that is all.
+fn keep<'v>(
+    value: &'v [u8],
+    fragment: Fragment<'v>,
+    row_deletion: i64,
+    stands: impl Fn(&CellView<'_>) -> bool,
+) -> Result<Option<Cow<'v, [u8]>>, Malformed> {
+    let mut whole = row_deletion == fragment.deleted_at;
+    for cell in fragment.cells() {
+        whole &= stands(&cell?.1);
+    }
+    if whole {
+        return Ok(Some(Cow::Borrowed(value)));
+    }
+    let mut cells = Vec::with_capacity(16);
+    for cell in fragment.cells() {
+        let (column, cell) = cell?;
+        if stands(&cell) {
+            cells.push((column, cell));
+        }
+    }
+    Ok(encode(row_deletion, &cells).map(Cow::Owned))
+}
