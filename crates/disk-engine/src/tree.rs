@@ -68,6 +68,7 @@ mod source;
 #[cfg(test)]
 pub(crate) mod tests;
 mod upkeep;
+mod verify;
 
 pub use batch::{Batch, TreeId};
 pub(crate) use deletions::Deletion;
@@ -79,6 +80,7 @@ pub(crate) use read::View;
 pub use read::{Patience, Scan, Step};
 pub use rule::{LastWriteWins, Merge, decode_cell, encode_cell};
 pub use settings::TreeSettings;
+pub use verify::{Finding, Verified, verify};
 
 /// What allows compaction to purge.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -14,3 +14,4 @@ mod program;
 mod sizes;
 mod stories;
 mod threads;
+mod verify;

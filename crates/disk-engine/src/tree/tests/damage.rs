@@ -14,7 +14,7 @@ const FORESTS: u64 = 200;
 const FLIPS: u64 = 10;
 
 /// A forest of a random program, all of it in files, and what it must say.
-fn forest_in_files(seed: u64) -> Result<(Disk, SimDisk, TreeSettings, Memory), Violation> {
+pub(super) fn forest_in_files(seed: u64) -> Result<(Disk, SimDisk, TreeSettings, Memory), Violation> {
     let (disk, sim) = Disk::simulated(seed);
     let mut program = Program::new(seed, disk.clone(), None, None)?;
     for _ in 0..60 {
