@@ -22,7 +22,7 @@ use super::{
 use crate::tree::{TreeError, TreeSettings};
 
 /// Programs, each of which runs some hundred times.
-const PROGRAMS: u64 = 30;
+const PROGRAMS: u64 = 12;
 const STEPS: u64 = 50;
 
 fn wrong<T>(what: String) -> Result<T, Violation> {
