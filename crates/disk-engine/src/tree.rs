@@ -71,7 +71,7 @@ mod upkeep;
 mod verify;
 
 pub use batch::{Batch, TreeId};
-pub(crate) use deletions::Deletion;
+pub(crate) use deletions::{Deletion, Deletions};
 pub use error::{Damage, TreeError};
 pub use forest::{Debt, Forest, Rules, Snapshot, TreeFigures};
 pub use format::Compression;

@@ -111,9 +111,9 @@ impl MemoryEngine {
         self.walk(&mut walk);
         Page {
             partitions: walk.sink.partitions,
-            more: walk.more,
-            scanned_rows: walk.scanned_rows,
-            scanned_bytes: walk.scanned_bytes,
+            more: walk.pager.more,
+            scanned_rows: walk.pager.scanned_rows,
+            scanned_bytes: walk.pager.scanned_bytes,
         }
     }
 
@@ -124,15 +124,16 @@ impl MemoryEngine {
     ///
     /// The form is a function of what was ever written, not of the order, so equal answers mean
     /// equal replicas. All columns come, whatever the spec's columns. Limits count live rows. If
-    /// there is more, nothing is claimed about rows behind that place.
+    /// there is more, nothing is said about rows behind that place, nor about rows up to `after`;
+    /// the deletion of a partition is said of the whole of it.
     pub fn read_raw(&self, spec: &ReadSpec) -> RawFound {
         let mut walk = Walk::new(spec, Raw::new(spec.table));
         self.walk(&mut walk);
         RawFound {
-            mutations: walk.sink.into_mutations(),
-            more: walk.more,
-            scanned_rows: walk.scanned_rows,
-            scanned_bytes: walk.scanned_bytes,
+            mutations: walk.sink.into_mutations(spec, walk.pager.more.as_ref()),
+            more: walk.pager.more,
+            scanned_rows: walk.pager.scanned_rows,
+            scanned_bytes: walk.pager.scanned_bytes,
         }
     }
 
@@ -193,7 +194,7 @@ impl MemoryEngine {
     fn walk<S: Sink>(&self, walk: &mut Walk<'_, S>) {
         let Some(table) = self.table(walk.spec.table) else { return };
         let spec = walk.spec;
-        // Whether the walk ended itself or ran out of rows is in `walk.more`.
+        // Whether the walk ended itself or ran out of rows is in the pager.
         let _ended = match &spec.selection {
             Selection::Partition { key, slices, reversed } => {
                 self.walk_partition(&table, walk, key, slices, *reversed)
@@ -327,4 +328,9 @@ impl Sink for Resolved<'_> {
     }
 
     fn dead(&mut self, _: &Bytes, _: &Row) {}
+
+    fn full(&mut self) {}
+
+    /// Dead rows left nothing.
+    fn cut(&mut self) {}
 }

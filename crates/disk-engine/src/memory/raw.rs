@@ -1,6 +1,6 @@
 //! Raw answers: what is known of some rows, as the mutations that would rebuild it.
 
-use base::{Change, Mutation, NO_TIMESTAMP, Slice, TableId};
+use base::{Change, Mutation, NO_TIMESTAMP, Place, Selection, Slice, TableId};
 use bytes::Bytes;
 
 use super::{
@@ -8,19 +8,45 @@ use super::{
     rows::Row,
     shard::{Sink, bytes_of},
 };
+use crate::{ReadSpec, page::covered};
+
+/// Cuts a deletion of rows to what the page covers; false if nothing is left.
+fn cut(change: &mut Change, reversed: bool, after: Option<&[u8]>, last: Option<&[u8]>) -> bool {
+    let Change::DeleteRows { from, to, .. } = change else { return true };
+    let slice = Slice { from: from.clone(), to: to.clone() };
+    match covered(&[slice], reversed, after, last).pop() {
+        Some(slice) => {
+            (*from, *to) = (slice.from, slice.to);
+            true
+        }
+        None => false,
+    }
+}
 
 /// Gathers a raw answer.
 pub(crate) struct Raw {
     table: TableId,
     mutations: Vec<Mutation>,
+    /// How many there were when the page was full, and how many changes the last of them had.
+    full: (usize, usize),
 }
 
 impl Raw {
     pub(crate) fn new(table: TableId) -> Raw {
-        Raw { table, mutations: Vec::new() }
+        Raw { table, mutations: Vec::new(), full: (0, 0) }
     }
 
-    pub(crate) fn into_mutations(mut self) -> Vec<Mutation> {
+    /// The answer of a page that ended at `more`.
+    pub(crate) fn into_mutations(mut self, spec: &ReadSpec, more: Option<&Place>) -> Vec<Mutation> {
+        let reversed = matches!(spec.selection, Selection::Partition { reversed: true, .. });
+        for mutation in &mut self.mutations {
+            let within = |place: Option<&'_ Place>| {
+                let place = place.filter(|place| place.key == mutation.key)?;
+                place.clustering.clone()
+            };
+            let (after, last) = (within(spec.after.as_ref()), within(more));
+            mutation.changes.retain_mut(|change| cut(change, reversed, after.as_deref(), last.as_deref()));
+        }
         self.mutations.retain(|mutation| !mutation.changes.is_empty());
         self.mutations
     }
@@ -51,5 +77,16 @@ impl Sink for Raw {
 
     fn dead(&mut self, clustering: &Bytes, row: &Row) {
         self.push(clustering, row);
+    }
+
+    fn full(&mut self) {
+        self.full = (self.mutations.len(), self.mutations.last().map_or(0, |last| last.changes.len()));
+    }
+
+    fn cut(&mut self) {
+        self.mutations.truncate(self.full.0);
+        if let Some(last) = self.mutations.last_mut() {
+            last.changes.truncate(self.full.1);
+        }
     }
 }

@@ -6,11 +6,11 @@
 
 use std::{collections::BTreeMap, ops::Bound, ops::ControlFlow};
 
-use base::{Change, Mutation, NO_TIMESTAMP, Place, Slice, Token};
+use base::{Change, Mutation, NO_TIMESTAMP, Slice, Token};
 use bytes::Bytes;
 
 use super::{partition::Partition, rows::Row, weight::Meter};
-use crate::ReadSpec;
+use crate::{ReadSpec, page::Pager};
 
 /// Partitions of a run of tokens.
 #[derive(Debug, Default)]
@@ -102,26 +102,22 @@ pub(crate) trait Sink {
     fn live(&mut self, partition: &Partition, clustering: &Bytes, row: &Row) -> usize;
     /// A row that is dead.
     fn dead(&mut self, clustering: &Bytes, row: &Row);
+    /// The page is full: what comes now belongs to it only if no live row follows.
+    fn full(&mut self);
+    /// A live row follows the full page: what came since belongs to the next.
+    fn cut(&mut self);
 }
 
 /// A read under way.
 pub(crate) struct Walk<'a, S> {
     pub(crate) spec: &'a ReadSpec,
     pub(crate) sink: S,
-    /// Where the page ended, if more may follow.
-    pub(crate) more: Option<Place>,
-    pub(crate) scanned_rows: u64,
-    pub(crate) scanned_bytes: u64,
-    rows: usize,
-    bytes: usize,
-    /// The last row of a page that holds all it may: the walk only goes on to see whether a live
-    /// row follows.
-    full: Option<Place>,
+    pub(crate) pager: Pager<'a>,
 }
 
 impl<'a, S: Sink> Walk<'a, S> {
     pub(crate) fn new(spec: &'a ReadSpec, sink: S) -> Walk<'a, S> {
-        Walk { spec, sink, more: None, scanned_rows: 0, scanned_bytes: 0, rows: 0, bytes: 0, full: None }
+        Walk { spec, sink, pager: Pager::new(spec) }
     }
 
     /// Walks the rows of one partition that lie in `slices`, behind the row `after`.
@@ -132,10 +128,8 @@ impl<'a, S: Sink> Walk<'a, S> {
         reversed: bool,
         after: Option<&[u8]>,
     ) -> ControlFlow<()> {
-        if self.full.is_none() {
-            self.sink.open(partition, slices);
-        }
-        let scanned_before = self.scanned_rows;
+        self.sink.open(partition, slices);
+        let scanned_before = self.pager.scanned_rows;
         for nth in 0..slices.len() {
             let slice = &slices[if reversed { slices.len() - 1 - nth } else { nth }];
             let (lower, upper) = bounds(slice, reversed, after);
@@ -144,38 +138,37 @@ impl<'a, S: Sink> Walk<'a, S> {
                 self.row(partition, clustering, row)?;
             }
         }
-        if self.scanned_rows == scanned_before {
+        if self.pager.scanned_rows == scanned_before {
             self.looked_at(partition, None)?;
         }
         ControlFlow::Continue(())
     }
 
     fn row(&mut self, partition: &Partition, clustering: &Bytes, row: &Row) -> ControlFlow<()> {
-        self.scanned_bytes += bytes_of(clustering, row) as u64;
+        self.pager.scanned_bytes += bytes_of(clustering, row) as u64;
         if row.is_live(self.spec.now_seconds) {
-            if self.full.is_some() {
-                self.more = self.full.take();
-                return ControlFlow::Break(());
+            if self.pager.is_full() {
+                self.sink.cut();
+                return self.pager.end();
             }
-            self.bytes += self.sink.live(partition, clustering, row);
-            self.rows += 1;
-            if self.rows >= self.spec.limit_rows || self.bytes >= self.spec.limit_bytes {
-                self.full = Some(Place { key: partition.key.clone(), clustering: Some(clustering.clone()) });
+            let bytes = self.sink.live(partition, clustering, row);
+            self.pager.added(&partition.key, clustering, bytes);
+            if self.pager.is_full() {
+                self.sink.full();
             }
-        } else if self.full.is_none() {
+        } else {
             self.sink.dead(clustering, row);
         }
         self.looked_at(partition, Some(clustering))
     }
 
-    /// Counts one row; ends the page here if that was the last that may be looked at.
     fn looked_at(&mut self, partition: &Partition, clustering: Option<&Bytes>) -> ControlFlow<()> {
-        self.scanned_rows += 1;
-        if self.scanned_rows < self.spec.scan_rows {
-            return ControlFlow::Continue(());
+        let was_full = self.pager.is_full();
+        let flow = self.pager.looked_at(&partition.key, clustering);
+        if flow.is_break() && was_full {
+            self.sink.cut();
         }
-        self.more = Some(Place { key: partition.key.clone(), clustering: clustering.cloned() });
-        ControlFlow::Break(())
+        flow
     }
 }
 

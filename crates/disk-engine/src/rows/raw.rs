@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use base::{Change, Malformed, Mutation, NO_TIMESTAMP, Selection, Slice, Token};
+use base::{Change, Malformed, Mutation, NO_TIMESTAMP, Place, Selection, Slice, Token};
 use bytes::Bytes;
 
 use super::{
@@ -20,7 +20,7 @@ use crate::{
     RawFound, ReadSpec,
     memory::{Meter, Steps},
     page::covered,
-    tree::{Deletion, TreeError},
+    tree::{Deletion, Deletions, TreeError},
 };
 
 /// What is known of a partition.
@@ -77,23 +77,21 @@ impl Sink for Raw {
 }
 
 /// Adds the deletions to what a walk that is at its end has found.
-pub(super) fn complete(walk: Walk<'_, Raw>) -> Result<RawFound, TreeError> {
+pub(super) fn complete(mut walk: Walk<'_, Raw>) -> Result<RawFound, TreeError> {
     let mut known = Partitions { tokens: walk.tokens, by_place: BTreeMap::new() };
+    for row in std::mem::take(&mut walk.sink.rows) {
+        known.add_row(row);
+    }
     let slices = match &walk.spec.selection {
         Selection::Partition { key, slices, reversed } => {
-            let slices = page_slices(&walk, key, slices, *reversed);
-            partition_deletions(&walk, key, &slices, &mut known)?;
-            slices
+            partition_deletions(&walk, key, slices, *reversed, &mut known)?
         }
         Selection::Tokens { first, last } => {
-            token_deletions(&walk, *first, *last, &mut known)?;
+            token_deletions(&mut walk, *first, *last, &mut known)?;
             vec![Slice::all()]
         }
     };
-    let Walk { spec, pager, sink, .. } = walk;
-    for row in sink.rows {
-        known.add_row(row);
-    }
+    let Walk { spec, pager, .. } = walk;
     let mutations = known.by_place.into_values().filter_map(|known| known.into_mutation(spec, &slices));
     Ok(RawFound {
         mutations: mutations.collect(),
@@ -103,69 +101,96 @@ pub(super) fn complete(walk: Walk<'_, Raw>) -> Result<RawFound, TreeError> {
     })
 }
 
-/// What the page tells of the partition `key`.
-fn page_slices(walk: &Walk<'_, Raw>, key: &[u8], slices: &[Slice], reversed: bool) -> Vec<Slice> {
-    let after = match walk.begin(key) {
-        Begin::Start => None,
-        Begin::After(after) => Some(after),
-        Begin::Nowhere => return Vec::new(),
-    };
-    let last = walk.pager.more.as_ref().and_then(|place| place.clustering.as_deref());
-    covered(slices, reversed, after, last)
-}
-
+/// Adds the deletions within one partition; returns the slices that the page tells of.
 fn partition_deletions(
     walk: &Walk<'_, Raw>,
     key: &Bytes,
     slices: &[Slice],
+    reversed: bool,
     known: &mut Partitions,
-) -> Result<(), TreeError> {
+) -> Result<Vec<Slice>, TreeError> {
+    let after = match walk.begin(key) {
+        Begin::Start => None,
+        Begin::After(after) => Some(after),
+        Begin::Nowhere => return Ok(Vec::new()),
+    };
+    let last = walk.pager.more.as_ref().and_then(|place| place.clustering.as_deref());
+    let slices = covered(slices, reversed, after, last);
     let partition = PartitionKey::new((walk.tokens)(key), key);
     known.add_whole(walk, &partition, key)?;
-    for slice in slices {
+    for slice in &slices {
+        let from = partition.row(&slice.from);
         let to = slice.to.as_ref().map_or_else(|| partition.end(), |to| partition.row(to));
-        for deletion in walk.view.deletions(&partition.row(&slice.from), Some(&to), walk.patience)? {
+        for deletion in walk.view.deletions(&from, Some(&to), usize::MAX, walk.patience)?.found {
             known.add_range(&partition, key, &deletion).map_err(|error| damaged(walk.view, error))?;
         }
     }
-    Ok(())
+    Ok(slices)
 }
 
+/// Adds the deletions within the page. There may be many more of them than the walk met rows, so
+/// the page ends earlier if they are too many; with a partition, so that going on is simple.
 fn token_deletions(
-    walk: &Walk<'_, Raw>,
+    walk: &mut Walk<'_, Raw>,
     first: Token,
     last: Token,
     known: &mut Partitions,
 ) -> Result<(), TreeError> {
     let mut from = key::first_of(first);
-    if let Some(place) = &walk.spec.after {
+    if let Some(place) = walk.spec.after.as_ref().filter(|place| (walk.tokens)(&place.key) >= first) {
+        if (walk.tokens)(&place.key) > last {
+            return Ok(());
+        }
         let partition = PartitionKey::new((walk.tokens)(&place.key), &place.key);
-        let behind = match &place.clustering {
-            Some(clustering) => partition.row(&[clustering, &[0][..]].concat()),
-            None => partition.end(),
-        };
-        if behind > from {
-            from = behind;
-            if place.clustering.is_some() {
-                known.add_whole(walk, &partition, &place.key)?;
+        if place.clustering.is_some() {
+            known.add_whole(walk, &partition, &place.key)?;
+        }
+        from = behind_place(&partition, place);
+    }
+    let end = walk.pager.more.as_ref().map(|place| {
+        let partition = PartitionKey::new((walk.tokens)(&place.key), &place.key);
+        behind_place(&partition, place)
+    });
+    let to = end.or_else(|| key::behind(last));
+    let limit = usize::try_from(walk.spec.scan_rows).unwrap_or(usize::MAX).max(1);
+    let Deletions { mut found, more } = walk.view.deletions(&from, to.as_deref(), limit, walk.patience)?;
+    if let Some(more) = more {
+        let (partition, key) = key::partition_of(&more).map_err(|error| damaged(walk.view, error))?;
+        let place = ((walk.tokens)(&key), key);
+        found.retain(|deletion| !partition.holds(&deletion.from));
+        let before = found.iter().rev().find_map(|deletion| key::partition_of(&deletion.from).ok());
+        let before = before.map(|(_, key)| ((walk.tokens)(&key), key));
+        let before = before.max(known.by_place.range(..&place).next_back().map(|known| known.0.clone()));
+        match before {
+            Some((_, key)) => {
+                known.by_place.split_off(&place);
+                walk.pager.more = Some(Place { key, clustering: None });
+            }
+            None => {
+                // They are all of one partition, which is told whole however many they are.
+                let end = to.map_or_else(|| partition.end(), |to| to.min(partition.end()));
+                found = walk.view.deletions(&from, Some(&end), usize::MAX, walk.patience)?.found;
+                known.by_place.retain(|other, _| *other == place);
+                if walk.pager.more.as_ref().is_none_or(|more| more.key != place.1) {
+                    walk.pager.more = Some(Place { key: place.1, clustering: None });
+                }
             }
         }
     }
-    let to = walk.pager.more.as_ref().map(|place| {
-        let partition = PartitionKey::new((walk.tokens)(&place.key), &place.key);
-        match &place.clustering {
-            Some(clustering) => partition.row(&[clustering, &[0][..]].concat()),
-            None => partition.end(),
-        }
-    });
-    let to = to.or_else(|| key::behind(last));
-    let deletions = walk.view.deletions(&from, to.as_deref(), walk.patience)?;
-    for deletion in deletions {
+    for deletion in found {
         let add = key::partition_of(&deletion.from)
             .and_then(|(partition, key)| known.add_range(&partition, &key, &deletion));
         add.map_err(|error| damaged(walk.view, error))?;
     }
     Ok(())
+}
+
+/// The first key behind a place at which a deletion of rows can begin.
+fn behind_place(partition: &PartitionKey, place: &Place) -> Bytes {
+    match &place.clustering {
+        Some(clustering) => partition.row(&[clustering, &[0][..]].concat()),
+        None => partition.end(),
+    }
 }
 
 /// Partitions in ring order.
@@ -188,8 +213,9 @@ impl Partitions {
         partition: &PartitionKey,
         key: &Bytes,
     ) -> Result<(), TreeError> {
-        let whole = walk.view.deletions(&partition.start(), Some(&partition.rows()), walk.patience)?;
-        if let Some(deletion) = whole.first() {
+        let (from, to) = (partition.start(), partition.rows());
+        let whole = walk.view.deletions(&from, Some(&to), usize::MAX, walk.patience)?;
+        if let Some(deletion) = whole.found.first() {
             let known = self.at(key);
             known.deleted_at = known.deleted_at.max(deletion.timestamp);
         }

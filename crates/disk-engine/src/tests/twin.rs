@@ -139,6 +139,14 @@ impl Pair {
         let found = pages_of(&exact, |spec| patient(now, |p| self.engine.read(spec, p)))?;
         let expected = pages_of(&exact, |spec| self.twin.read(spec))?;
         prop_assert_eq!(found, expected);
+        let mut next = Some(exact);
+        while let Some(spec) = next.take() {
+            let found = patient(now, |p| self.engine.read_raw(&spec, p));
+            let expected = self.twin.read_raw(&spec);
+            prop_assert_eq!(found.mutations, expected.mutations);
+            prop_assert_eq!(&found.more, &expected.more);
+            next = found.more.map(|more| ReadSpec { after: Some(more), ..spec });
+        }
         // Raw pages merge to what one raw answer says.
         let (one, all) = (MemoryEngine::with(0, few_tokens), MemoryEngine::with(0, few_tokens));
         let mut next = Some(spec.clone());

@@ -15,40 +15,57 @@ pub(crate) struct Deletion {
     pub(crate) timestamp: i64,
 }
 
+/// Deletions of a stretch of keys, ascending and apart.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Deletions {
+    pub(crate) found: Vec<Deletion>,
+    /// From here on nothing was looked at: there may be more.
+    pub(crate) more: Option<Bytes>,
+}
+
 impl View {
-    /// The deletions of ranges that touch `from <= key < to`, cut to it, ascending and apart.
-    /// Deletions of single keys are values, and not among them.
+    /// The deletions of ranges that touch `from <= key < to`, cut to it. Deletions of single keys are
+    /// values, and not among them. `limit` bounds what is taken from each memtable and file, so a
+    /// few times as many may be returned.
     pub(crate) fn deletions(
         &self,
         from: &[u8],
         to: Option<&[u8]>,
+        limit: usize,
         patience: Patience,
-    ) -> Result<Vec<Deletion>, TreeError> {
-        let mut all = Ranges::default();
-        if to.is_some_and(|to| to <= from) {
-            return Ok(Vec::new());
-        }
+    ) -> Result<Deletions, TreeError> {
+        let mut parts = Vec::new();
         for memtable in &self.memtables {
-            all.absorb(&memtable.ranges().cut(from, to));
+            parts.push(memtable.some_ranges(from, to, limit));
         }
         for run in self.runs.iter() {
             for file in overlapping(&run.files, from, to).into_iter().filter(|file| file.meta.has_ranges) {
-                all.absorb(&file.ranges(patience)?.cut(from, to));
+                parts.push(file.ranges(patience)?.cut_some(from, to, limit));
             }
         }
-        let mut found: Vec<Deletion> = Vec::new();
-        for (from, to, marks) in all.spans() {
-            let timestamp = seen(marks, self.position);
-            if timestamp == base::NO_TIMESTAMP {
-                continue;
-            }
-            match found.last_mut() {
-                Some(last) if last.timestamp == timestamp && last.to.as_ref() == Some(from) => {
-                    last.to = to.cloned();
-                }
-                _ => found.push(Deletion { from: from.clone(), to: to.cloned(), timestamp }),
-            }
+        parts.retain(|(ranges, _)| !ranges.is_empty());
+        // Behind where one of them ends, the others do not say all.
+        let more = parts.iter().filter_map(|(_, more)| more.clone()).min();
+        let mut all = Ranges::default();
+        for (ranges, _) in &parts {
+            all.absorb(&ranges.cut(from, more.as_deref().or(to)));
         }
-        Ok(found)
+        Ok(Deletions { found: seen_at(&all, self.position), more })
     }
+}
+
+/// What a reader at `sequence` sees: neighbours that are alike to him are one.
+fn seen_at(ranges: &Ranges, sequence: u64) -> Vec<Deletion> {
+    let mut found: Vec<Deletion> = Vec::new();
+    for (from, to, marks) in ranges.spans() {
+        let timestamp = seen(marks, sequence);
+        match found.last_mut() {
+            _ if timestamp == base::NO_TIMESTAMP => {}
+            Some(last) if last.timestamp == timestamp && last.to.as_ref() == Some(from) => {
+                last.to = to.cloned();
+            }
+            _ => found.push(Deletion { from: from.clone(), to: to.cloned(), timestamp }),
+        }
+    }
+    found
 }

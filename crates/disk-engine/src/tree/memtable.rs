@@ -110,6 +110,16 @@ impl Memtable {
         self.read().ranges.clone()
     }
 
+    /// See [`Ranges::cut_some`].
+    pub(crate) fn some_ranges(
+        &self,
+        from: &[u8],
+        to: Option<&[u8]>,
+        limit: usize,
+    ) -> (Ranges, Option<Bytes>) {
+        self.read().ranges.cut_some(from, to, limit)
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.first_position().is_none()
     }

@@ -78,18 +78,36 @@ impl Ranges {
 
     /// The part within `from <= key < to`.
     pub(crate) fn cut(&self, from: &[u8], to: Option<&[u8]>) -> Ranges {
-        let mut cut = Ranges::default();
-        for (start, end, marks) in self.spans() {
-            let start: &[u8] = from.max(start);
-            let end = match (end.map(AsRef::as_ref), to) {
-                (Some(end), Some(to)) => Some(to.min(end)),
-                (end, to) => end.or(to),
-            };
-            for &mark in marks {
-                cut.add(start, end, mark);
+        self.cut_some(from, to, usize::MAX).0
+    }
+
+    /// The part within `from <= key < to`, but not more than `limit` steps of it; and where it ends
+    /// if there are more.
+    pub(crate) fn cut_some(&self, from: &[u8], to: Option<&[u8]>, limit: usize) -> (Ranges, Option<Bytes>) {
+        let mut steps: BTreeMap<Bytes, Vec<Mark>> = BTreeMap::new();
+        if to.is_some_and(|to| to <= from) {
+            return (Ranges::default(), None);
+        }
+        let at_from = self.steps.range::<[u8], _>((Unbounded, Included(from))).next_back();
+        if let Some((_, marks)) = at_from.filter(|(_, marks)| !marks.is_empty()) {
+            steps.insert(Bytes::copy_from_slice(from), marks.clone());
+        }
+        let mut more = None;
+        for (key, marks) in self.steps.range::<[u8], _>((Excluded(from), to.map_or(Unbounded, Excluded))) {
+            if steps.len() >= limit && !marks.is_empty() {
+                more = Some(key.clone());
+                break;
+            }
+            if !marks.is_empty() || !steps.is_empty() {
+                steps.insert(key.clone(), marks.clone());
             }
         }
-        cut
+        let end = more.clone().or_else(|| to.map(Bytes::copy_from_slice));
+        if let Some(end) = end.filter(|_| steps.last_key_value().is_some_and(|(_, marks)| !marks.is_empty()))
+        {
+            steps.insert(end, Vec::new());
+        }
+        (Ranges { steps }, more)
     }
 
     /// Keeps of the marks of each step what `keep` leaves, given the step and its marks.
@@ -205,12 +223,15 @@ mod tests {
         fn it_is_the_pointwise_maximum(
             ranges in prop::collection::vec((0u8..20, prop::option::of(0u8..20), 0u64..8, 0i64..8), 0..12),
             cut in (0u8..20, prop::option::of(0u8..20)),
+            limit in 1usize..4,
         ) {
             let built = of(&ranges);
             let mut other = Ranges::default();
             other.absorb(&of(&ranges[ranges.len() / 2..]));
             other.absorb(&of(&ranges[..ranges.len() / 2]));
             let part = built.cut(&[cut.0], cut.1.map(|to| [to]).as_ref().map(|to| &to[..]));
+            let (some, more) = built.cut_some(&[cut.0], cut.1.map(|to| [to]).as_ref().map(|to| &to[..]), limit);
+            prop_assert!(some.spans().count() <= limit);
             let mut same = built.clone();
             same.thin(|_, _, marks| marks.to_vec());
             let mut late = built.clone();
@@ -224,6 +245,8 @@ mod tests {
                     prop_assert_eq!(late.at(&[key], position), if expected >= 4 { expected } else { NO_TIMESTAMP });
                     let within = cut.0 <= key && cut.1.is_none_or(|to| key < to);
                     prop_assert_eq!(part.at(&[key], position), if within { expected } else { NO_TIMESTAMP });
+                    let told = within && more.as_ref().is_none_or(|more| more[..] > [key][..]);
+                    prop_assert_eq!(some.at(&[key], position), if told { expected } else { NO_TIMESTAMP });
                 }
             }
             prop_assert_eq!(Ranges::decode(&built.encode()).unwrap(), built);
