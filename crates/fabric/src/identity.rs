@@ -15,9 +15,9 @@ use world::{Disk, DiskError, Entropy};
 /// The version of everything under a data directory. Before 0.1 it may change without a way up.
 pub const DISK_FORMAT: u32 = 1;
 
-const FILE: &str = "IDENTITY";
+pub(crate) const FILE: &str = "IDENTITY";
 /// Far above what the file can hold.
-const MAX_BYTES: u64 = 4096;
+pub(crate) const MAX_BYTES: u64 = 4096;
 
 /// A node's identity, for the life of its disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +60,7 @@ impl Identity {
         format!("{body}checksum {checksum:08x}\n")
     }
 
-    fn parse(bytes: &[u8]) -> Result<Identity, Cause> {
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Identity, Cause> {
         let damaged = || Cause::corrupt("damaged");
         let text = std::str::from_utf8(bytes).map_err(|_| damaged())?;
         let field = |line: Option<&str>, name: &str| -> Result<String, Cause> {

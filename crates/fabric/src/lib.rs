@@ -43,6 +43,7 @@ mod storage;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod verify;
 
 use std::{
     collections::BTreeMap,
@@ -59,6 +60,7 @@ use world::World;
 
 pub use identity::DISK_FORMAT;
 pub use settings::Settings;
+pub use verify::{Finding, Verified, verify};
 
 use crate::{
     catalog::{CATALOG_GROUP, CatalogHandle, CatalogMachine, Command, Published},

@@ -16,6 +16,17 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Run the store.
     Start(Start),
+    /// Read everything in a data directory and name every fault; changes nothing.
+    Verify(Verify),
+}
+
+/// Read everything in a data directory that no node uses, and print a line for each fault: file,
+/// offset, whose data, what is wrong. Exit code 0 if all is sound, 65 if not.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Verify {
+    /// Where data is kept.
+    #[arg(long, alias = "data", value_name = "DIR", default_value = "holdfast-data")]
+    pub(crate) data_dir: PathBuf,
 }
 
 /// Run the store: one node, all doors on loopback, data in ./holdfast-data.

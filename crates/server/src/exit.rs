@@ -7,7 +7,7 @@ use base::{Cause, Class};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
     /// 65: the data directory holds something this build does not read: another disk format,
-    /// damage, a stranger's files.
+    /// damage, a stranger's files. Of `verify`: it has found faults.
     Data,
     /// 70: a broken promise of our own.
     Bug,

@@ -9,20 +9,25 @@ mod http;
 mod place;
 mod settings;
 mod start;
+mod verify;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
 fn main() -> ExitCode {
-    let cli::Cli { command: cli::Command::Start(options) } = cli::Cli::parse();
+    let cli = cli::Cli::parse();
     tracing_subscriber::fmt()
         .with_max_level(tracing::Level::WARN)
         .with_writer(std::io::stderr)
         .with_target(false)
         .compact()
         .init();
-    match start::start(options) {
+    let done = match cli.command {
+        cli::Command::Start(options) => start::start(options),
+        cli::Command::Verify(options) => verify::verify(&options),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(refusal) => {
             eprintln!("holdfast: {}", refusal.message);

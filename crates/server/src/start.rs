@@ -147,7 +147,7 @@ fn system(error: std::io::Error) -> Refusal {
     Refusal::new(Exit::System, error.to_string())
 }
 
-fn unusable(error: DiskError) -> Refusal {
+pub(crate) fn unusable(error: DiskError) -> Refusal {
     match error {
         DiskError::Locked { .. } => {
             Refusal::new(Exit::InUse, format!("{error}; is another holdfast running on it?"))

@@ -68,6 +68,14 @@ impl Disk {
         Ok(Disk(Kind::Real(Arc::new(real::Root::open(root.into())?))))
     }
 
+    /// The directory `root`, which must be there.
+    ///
+    /// # Errors
+    /// [`DiskError::NotFound`].
+    pub fn existing(root: impl Into<PathBuf>) -> Result<Disk, DiskError> {
+        Ok(Disk(Kind::Real(Arc::new(real::Root::existing(root.into())?))))
+    }
+
     /// A disk in memory that never fails and is gone with its last handle. It takes memory only
     /// for pages that were written, and gives it back when a file is removed.
     pub fn in_memory() -> Disk {

@@ -18,3 +18,4 @@ mod robustness;
 mod rust_cql;
 mod rust_zookeeper;
 mod startup;
+mod verify;

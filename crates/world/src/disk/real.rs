@@ -49,6 +49,15 @@ impl Root {
         Ok(Root(path))
     }
 
+    /// Opens the directory, which is there.
+    pub(super) fn existing(path: PathBuf) -> Result<Root, DiskError> {
+        if path.is_dir() {
+            Ok(Root(path))
+        } else {
+            Err(DiskError::NotFound { path: path.display().to_string() })
+        }
+    }
+
     pub(super) fn path(&self) -> &Path {
         &self.0
     }

@@ -263,6 +263,13 @@ fn binary() -> PathBuf {
     path
 }
 
+/// Runs `holdfast verify`: its exit code and everything that it said.
+pub(crate) fn verify(data: &Path) -> (i32, String) {
+    let output = Command::new(binary()).arg("verify").arg("--data-dir").arg(data).output().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.code().expect("an exit, not a signal"), String::from_utf8_lossy(&said).into_owned())
+}
+
 fn spawn(mut command: Command, log: &Path) -> Child {
     let file: File = OpenOptions::new().create(true).append(true).open(log).unwrap();
     command.stdout(file.try_clone().unwrap()).stderr(file);
