@@ -138,6 +138,10 @@ impl Inbox<Outcome> for Connection {
     fn deliver(&self, tag: u64, answer: Result<Outcome, Cause>) {
         self.answer(tag, answer.unwrap_or_else(|cause| Err(lost(cause))));
     }
+
+    fn is_open(&self) -> bool {
+        !self.outbox.is_closed()
+    }
 }
 
 /// The engine was dropped with the request in it.

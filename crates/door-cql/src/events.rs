@@ -6,7 +6,7 @@ use std::{
 };
 
 use door::{Outbox, Shutdown};
-use store::{SchemaChange, SchemaEvent};
+use store::SchemaEvent;
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 
 use crate::{
@@ -80,7 +80,7 @@ pub(crate) async fn tell(
         };
         match event {
             Ok(event) => {
-                let changed = changed(event.change);
+                let Some(changed) = SchemaChanged::of(&event.change) else { continue };
                 statements.forget(&changed);
                 listeners.tell(&changed);
             }
@@ -93,14 +93,4 @@ pub(crate) async fn tell(
             Err(RecvError::Closed) => return,
         }
     }
-}
-
-fn changed(change: SchemaChange) -> SchemaChanged {
-    let (created, keyspace, table) = match change {
-        SchemaChange::CreateSpace { name, .. } => (true, name, None),
-        SchemaChange::DropSpace { name } => (false, name, None),
-        SchemaChange::CreateTable(draft) => (true, draft.space, Some(draft.name)),
-        SchemaChange::DropTable { space, name } => (false, space, Some(name)),
-    };
-    SchemaChanged { created, keyspace, table }
 }

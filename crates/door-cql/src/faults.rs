@@ -28,6 +28,11 @@ pub(crate) fn failure(error: CqlError) -> Failure {
 }
 
 fn store_failure(cause: Cause, doing: Doing, consistency: Consistency) -> Failure {
+    // Once begun it has one error, and may be repeated without harm.
+    let begun = matches!(cause.class, Class::Unavailable { .. } | Class::Uncertain { .. } | Class::Conflict);
+    if doing == Doing::Truncate && begun {
+        return Failure::new(Fault::Truncate, format!("Error during truncate: {}", cause.message));
+    }
     let fault = match cause.class {
         Class::Invalid | Class::Absent | Class::Unsupported | Class::Exists => Fault::Invalid,
         Class::Denied => Fault::Unauthorized,
@@ -44,7 +49,7 @@ fn store_failure(cause: Cause, doing: Doing, consistency: Consistency) -> Failur
                 let write_type = write_type(doing);
                 Fault::WriteFailure { consistency, received: 0, required: 1, failures: 1, write_type }
             }
-            Doing::Define => Fault::Server,
+            Doing::Define | Doing::Truncate => Fault::Server,
         },
         Class::Bug => Fault::Server,
     };
@@ -82,14 +87,14 @@ fn timeout(doing: Doing, consistency: Consistency, received: u32, required: u32)
             Fault::WriteTimeout { consistency, received, required, write_type: write_type(doing) }
         }
         // The protocol has no timeout for definitions; drivers do not repeat after this one.
-        Doing::Define => Fault::Server,
+        Doing::Define | Doing::Truncate => Fault::Server,
     }
 }
 
 fn write_type(doing: Doing) -> WriteType {
     match doing {
         Doing::Cas => WriteType::Cas,
-        Doing::Read | Doing::Write | Doing::Define => WriteType::Simple,
+        Doing::Read | Doing::Write | Doing::Define | Doing::Truncate => WriteType::Simple,
     }
 }
 

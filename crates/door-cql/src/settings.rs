@@ -34,6 +34,13 @@ pub struct Settings {
     pub filtering_bytes: u64,
     /// Time, likewise. Default 1,000; 1 to 3,600,000.
     pub filtering_ms: u64,
+    /// Time that one answer of a read within partitions may take, as Cassandra's
+    /// `read_request_timeout`. Default 5,000; 1 to 3,600,000.
+    pub read_ms: u64,
+    /// Time that one answer of a read over a stretch of the ring may take, as Cassandra's
+    /// `range_request_timeout`: long enough for a page that has to skip much, short enough that
+    /// nobody waits in vain. Default 10,000; 1 to 3,600,000.
+    pub range_read_ms: u64,
     /// Bytes of a request's body; a larger one is passed over and refused. Default 16 MiB, as
     /// Cassandra's `native_transport_max_frame_size`; 64 KiB to 256 MiB, which the protocol allows
     /// at most.
@@ -49,6 +56,8 @@ impl Default for Settings {
             filtering_rows: 100_000,
             filtering_bytes: 64 << 20,
             filtering_ms: 1_000,
+            read_ms: 5_000,
+            range_read_ms: 10_000,
             max_frame_bytes: 16 << 20,
             limits: door::Limits::default(),
         }
@@ -68,6 +77,8 @@ impl Settings {
                 bytes: self.filtering_bytes,
                 time: Duration::from_millis(self.filtering_ms),
             },
+            read_limit: Duration::from_millis(self.read_ms),
+            range_read_limit: Duration::from_millis(self.range_read_ms),
         }
     }
 }

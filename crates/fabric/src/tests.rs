@@ -7,6 +7,7 @@ mod lives;
 mod power_cut;
 mod refusals;
 mod stories;
+mod truncate;
 
 use store::{
     Machine, Store,

@@ -56,6 +56,8 @@ struct Cql {
     filtering_rows: Option<u64>,
     filtering_bytes: Option<u64>,
     filtering_ms: Option<u64>,
+    read_ms: Option<u64>,
+    range_read_ms: Option<u64>,
     max_frame_bytes: Option<usize>,
     connections: Option<u32>,
 }
@@ -130,6 +132,8 @@ impl Settings {
             within(1 << 10, 1 << 40),
         )?;
         set("cql.filtering_ms", &mut cql.filtering_ms, self.cql.filtering_ms, within(1, 3_600_000))?;
+        set("cql.read_ms", &mut cql.read_ms, self.cql.read_ms, within(1, 3_600_000))?;
+        set("cql.range_read_ms", &mut cql.range_read_ms, self.cql.range_read_ms, within(1, 3_600_000))?;
         set(
             "cql.max_frame_bytes",
             &mut cql.max_frame_bytes,

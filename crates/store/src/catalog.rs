@@ -58,9 +58,9 @@ pub struct TableDraft {
 /// A table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Table {
-    /// Its id.
+    /// The id of its data: what reads and writes name. Truncating gives it another.
     pub id: TableId,
-    /// The id shown to clients.
+    /// The id shown to clients, for life.
     pub uuid: u128,
     /// The name of its space.
     pub space: String,
@@ -135,6 +135,14 @@ pub enum SchemaChange {
     CreateTable(TableDraft),
     /// Removes a table and its data. Needs `Define` on the cluster.
     DropTable {
+        /// Its space.
+        space: String,
+        /// Its name.
+        name: String,
+    },
+    /// Removes a table's data: the table stays and gets a new [`Table::id`]. What names the old one
+    /// is answered with `Absent`, or discarded if it was on its way. Needs `Define` on the cluster.
+    TruncateTable {
         /// Its space.
         space: String,
         /// Its name.

@@ -19,7 +19,7 @@ pub use tally::{Tally, decode as decode_tally};
 
 use crate::{
     Action, Cas, CasOutcome, Column, ColumnKind, Consistency, Done, Page, PartitionRows, Permit, Principal,
-    Read, SchemaChange, Selection, Slice, Store, TableDraft, Target, Write, waiter,
+    Read, SchemaChange, Selection, Slice, Store, Table, TableDraft, Target, Write, waiter,
 };
 
 use model::Model;
@@ -126,17 +126,42 @@ impl Program {
         self.model = Model::default();
     }
 
-    /// Drops the table and makes it again: nothing of the old one may be seen.
+    /// Drops the table and makes it again, or truncates it: nothing of the old data may be seen.
     fn redefine(&mut self, subject: &mut dyn Subject) {
         let old = self.table();
+        if self.dice.below(2) == 0 {
+            self.truncate(subject);
+            return self.refused(subject, old);
+        }
         let drop = SchemaChange::DropTable { space: "s".into(), name: "t".into() };
         self.change(subject, drop.clone()).expect("it exists");
         assert_eq!(self.change(subject, drop).expect_err("it is gone").class, base::Class::Absent);
+        self.refused(subject, old);
+        let truncate = SchemaChange::TruncateTable { space: "s".into(), name: "t".into() };
+        assert_eq!(self.change(subject, truncate).expect_err("it is gone").class, base::Class::Absent);
+        self.create_table(subject);
+    }
+
+    fn truncate(&mut self, subject: &mut dyn Subject) {
+        let before = subject.store().catalog.schema();
+        let change = SchemaChange::TruncateTable { space: "s".into(), name: "t".into() };
+        self.change(subject, change).expect("it exists");
+        let after = subject.store().catalog.schema();
+        assert_eq!(after.version, before.version, "clients need not read the definitions again");
+        let (before, after) = (before.table("s", "t"), after.table("s", "t"));
+        let (before, after) = (before.expect("it was there"), after.expect("it stays"));
+        assert!(after.id > before.id, "ids are never given twice");
+        assert_eq!(**before, Table { id: before.id, ..Table::clone(after) }, "nothing else changes");
+        self.table = Some(after.id);
+        self.model = Model::default();
+    }
+
+    /// Who names old data hears that it is gone.
+    fn refused(&mut self, subject: &mut dyn Subject, old: TableId) {
         let write = Write { mutation: self.mutation(old), consistency: Consistency::One };
         let permit = permit(subject, Action::Write, old);
         let refused = ask(subject, |store, done| store.tables.write(permit, write, done));
-        assert_eq!(refused.expect_err("the table is gone").class, base::Class::Absent);
-        self.create_table(subject);
+        assert_eq!(refused.expect_err("the data is gone").class, base::Class::Absent);
     }
 
     fn change(&self, subject: &mut dyn Subject, change: SchemaChange) -> Result<(), base::Cause> {

@@ -19,6 +19,12 @@ use tokio::sync::oneshot;
 pub trait Inbox<T>: Send + Sync {
     /// Takes the answer of the request tagged `tag`.
     fn deliver(&self, tag: u64, answer: Result<T, Cause>);
+
+    /// Whether answers are still of use to anybody. Long work looks at this between its steps and
+    /// ends when its asker has left.
+    fn is_open(&self) -> bool {
+        true
+    }
 }
 
 /// The right and the duty to answer one request. Dropped unanswered, it answers
@@ -32,6 +38,12 @@ impl<T: 'static> Done<T> {
     /// An answer to `inbox` under `tag`.
     pub fn new(inbox: Arc<dyn Inbox<T>>, tag: u64) -> Done<T> {
         Done { inbox: Some(inbox), tag }
+    }
+
+    /// Whether anybody still waits for the answer ([`Inbox::is_open`]). It must be given all the
+    /// same.
+    pub fn is_wanted(&self) -> bool {
+        self.inbox.as_ref().is_some_and(|inbox| inbox.is_open())
     }
 
     /// Answers.

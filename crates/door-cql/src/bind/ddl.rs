@@ -7,7 +7,7 @@ use store::{Column, ColumnKind, SchemaChange, TableDraft};
 
 use super::{CqlError, Define, Scope, options};
 use crate::{
-    lang::{CreateTable, Property, Statement, TypeExpr},
+    lang::{CreateTable, Property, Statement, TableName, TypeExpr},
     types::{CqlType, Native},
 };
 
@@ -43,8 +43,22 @@ pub(super) fn bind(statement: &Statement, scope: &Scope<'_>) -> Result<Define, C
             let change = SchemaChange::DropTable { space: space.to_owned(), name: name.to_owned() };
             Ok(define(exists.then_some(change), *if_exists))
         }
+        Statement::Truncate(table) => truncate(table, scope),
         _ => Err(CqlError::invalid("not a definition")),
     }
+}
+
+fn truncate(table: &TableName, scope: &Scope<'_>) -> Result<Define, CqlError> {
+    let view = scope.view(table)?;
+    if view.id.is_none() {
+        // What is computed has nothing to be truncated; what Cassandra stores is the node's own.
+        if view.implicit_filtering {
+            return Err(CqlError::Invalid(format!("Truncation is not supported by table {view}")));
+        }
+        scope.refuse_system(&view.keyspace)?;
+    }
+    let (space, name) = (view.keyspace.as_ref().to_owned(), view.name.as_ref().to_owned());
+    Ok(define(Some(SchemaChange::TruncateTable { space, name }), false))
 }
 
 fn define(change: Option<SchemaChange>, forgiving: bool) -> Define {

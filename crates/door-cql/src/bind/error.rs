@@ -52,6 +52,8 @@ pub(crate) enum Doing {
     Cas,
     /// A change of definitions.
     Define,
+    /// The removal of all rows of a table.
+    Truncate,
 }
 
 impl CqlError {

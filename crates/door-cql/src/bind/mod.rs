@@ -99,7 +99,8 @@ pub(crate) fn bind(parsed: &Parsed, scope: &Scope<'_>) -> Result<Bound, CqlError
         Statement::CreateKeyspace { .. }
         | Statement::DropKeyspace { .. }
         | Statement::CreateTable(_)
-        | Statement::DropTable { .. } => {
+        | Statement::DropTable { .. }
+        | Statement::Truncate(_) => {
             if parsed.marker_count > 0 {
                 return Err(CqlError::invalid("Bind variables are not supported in definition statements"));
             }

@@ -34,8 +34,10 @@ impl ViewColumn {
 pub(crate) struct TableView {
     pub(crate) keyspace: Arc<str>,
     pub(crate) name: Arc<str>,
-    /// The table in the store; `None` for a system table.
+    /// The table's data in the store; `None` for a system table.
     pub(crate) id: Option<TableId>,
+    /// The table's id as clients see it; 0 for a system table.
+    pub(crate) uuid: u128,
     pub(crate) columns: Vec<ViewColumn>,
     /// The first `partition_len` columns are the partition key.
     pub(crate) partition_len: usize,
@@ -88,6 +90,7 @@ impl TableView {
         let mut view = TableView::new(&table.space, &table.name, Some(table.id), columns);
         let ttl = table.options.get("default_time_to_live").and_then(|ttl| ttl.parse().ok());
         view.default_ttl_seconds = ttl.unwrap_or(0);
+        view.uuid = table.uuid;
         Ok(view)
     }
 
@@ -106,6 +109,7 @@ impl TableView {
             keyspace: keyspace.into(),
             name: name.into(),
             id,
+            uuid: 0,
             partition_len: columns.iter().filter(|column| rank(column) == 0).count(),
             clustering_len: columns.iter().filter(|column| rank(column) == 1).count(),
             default_ttl_seconds: 0,

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use store::Consistency;
+use store::{Consistency, SchemaChange};
 
 pub(crate) use crate::settings::Filtering;
 use crate::{
@@ -36,11 +36,15 @@ pub(crate) struct EngineSettings {
     pub(crate) filtering: Filtering,
     /// See [`Budget`].
     pub(crate) budget: Budget,
+    /// Time for one answer of a read within partitions.
+    pub(crate) read_limit: Duration,
+    /// Time for one answer of a read over a stretch of the ring.
+    pub(crate) range_read_limit: Duration,
 }
 
 impl Default for EngineSettings {
     fn default() -> EngineSettings {
-        EngineSettings { filtering: Filtering::Bounded, budget: Budget::default() }
+        crate::Settings::default().engine()
     }
 }
 
@@ -138,6 +142,20 @@ pub(crate) struct SchemaChanged {
     pub(crate) keyspace: String,
     /// The table; `None` when the keyspace itself was made or removed.
     pub(crate) table: Option<String>,
+}
+
+impl SchemaChanged {
+    /// What clients are told of a change; nothing of one that leaves the definitions as they are.
+    pub(crate) fn of(change: &SchemaChange) -> Option<SchemaChanged> {
+        let (created, keyspace, table) = match change {
+            SchemaChange::CreateSpace { name, .. } => (true, name, None),
+            SchemaChange::DropSpace { name } => (false, name, None),
+            SchemaChange::CreateTable(draft) => (true, &draft.space, Some(&draft.name)),
+            SchemaChange::DropTable { space, name } => (false, space, Some(name)),
+            SchemaChange::TruncateTable { .. } => return None,
+        };
+        Some(SchemaChanged { created, keyspace: keyspace.clone(), table: table.cloned() })
+    }
 }
 
 /// The result of a statement.

@@ -12,8 +12,8 @@ use bytes::Bytes;
 use store::{Action, Cas, CasOutcome, Consistency, Done, Page, Row, Slice, Target};
 
 use super::{
-    Answer, BoundValue, ColumnSpec, Engine, Outcome, Request, ResultMetadata, Rows, failed, keys, rows,
-    then::then, write::Edit,
+    Again, Answer, BoundValue, ColumnSpec, Engine, Outcome, Request, ResultMetadata, Rows, failed, keys,
+    rows, then::then, write::Edit,
 };
 use crate::{
     bind::{CqlError, Doing, Evaluated, Guard, InList, Modify, TableView, evaluate_list},
@@ -29,14 +29,8 @@ struct Test {
 }
 
 /// Carries out a conditional change of a row.
-pub(super) fn start(
-    engine: &Arc<Engine>,
-    modify: &Arc<Modify>,
-    request: &Request,
-    values: &[BoundValue],
-    done: Done<Outcome>,
-) {
-    let cas = match plan(engine, modify, request, values) {
+pub(super) fn start(engine: &Arc<Engine>, modify: &Arc<Modify>, again: Again, done: Done<Outcome>) {
+    let cas = match plan(engine, modify, &again.request, &again.values) {
         Ok(cas) => cas,
         Err(error) => return done.complete(Ok(Err(error))),
     };
@@ -46,11 +40,15 @@ pub(super) fn start(
         Ok(permit) => permit,
         Err(cause) => return done.complete(Ok(Err(failed(cause, Doing::Cas, consistency)))),
     };
-    let modify = modify.clone();
+    let (asker, modify) = (engine.clone(), modify.clone());
     let now_seconds = cas.now_seconds;
-    let answer = then(move |result: Result<CasOutcome, base::Cause>| {
-        let outcome = result.map(|outcome| Answer::Rows(told(&modify, &outcome, now_seconds)).into());
-        done.complete(Ok(outcome.map_err(|cause| failed(cause, Doing::Cas, consistency))));
+    let answer = then(move |result: Result<CasOutcome, base::Cause>| match result {
+        Ok(outcome) => {
+            let rows = told(&modify, &outcome, now_seconds);
+            done.complete(Ok(Ok(Answer::Rows(rows).into())));
+        }
+        Err(cause) if asker.has_moved(&cause, &modify.view) => again.execute(&asker, done),
+        Err(cause) => done.complete(Ok(Err(failed(cause, Doing::Cas, consistency)))),
     });
     engine.store.tables.compare_and_set(permit, cas, answer);
 }

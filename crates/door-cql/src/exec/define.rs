@@ -1,4 +1,4 @@
-//! Changes of definitions.
+//! Changes of definitions, and TRUNCATE, which is one that clients are not told of.
 
 use std::sync::Arc;
 
@@ -19,31 +19,23 @@ pub(super) fn start(engine: &Arc<Engine>, define: &Define, done: Done<Outcome>) 
         Ok(permit) => permit,
         Err(cause) => return done.complete(Ok(Err(failed(cause, Doing::Define, Consistency::All)))),
     };
-    let changed = told(&change);
+    let changed = SchemaChanged::of(&change);
+    let doing = if changed.is_some() { Doing::Define } else { Doing::Truncate };
     let (forgiving, warnings) = (define.forgiving, define.warnings.clone());
     let answer = then(move |result: Result<Arc<Schema>, base::Cause>| {
-        let outcome = match result {
-            Ok(_) => Ok(Answered { answer: Answer::SchemaChange(changed), warnings }),
+        let outcome = match (result, changed) {
+            (Ok(_), None) => Ok(Answer::Void.into()),
+            (Ok(_), Some(changed)) => Ok(Answered { answer: Answer::SchemaChange(changed), warnings }),
             // Another client was faster.
-            Err(cause) if forgiving && matches!(cause.class, Class::Exists | Class::Absent) => {
+            (Err(cause), _) if forgiving && matches!(cause.class, Class::Exists | Class::Absent) => {
                 Ok(Answer::Void.into())
             }
-            Err(cause) if cause.class == Class::Exists => {
+            (Err(cause), Some(changed)) if cause.class == Class::Exists => {
                 Err(exists_already(&changed.keyspace, changed.table.as_deref().unwrap_or_default()))
             }
-            Err(cause) => Err(failed(cause, Doing::Define, Consistency::All)),
+            (Err(cause), _) => Err(failed(cause, doing, Consistency::All)),
         };
         done.complete(Ok(outcome));
     });
     engine.store.catalog.change(permit, change, answer);
-}
-
-fn told(change: &SchemaChange) -> SchemaChanged {
-    let (created, keyspace, table) = match change {
-        SchemaChange::CreateSpace { name, .. } => (true, name, None),
-        SchemaChange::DropSpace { name } => (false, name, None),
-        SchemaChange::CreateTable(draft) => (true, &draft.space, Some(&draft.name)),
-        SchemaChange::DropTable { space, name } => (false, space, Some(name)),
-    };
-    SchemaChanged { created, keyspace: keyspace.clone(), table: table.cloned() }
 }

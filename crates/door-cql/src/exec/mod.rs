@@ -23,7 +23,7 @@ use std::sync::{
     atomic::{AtomicI64, Ordering},
 };
 
-use base::Cause;
+use base::{Cause, Class};
 use store::{Action, Consistency, Done, Permit, Principal, Schema, Store, Target};
 use world::{Clock, Entropy};
 
@@ -35,7 +35,7 @@ pub(crate) use self::{
     keys::partition_key,
 };
 use crate::{
-    bind::{self, Bound, CqlError, Doing, Environment, Plan, Scope},
+    bind::{self, Bound, CqlError, Doing, Environment, Plan, Scope, TableView},
     lang::{self, Parsed},
     types::{MICROS_PER_SECOND, uuid::TimeUuids},
 };
@@ -84,6 +84,24 @@ impl Prepared {
     }
 }
 
+/// A statement under way and what it takes to begin it again.
+#[derive(Clone)]
+struct Again {
+    prepared: Arc<Prepared>,
+    /// Without its values.
+    request: Request,
+    values: Vec<BoundValue>,
+}
+
+impl Again {
+    /// Begins again. On another thread than the door's only a statement that needs no task may:
+    /// a change or a read of one row.
+    fn execute(self, engine: &Arc<Engine>, done: Done<Outcome>) {
+        let request = Request { values: BoundValues::Positional(self.values), ..self.request };
+        engine.execute(&self.prepared, request, done);
+    }
+}
+
 impl Engine {
     /// An engine over `store`.
     pub(crate) fn new(
@@ -129,9 +147,22 @@ impl Engine {
         match &bound.plan {
             Plan::Use(keyspace) => done.complete(Ok(Ok(Answer::SetKeyspace(keyspace.clone()).into()))),
             Plan::Define(define) => define::start(self, define, done),
-            Plan::Modify(modify) => write::start(self, modify, &request, &values, done),
-            Plan::Select(select) => read::start(self, select, request, values, done),
+            Plan::Modify(modify) => {
+                let again = Again { prepared: prepared.clone(), request, values };
+                write::start(self, modify, again, done);
+            }
+            Plan::Select(select) => {
+                let again = Again { prepared: prepared.clone(), request, values };
+                read::start(self, select, again, done);
+            }
         }
+    }
+
+    /// Whether what could not be found is there under another id: the table was truncated, or made
+    /// again, after the plan was made. Nothing was done then, and the statement may begin again.
+    fn has_moved(&self, cause: &Cause, view: &TableView) -> bool {
+        let now = || self.store.catalog.schema().table(&view.keyspace, &view.name).map(|table| table.id);
+        cause.class == Class::Absent && now().is_some_and(|id| view.id != Some(id))
     }
 
     fn bind(&self, parsed: &Parsed, keyspace: Option<&str>, schema: &Schema) -> Result<Bound, CqlError> {

@@ -34,6 +34,8 @@ pub(super) struct Output<'a> {
     count: u64,
     /// Counters of the aggregates, in the order of the selectors.
     counts: Vec<u64>,
+    /// Rows that an aggregate has taken.
+    counted: u64,
     /// The first row of an aggregate: what is selected beside the counts is taken from it.
     first: Option<(Bytes, Row)>,
     /// Rows to be sorted before they are cells, by what ORDER BY looks at of the clustering key.
@@ -54,6 +56,7 @@ impl<'a> Output<'a> {
             cells: Vec::new(),
             count: 0,
             counts: vec![0; counts],
+            counted: 0,
             first: None,
             unsorted: Vec::new(),
             unsorted_bytes: 0,
@@ -70,6 +73,11 @@ impl<'a> Output<'a> {
         let limit = self.reading.limit.map(|limit| limit - self.count);
         let page = self.reading.page_size.map(|size| size - self.count);
         limit.into_iter().chain(page).min()
+    }
+
+    /// How many rows an aggregate has taken.
+    pub(super) fn counted(&self) -> u64 {
+        self.counted
     }
 
     /// Where to read on after `place`: past the partition, if it has given all it may.
@@ -121,8 +129,9 @@ impl<'a> Output<'a> {
 
     fn add(&mut self, key: &Bytes, row: &Row, parts: &RowParts<'_>) -> Result<(), CqlError> {
         let reading = self.reading;
-        let projector = Projector { engine: &reading.engine, plan: &reading.plan, values: &reading.values };
+        let projector = Projector { engine: &reading.engine, plan: &reading.plan, values: reading.values() };
         if reading.plan.aggregate {
+            self.counted += 1;
             let selectors = reading.plan.selected.iter();
             let counted = selectors.filter(|one| matches!(one, Selected::CountRows | Selected::Count(_)));
             for (counter, selected) in self.counts.iter_mut().zip(counted) {
@@ -183,7 +192,7 @@ impl<'a> Output<'a> {
         let reading = self.reading;
         let plan = &reading.plan;
         if plan.aggregate {
-            let projector = Projector { engine: &reading.engine, plan, values: &reading.values };
+            let projector = Projector { engine: &reading.engine, plan, values: reading.values() };
             let (key, row) = self.first.take().map_or((Bytes::new(), None), |(key, row)| (key, Some(row)));
             let components = keys::split_partition_key(&key, plan.view.partition_len);
             let parts = row.as_ref().zip(components.as_ref()).and_then(|(row, components)| {
@@ -202,7 +211,7 @@ impl<'a> Output<'a> {
         let paging_state = more.map(|place| {
             let left_in_partition = self.left_in_partition.filter(|_| place.clustering.is_some());
             let position = Position {
-                table: plan.view.id.map_or(0, |id| id.0),
+                table: plan.view.uuid,
                 left: reading.limit.map(|limit| limit - self.count),
                 left_in_partition,
                 place,

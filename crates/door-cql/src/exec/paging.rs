@@ -2,8 +2,8 @@
 //! client keeps and gives back.
 //!
 //! ```text
-//! state = 1 | table u64 | left varint | left in partition varint | key bytes | 0
-//!                                                                            | 1 clustering bytes
+//! state = 2 | table u128 | left varint | left in partition varint | key bytes | 0
+//!                                                                             | 1 clustering bytes
 //! ```
 //!
 //! A limit that was not set is 0. It is not secret and not signed: whoever changes it reads other
@@ -15,13 +15,13 @@ use store::Place;
 
 use crate::bind::CqlError;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// Where to go on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Position {
-    /// The table's id; 0 for system tables.
-    pub(super) table: u64,
+    /// The table's id as clients see it, which stays when its data is truncated; 0 for system tables.
+    pub(super) table: u128,
     /// Rows that LIMIT still allows.
     pub(super) left: Option<u64>,
     /// Rows that PER PARTITION LIMIT still allows in the partition of `place`.
@@ -34,7 +34,7 @@ impl Position {
     pub(super) fn encode(&self) -> Bytes {
         let mut out = Writer::with_capacity(64);
         out.u8(VERSION);
-        out.u64(self.table);
+        out.u128(self.table);
         out.varint(self.left.unwrap_or(0));
         // What is left in the partition may be nothing; that there is a limit is told by one more.
         out.varint(self.left_in_partition.map_or(0, |left| left.saturating_add(1)));
@@ -53,7 +53,7 @@ impl Position {
     ///
     /// # Errors
     /// Other bytes; a state of another table.
-    pub(super) fn decode(state: &[u8], table: u64) -> Result<Position, CqlError> {
+    pub(super) fn decode(state: &[u8], table: u128) -> Result<Position, CqlError> {
         let invalid = |_| CqlError::Protocol("Invalid value for the paging state".to_owned());
         let position = decode(state).map_err(invalid)?;
         if position.table == table { Ok(position) } else { Err(invalid(Malformed("paging state"))) }
@@ -66,7 +66,7 @@ fn decode(state: &[u8]) -> Result<Position, Malformed> {
     if reader.u8(what)? != VERSION {
         return Err(Malformed(what));
     }
-    let table = reader.u64(what)?;
+    let table = reader.u128(what)?;
     let left = Some(reader.varint(what)?).filter(|left| *left > 0);
     let left_in_partition = reader.varint(what)?.checked_sub(1);
     let key = Bytes::copy_from_slice(reader.bytes(what)?);

@@ -11,13 +11,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use base::{MAX_TOKEN, MIN_TOKEN, Token};
+use base::{Cause, Class, MAX_TOKEN, MIN_TOKEN, Token};
 use bytes::Bytes;
 use metrics::counter;
 use store::{Action, Consistency, Done, Page, Place, Read, Selection, Target, waiter};
 
 use super::{
-    Answer, Answered, BoundValue, Engine, Filtering, Outcome, Request, failed, keys,
+    Again, Answer, Answered, BoundValue, Engine, Filtering, Outcome, failed, keys,
     output::{Flow, Output},
     paging::Position,
     rows::{self, Test},
@@ -40,7 +40,6 @@ const STEP_BYTES: usize = 1 << 20;
 pub(super) struct Reading {
     pub(super) engine: Arc<Engine>,
     pub(super) plan: Arc<SelectPlan>,
-    pub(super) values: Vec<BoundValue>,
     pub(super) tests: Vec<Test>,
     pub(super) now_seconds: u32,
     /// At most this many rows a page; `None` is all at once.
@@ -55,6 +54,7 @@ pub(super) struct Reading {
     units: Vec<Selection>,
     /// What filters without leave.
     unasked: Option<Filtering>,
+    again: Again,
 }
 
 /// What a bounded read has used.
@@ -65,14 +65,8 @@ struct Spent {
 }
 
 /// Carries out a SELECT.
-pub(super) fn start(
-    engine: &Arc<Engine>,
-    plan: &Arc<SelectPlan>,
-    request: Request,
-    values: Vec<BoundValue>,
-    done: Done<Outcome>,
-) {
-    let reading = match Reading::new(engine, plan, &request, values) {
+pub(super) fn start(engine: &Arc<Engine>, plan: &Arc<SelectPlan>, again: Again, done: Done<Outcome>) {
+    let reading = match Reading::new(engine, plan, again) {
         Ok(reading) => reading,
         Err(error) => return done.complete(Ok(Err(error))),
     };
@@ -80,7 +74,12 @@ pub(super) fn start(
     if is_point && reading.resume.is_none() && reading.units.len() == 1 {
         return point(Arc::new(reading), None, done);
     }
-    world::task::spawn(async move { done.complete(Ok(reading.run().await)) });
+    world::task::spawn(async move {
+        match reading.run(&done).await {
+            Err(CqlError::Store { cause, .. }) if reading.has_moved(&cause) => reading.start_again(done),
+            outcome => done.complete(Ok(outcome)),
+        }
+    });
 }
 
 /// Reads one row.
@@ -91,7 +90,7 @@ fn point(reading: Arc<Reading>, after: Option<Place>, done: Done<Outcome>) {
         Ok(permit) => permit,
         Err(error) => return done.complete(Ok(Err(error))),
     };
-    let answer = then(move |result: Result<Page, base::Cause>| match result {
+    let answer = then(move |result: Result<Page, Cause>| match result {
         // It looked at as much as it may at once, and found nothing yet.
         Ok(page) if page.partitions.is_empty() && page.more.is_some() => point(reading, page.more, done),
         Ok(page) => {
@@ -99,18 +98,15 @@ fn point(reading: Arc<Reading>, after: Option<Place>, done: Done<Outcome>) {
             let outcome = output.take(&page, true).and_then(|_| output.finish(None));
             done.complete(Ok(outcome.map(|rows| Answer::Rows(rows).into())));
         }
+        Err(cause) if reading.has_moved(&cause) => reading.start_again(done),
         Err(cause) => done.complete(Ok(Err(failed(cause, Doing::Read, reading.consistency)))),
     });
     engine.store.tables.read(permit, read, answer);
 }
 
 impl Reading {
-    fn new(
-        engine: &Arc<Engine>,
-        plan: &Arc<SelectPlan>,
-        request: &Request,
-        values: Vec<BoundValue>,
-    ) -> Result<Reading, CqlError> {
+    fn new(engine: &Arc<Engine>, plan: &Arc<SelectPlan>, again: Again) -> Result<Reading, CqlError> {
+        let request = &again.request;
         if request.consistency == Consistency::Any {
             return Err(CqlError::invalid("ANY ConsistencyLevel is only supported for writes"));
         }
@@ -118,7 +114,7 @@ impl Reading {
         if let (Some(Filtering::Strict), Some(refusal)) = (unasked, &plan.refusal) {
             return Err(CqlError::Invalid(refusal.clone()));
         }
-        let environment = engine.environment(&values);
+        let environment = engine.environment(&again.values);
         let units = units(plan, &environment)?;
         let merged = plan.order_width > 0 && units.len() > 1 && !plan.aggregate;
         // The answer of a bounded read is one whole; that of an aggregate is one row.
@@ -135,9 +131,8 @@ impl Reading {
                  remove the ORDER BY or the IN and sort client side, or disable paging for this query",
             ));
         }
-        let table = plan.view.id.map_or(0, |id| id.0);
         let resume = match &request.paging_state {
-            Some(state) => Some(Position::decode(state, table)?),
+            Some(state) => Some(Position::decode(state, plan.view.uuid)?),
             None => None,
         };
         let limit = limit_of(plan.limit.as_ref(), "LIMIT", &environment)?;
@@ -161,8 +156,21 @@ impl Reading {
             consistency: request.consistency,
             units,
             unasked,
-            values,
+            again,
         })
+    }
+
+    /// The values of the statement's markers.
+    pub(super) fn values(&self) -> &[BoundValue] {
+        &self.again.values
+    }
+
+    fn has_moved(&self, cause: &Cause) -> bool {
+        self.engine.has_moved(cause, &self.plan.view)
+    }
+
+    fn start_again(&self, done: Done<Outcome>) {
+        self.again.clone().execute(&self.engine, done);
     }
 
     fn permit(&self) -> Result<store::Permit, CqlError> {
@@ -184,19 +192,22 @@ impl Reading {
         }
     }
 
-    /// Reads to the end, or to the end of a page.
-    async fn run(self) -> Outcome {
+    /// Reads to the end, or to the end of a page; gives up when time is up or `done` is not wanted
+    /// any more.
+    async fn run(&self, done: &Done<Outcome>) -> Outcome {
         let system = self.plan.view.id.is_none().then(|| {
             let view = &self.plan.view;
             SystemRows::new(view, self.engine.virtual_tables.rows(view))
         });
         let began = self.engine.clock.boot();
         let mut spent = Spent::default();
-        let mut output = Output::new(&self);
+        let mut output = Output::new(self);
+        let mut deadline = Deadline::new(self, began);
         let (first_unit, mut after) = self.resume_at()?;
         let mut position = None;
         'units: for (i, unit) in self.units.iter().enumerate().skip(first_unit) {
             loop {
+                deadline.check(self, output.counted(), done)?;
                 let page = self.page(&system, unit, after.take(), output.wanted_rows()).await?;
                 self.check_budget(&mut spent, &page, began)?;
                 let is_last = page.more.is_none() && i + 1 == self.units.len();
@@ -291,6 +302,55 @@ impl Reading {
             spent.rows, self.plan.view
         ));
         warnings
+    }
+}
+
+/// Until when a read must have been answered. An aggregate has its time anew for each stretch of
+/// rows, because that is what Cassandra makes of it: a page after the other.
+struct Deadline {
+    limit: Duration,
+    at: Duration,
+    /// Rows of a stretch, and at how many the one at hand ends.
+    stretch_rows: u64,
+    stretch_end: u64,
+}
+
+/// Rows that an aggregate takes for one stretch unless the client's page size says otherwise: what
+/// drivers ask for by default.
+const STRETCH_ROWS: u32 = 5000;
+
+impl Deadline {
+    fn new(reading: &Reading, now: Duration) -> Deadline {
+        let settings = &reading.engine.settings;
+        let limit = match &reading.plan.keys {
+            KeyPlan::Keys(_) => settings.read_limit,
+            KeyPlan::Tokens(_) => settings.range_read_limit,
+        };
+        let page_size = reading.again.request.page_size.filter(|size| *size > 0);
+        let stretch_rows = u64::from(page_size.unwrap_or(STRETCH_ROWS));
+        Deadline { limit, at: now.saturating_add(limit), stretch_rows, stretch_end: stretch_rows }
+    }
+
+    /// Fails when time is up, with what Cassandra says then, and when nobody waits.
+    fn check(&mut self, reading: &Reading, counted: u64, done: &Done<Outcome>) -> Result<(), CqlError> {
+        let over = |why: &'static str, message| {
+            counter!("holdfast_cql_reads_given_up_total", "why" => why).increment(1);
+            // One node has all replicas, and any level it can serve asks for one of them.
+            let cause = Cause::new(Class::Uncertain { received: 0, required: 1 }, message);
+            Err(failed(cause, Doing::Read, reading.consistency))
+        };
+        let now = reading.engine.clock.boot();
+        if !done.is_wanted() {
+            return over("client_gone", "the client has gone");
+        }
+        if now >= self.at {
+            return over("time", "Operation timed out - received only 0 responses.");
+        }
+        if counted >= self.stretch_end {
+            self.at = now.saturating_add(self.limit);
+            self.stretch_end = counted + self.stretch_rows;
+        }
+        Ok(())
     }
 }
 

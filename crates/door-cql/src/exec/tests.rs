@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "golden files are written by hand")]
 
 mod filters;
+mod meddler;
 mod model;
 mod story;
 
@@ -23,13 +24,14 @@ use crate::{
 /// 2024-01-01, in microseconds.
 const NOW_MICROS: u64 = 1_704_067_200_000_000;
 
-const STORIES: [(&str, &str); 6] = [
+const STORIES: [(&str, &str); 7] = [
     ("define", include_str!("stories/define.txt")),
     ("write", include_str!("stories/write.txt")),
     ("select", include_str!("stories/select.txt")),
     ("filter", include_str!("stories/filter.txt")),
     ("condition", include_str!("stories/condition.txt")),
     ("types", include_str!("stories/types.txt")),
+    ("truncate", include_str!("stories/truncate.txt")),
 ];
 
 fn teller(step_rows: usize) -> Teller {

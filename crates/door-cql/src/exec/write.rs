@@ -6,24 +6,18 @@ use base::{Cell, Change, ColumnId, Mutation, NO_TIMESTAMP};
 use bytes::Bytes;
 use store::{Action, Consistency, Done, Slice, Target, Write, waiter};
 
-use super::{Answer, BoundValue, Engine, Outcome, Request, cas, failed, keys, then::then};
+use super::{Again, Answer, BoundValue, Engine, Outcome, Request, cas, failed, keys, then::then};
 use crate::bind::{
     CqlError, Doing, Effect, Environment, Evaluated, Guard, MAX_TTL_SECONDS, Modify, Value, evaluate,
 };
 
 /// Carries out a change of rows.
-pub(super) fn start(
-    engine: &Arc<Engine>,
-    modify: &Arc<Modify>,
-    request: &Request,
-    values: &[BoundValue],
-    done: Done<Outcome>,
-) {
+pub(super) fn start(engine: &Arc<Engine>, modify: &Arc<Modify>, again: Again, done: Done<Outcome>) {
     if !matches!(modify.guard, Guard::None) {
-        return cas::start(engine, modify, request, values, done);
+        return cas::start(engine, modify, again, done);
     }
-    let consistency = request.consistency;
-    let mut mutations = match mutations(engine, modify, request, values) {
+    let consistency = again.request.consistency;
+    let mut mutations = match mutations(engine, modify, &again.request, &again.values) {
         Ok(mutations) => mutations,
         Err(error) => return done.complete(Ok(Err(error))),
     };
@@ -35,16 +29,22 @@ pub(super) fn start(
                 Ok(permit) => permit,
                 Err(cause) => return done.complete(Ok(Err(failed(cause, Doing::Write, consistency)))),
             };
-            let answer = then(move |result: Result<(), base::Cause>| {
-                let outcome = result.map(|()| Answer::Void.into());
-                done.complete(Ok(outcome.map_err(|cause| failed(cause, Doing::Write, consistency))));
+            let (asker, modify) = (engine.clone(), modify.clone());
+            let answer = then(move |result: Result<(), base::Cause>| match result {
+                Ok(()) => done.complete(Ok(Ok(Answer::Void.into()))),
+                Err(cause) if asker.has_moved(&cause, &modify.view) => again.execute(&asker, done),
+                Err(cause) => done.complete(Ok(Err(failed(cause, Doing::Write, consistency)))),
             });
             engine.store.tables.write(permit, Write { mutation, consistency }, answer);
         }
         _ => {
             let (engine, modify) = (engine.clone(), modify.clone());
             world::task::spawn(async move {
-                done.complete(Ok(write_all(&engine, &modify, mutations, consistency).await));
+                match write_all(&engine, &modify, mutations, consistency).await {
+                    Err(cause) if engine.has_moved(&cause, &modify.view) => again.execute(&engine, done),
+                    Err(cause) => done.complete(Ok(Err(failed(cause, Doing::Write, consistency)))),
+                    Ok(()) => done.complete(Ok(Ok(Answer::Void.into()))),
+                }
             });
         }
     }
@@ -56,23 +56,18 @@ async fn write_all(
     modify: &Modify,
     mutations: Vec<Mutation>,
     consistency: Consistency,
-) -> Outcome {
+) -> Result<(), base::Cause> {
     let mut waiters = Vec::with_capacity(mutations.len());
     for mutation in mutations {
-        let permit = engine
-            .permit(Action::Write, Target::Table(modify.table))
-            .map_err(|cause| failed(cause, Doing::Write, consistency))?;
+        let permit = engine.permit(Action::Write, Target::Table(modify.table))?;
         let (done, waiter) = waiter();
         engine.store.tables.write(permit, Write { mutation, consistency }, done);
         waiters.push(waiter);
     }
-    let mut outcome = Ok(Answer::Void.into());
+    let mut outcome = Ok(());
     for waiter in waiters {
-        if let Err(cause) = waiter.await
-            && outcome.is_ok()
-        {
-            outcome = Err(failed(cause, Doing::Write, consistency));
-        }
+        // The first failure stands, but all are waited for.
+        outcome = outcome.and(waiter.await);
     }
     outcome
 }

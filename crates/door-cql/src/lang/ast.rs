@@ -9,6 +9,7 @@ pub(crate) enum Statement {
     DropKeyspace { name: String, if_exists: bool },
     CreateTable(Box<CreateTable>),
     DropTable { table: TableName, if_exists: bool },
+    Truncate(TableName),
     Use(String),
     Insert(Box<Insert>),
     Update(Box<Update>),

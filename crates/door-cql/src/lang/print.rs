@@ -317,6 +317,7 @@ impl Display for Statement {
             Statement::DropKeyspace { name, if_exists } => {
                 write!(f, "DROP KEYSPACE {}{}", if *if_exists { "IF EXISTS " } else { "" }, quoted_name(name))
             }
+            Statement::Truncate(table) => write!(f, "TRUNCATE {table}"),
             Statement::DropTable { table, if_exists } => {
                 write!(f, "DROP TABLE {}{table}", if *if_exists { "IF EXISTS " } else { "" })
             }

@@ -68,6 +68,7 @@ pub(crate) enum Fault {
         alive: u32,
     },
     Overloaded,
+    Truncate,
     WriteTimeout {
         consistency: Consistency,
         received: u32,
@@ -313,6 +314,7 @@ fn code(fault: &Fault) -> i32 {
         Fault::Protocol => 0x000a,
         Fault::Unavailable { .. } => 0x1000,
         Fault::Overloaded => 0x1001,
+        Fault::Truncate => 0x1003,
         Fault::WriteTimeout { .. } => 0x1100,
         Fault::ReadTimeout { .. } => 0x1200,
         Fault::ReadFailure { .. } => 0x1300,
@@ -358,7 +360,7 @@ fn fields(out: &mut Vec<u8>, fault: &Fault) {
             write::string(out, table);
         }
         Fault::Unprepared { id } => write::short_bytes(out, id),
-        Fault::Server | Fault::Protocol | Fault::Overloaded | Fault::Syntax => {}
+        Fault::Server | Fault::Protocol | Fault::Overloaded | Fault::Truncate | Fault::Syntax => {}
         Fault::Unauthorized | Fault::Invalid | Fault::Config => {}
     }
 }

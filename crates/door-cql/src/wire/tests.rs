@@ -169,7 +169,7 @@ fn errors_carry_their_fields() {
     let consistency = store::Consistency::LocalQuorum;
     let (keyspace, table) = ("k".to_owned(), "t".to_owned());
     let write_type = WriteType::Simple;
-    let cases: [(Fault, i32, Vec<u8>); 14] = [
+    let cases: [(Fault, i32, Vec<u8>); 15] = [
         (Fault::Server, 0x0000, vec![]),
         (Fault::Protocol, 0x000a, vec![]),
         (
@@ -178,6 +178,7 @@ fn errors_carry_their_fields() {
             vec![0, 6, 0, 0, 0, 2, 0, 0, 0, 1],
         ),
         (Fault::Overloaded, 0x1001, vec![]),
+        (Fault::Truncate, 0x1003, vec![]),
         (
             Fault::WriteTimeout { consistency, received: 1, required: 2, write_type: WriteType::Cas },
             0x1100,

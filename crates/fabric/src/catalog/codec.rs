@@ -6,6 +6,7 @@
 //!         | 3 draft                                create table
 //!         | 4 space name                           drop table
 //!         | 5 cluster-name node                    register node (new, or with new addresses)
+//!         | 6 space name                           truncate table
 //! draft   = space name uuid u128 columns options
 //! column  = id varint | name | kind u8 | type      kind: 0 partition key, 1 clustering, 2 clustering
 //!                                                  descending, 3 static, 4 regular
@@ -39,7 +40,11 @@ impl Command {
     pub(crate) fn grows(&self) -> bool {
         match self {
             Command::Change(SchemaChange::CreateSpace { .. } | SchemaChange::CreateTable(_)) => true,
-            Command::Change(SchemaChange::DropSpace { .. } | SchemaChange::DropTable { .. })
+            Command::Change(
+                SchemaChange::DropSpace { .. }
+                | SchemaChange::DropTable { .. }
+                | SchemaChange::TruncateTable { .. },
+            )
             | Command::RegisterNode { .. } => false,
         }
     }
@@ -75,6 +80,11 @@ impl Command {
                 out.str(cluster_name);
                 put_node(&mut out, node);
             }
+            Command::Change(SchemaChange::TruncateTable { space, name }) => {
+                out.u8(6);
+                out.str(space);
+                out.str(name);
+            }
         }
         out.into_vec()
     }
@@ -103,6 +113,10 @@ impl Command {
                 cluster_name: take_string(&mut reader)?,
                 node: take_node(&mut reader)?,
             },
+            6 => Command::Change(SchemaChange::TruncateTable {
+                space: take_string(&mut reader)?,
+                name: take_string(&mut reader)?,
+            }),
             _ => return Err(Malformed("command")),
         };
         reader.end("command")?;
@@ -167,21 +181,26 @@ impl State {
         out.into_vec()
     }
 
-    /// The definitions alone: what the schema version shown to clients is made from.
-    pub(crate) fn encode_spaces(&self, out: &mut Writer) {
+    fn encode_spaces(&self, out: &mut Writer) {
         out.varint(self.spaces.len() as u64);
         for space in self.spaces.values() {
-            out.str(&space.name);
-            out.varint(space.id.0);
-            put_map(out, &space.replication);
-            out.u8(u8::from(space.durable_writes));
-            out.varint(space.tables.len() as u64);
+            put_space(out, space);
             for table in space.tables.values() {
                 out.str(&table.name);
                 out.varint(table.id.0);
-                out.u128(table.uuid);
-                put_columns(out, &table.columns);
-                put_map(out, &table.options);
+                put_definition(out, table);
+            }
+        }
+    }
+
+    /// The definitions alone, without what changes when data is truncated: what the schema version
+    /// shown to clients is made from.
+    pub(crate) fn put_definitions(&self, out: &mut Writer) {
+        for space in self.spaces.values() {
+            put_space(out, space);
+            for table in space.tables.values() {
+                out.str(&table.name);
+                put_definition(out, table);
             }
         }
     }
@@ -208,6 +227,20 @@ impl State {
         reader.end("catalog")?;
         Ok(state)
     }
+}
+
+fn put_space(out: &mut Writer, space: &Space) {
+    out.str(&space.name);
+    out.varint(space.id.0);
+    put_map(out, &space.replication);
+    out.u8(u8::from(space.durable_writes));
+    out.varint(space.tables.len() as u64);
+}
+
+fn put_definition(out: &mut Writer, table: &Table) {
+    out.u128(table.uuid);
+    put_columns(out, &table.columns);
+    put_map(out, &table.options);
 }
 
 fn take_space(reader: &mut Reader<'_>) -> Result<Space, Malformed> {
@@ -380,6 +413,7 @@ mod tests {
             Command::Change(SchemaChange::DropSpace { name: name() }),
             Command::Change(SchemaChange::CreateTable(draft)),
             Command::Change(SchemaChange::DropTable { space: name(), name: name() }),
+            Command::Change(SchemaChange::TruncateTable { space: name(), name: name() }),
             Command::RegisterNode { cluster_name: name(), node: node() },
         ] {
             let bytes = command.encode();

@@ -41,7 +41,7 @@ impl CatalogMachine {
         Ok(())
     }
 
-    /// Makes a change; returns the tables that are no more.
+    /// Makes a change; returns the tables whose data is no more.
     fn change(&mut self, change: &SchemaChange) -> Result<Vec<TableId>, Cause> {
         match change {
             SchemaChange::CreateSpace { name, replication, durable_writes } => {
@@ -58,11 +58,10 @@ impl CatalogMachine {
             }
             SchemaChange::DropTable { space, name } => {
                 let tables = &mut self.space_mut(space)?.tables;
-                let table = tables
-                    .remove(name)
-                    .ok_or_else(|| Cause::absent(format!("{space}.{name} does not exist")))?;
+                let table = tables.remove(name).ok_or_else(|| no_table(space, name))?;
                 Ok(vec![table.id])
             }
+            SchemaChange::TruncateTable { space, name } => Ok(vec![self.truncate_table(space, name)?]),
         }
     }
 
@@ -107,6 +106,16 @@ impl CatalogMachine {
         Ok(())
     }
 
+    /// Gives a table new, empty data; returns the id of the old.
+    fn truncate_table(&mut self, space: &str, name: &str) -> Result<TableId, Cause> {
+        let id = TableId(self.state.next_table + 1);
+        let tables = &mut self.space_mut(space)?.tables;
+        let table = tables.get_mut(name).ok_or_else(|| no_table(space, name))?;
+        let old = std::mem::replace(&mut Arc::make_mut(table).id, id);
+        self.state.next_table = id.0;
+        Ok(old)
+    }
+
     fn space_mut(&mut self, name: &str) -> Result<&mut Space, Cause> {
         self.state.spaces.get_mut(name).map(Arc::make_mut).ok_or_else(|| no_space(name))
     }
@@ -135,10 +144,11 @@ impl CatalogMachine {
         schema
     }
 
-    /// A UUID (version 3 in form) that is a function of the definitions alone.
+    /// A UUID (version 3 in form) that is a function of the definitions alone: clients who see it
+    /// change read them all again, which they need not when a table was truncated.
     fn version(&self) -> u128 {
         let mut out = Writer::new();
-        self.state.encode_spaces(&mut out);
+        self.state.put_definitions(&mut out);
         let mut bytes = out.into_vec();
         let high = token_of(&bytes) as u64;
         bytes.push(1);
@@ -171,6 +181,10 @@ impl Machine for CatalogMachine {
         // Definitions are bounded by hand; an estimate of what a table takes is enough.
         self.state.spaces.values().map(|space| 256 + space.tables.len() * 2048).sum()
     }
+}
+
+fn no_table(space: &str, name: &str) -> Cause {
+    Cause::absent(format!("{space}.{name} does not exist"))
 }
 
 fn no_space(name: &str) -> Cause {

@@ -43,6 +43,12 @@ fn prepared_statements_outlive_the_server() {
 }
 
 #[test]
+fn an_emptied_table_goes_on_under_the_same_prepared_statements() {
+    need_python!();
+    passes("cql-truncate", "cql_truncate.py", &[]);
+}
+
+#[test]
 fn conditional_writes_tell_whether_they_were_applied() {
     need_python!();
     passes("cql-conditions", "cql_conditions.py", &[]);

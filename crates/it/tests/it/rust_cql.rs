@@ -174,6 +174,38 @@ async fn a_statement_prepared_before_a_restart_is_executed_after_it() {
     assert_eq!(rows.into_rows_result().unwrap().single_row::<(String,)>().unwrap().0, "before");
 }
 
+#[tokio::test]
+async fn a_truncated_table_is_empty_and_stays_so_after_a_crash() {
+    let mut server = Server::start("rust-truncate");
+    let session = session(&server).await;
+    keyspace(&session, "emptied").await;
+    run(&session, "CREATE TABLE t (id int PRIMARY KEY, v text)").await;
+    let insert = session.prepare("INSERT INTO t (id, v) VALUES (?, ?)").await.unwrap();
+    let count = session.prepare("SELECT count(*) FROM t").await.unwrap();
+    let rows = async || {
+        let rows = session.execute_unpaged(&count, ()).await.unwrap().into_rows_result().unwrap();
+        rows.single_row::<(i64,)>().unwrap().0
+    };
+    for id in 0..100 {
+        session.execute_unpaged(&insert, (id, "old")).await.unwrap();
+    }
+    assert_eq!(rows().await, 100);
+    run(&session, "TRUNCATE t").await;
+    assert_eq!(rows().await, 0);
+    for id in 0..3 {
+        session.execute_unpaged(&insert, (id, "new")).await.unwrap();
+    }
+    assert_eq!(rows().await, 3);
+    server.kill();
+    server.restart();
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while let Err(error) = session.execute_unpaged(&insert, (3, "after")).await {
+        assert!(std::time::Instant::now() < deadline, "{error}");
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    assert_eq!(rows().await, 4);
+}
+
 /// Awaits all at once.
 pub(crate) async fn futures<F: Future>(all: impl IntoIterator<Item = F>) -> Vec<F::Output> {
     let mut all: Vec<_> = all.into_iter().map(|future| (Box::pin(future), None)).collect();

@@ -82,11 +82,12 @@ impl Model {
         Store { gate: Arc::new(Gate::open()), catalog: model.clone(), tables: model.clone(), machines: model }
     }
 
-    /// Why a request cannot be: this node is the only one.
-    fn unavailable(&self, table: TableId, consistency: Consistency) -> Option<Cause> {
+    /// Why a request cannot be: its table is gone, or this node alone is not enough.
+    fn refusal(&self, table: TableId, consistency: Consistency) -> Option<Cause> {
         let schema = self.schema();
         let space = schema.spaces.values().find(|space| space.tables.values().any(|t| t.id == table));
-        let replicas = space.map_or(1, |space| space.replication_factor());
+        let Some(space) = space else { return Some(Cause::absent("the table does not exist any more")) };
+        let replicas = space.replication_factor();
         let required = match consistency {
             Consistency::Quorum => replicas / 2 + 1,
             Consistency::All => replicas,
@@ -168,7 +169,7 @@ impl Model {
 
 impl Tables for Model {
     fn write(&self, _: Permit, write: Write, done: Done<()>) {
-        done.complete(match self.unavailable(write.mutation.table, write.consistency) {
+        done.complete(match self.refusal(write.mutation.table, write.consistency) {
             Some(cause) => Err(cause),
             None => {
                 self.apply(write.mutation);
@@ -178,13 +179,16 @@ impl Tables for Model {
     }
 
     fn read(&self, _: Permit, read: Read, done: Done<Page>) {
-        done.complete(match self.unavailable(read.table, read.consistency) {
+        done.complete(match self.refusal(read.table, read.consistency) {
             Some(cause) => Err(cause),
             None => Ok(self.page(&read)),
         });
     }
 
     fn compare_and_set(&self, _: Permit, mut cas: Cas, done: Done<CasOutcome>) {
+        if let Some(cause) = self.refusal(cas.table, cas.serial) {
+            return done.complete(Err(cause));
+        }
         let read = Read {
             table: cas.table,
             selection: Selection::Partition {
@@ -262,6 +266,10 @@ impl Catalog for Model {
             }
             SchemaChange::DropTable { space, name } => {
                 Arc::make_mut(schema.spaces.get_mut(&space).unwrap()).tables.remove(&name);
+            }
+            SchemaChange::TruncateTable { space, name } => {
+                let space = Arc::make_mut(schema.spaces.get_mut(&space).unwrap());
+                Arc::make_mut(space.tables.get_mut(&name).unwrap()).id = TableId(id);
             }
         }
         *current = Arc::new(schema);

@@ -15,15 +15,15 @@
 use std::{fmt::Write, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use store::{Consistency, Store, waiter};
+use store::{Consistency, Done, Store, waiter};
 use tokio::runtime::Runtime;
 use world::{Clock, Entropy};
 
 use crate::{
     bind::{CqlError, TableView},
     exec::{
-        Answer, Answered, BoundValue, BoundValues, Budget, Engine, EngineSettings, Filtering, Prepared,
-        Request, Rows, VirtualTables,
+        Answer, Answered, BoundValue, BoundValues, Budget, Engine, EngineSettings, Filtering, Outcome,
+        Prepared, Request, Rows, VirtualTables,
     },
     lang::{self, Statement, Term},
     types::{CqlType, Native, literal_value},
@@ -183,6 +183,15 @@ impl Teller {
 
     pub(super) fn prepare(&self, statement: &str) -> Result<Arc<Prepared>, CqlError> {
         self.engine.prepare(self.keyspace.as_deref(), statement)
+    }
+
+    /// Begins a statement, and waits until its task has ended.
+    pub(super) fn run_for(&self, prepared: &Arc<Prepared>, done: Done<Outcome>) {
+        let _entered = self.runtime.enter();
+        self.engine.execute(prepared, Request::default(), done);
+        while self.runtime.metrics().num_alive_tasks() > 0 {
+            std::thread::yield_now();
+        }
     }
 
     pub(super) fn run(&self, prepared: &Arc<Prepared>, request: Request) -> Result<Answered, CqlError> {

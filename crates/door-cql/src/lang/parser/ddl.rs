@@ -1,4 +1,4 @@
-//! Definitions: keyspaces and tables.
+//! Definitions: keyspaces and tables, and TRUNCATE.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,7 @@ impl Parser<'_> {
     pub(super) fn create_keyspace(&mut self) -> Result<Statement, CqlError> {
         self.at += 2;
         let if_not_exists = self.if_not_exists()?;
-        let name = self.name()?;
+        let name = self.keyspace_name()?;
         self.expect_keyword("with")?;
         let mut properties = vec![self.property()?];
         while self.accept_keyword("and") {
@@ -27,7 +27,7 @@ impl Parser<'_> {
     pub(super) fn drop_keyspace(&mut self) -> Result<Statement, CqlError> {
         self.at += 2;
         let if_exists = self.if_exists()?;
-        Ok(Statement::DropKeyspace { name: self.name()?, if_exists })
+        Ok(Statement::DropKeyspace { name: self.keyspace_name()?, if_exists })
     }
 
     /// `IF EXISTS`, or nothing.
@@ -42,7 +42,15 @@ impl Parser<'_> {
     pub(super) fn drop_table(&mut self) -> Result<Statement, CqlError> {
         self.at += 2;
         let if_exists = self.if_exists()?;
-        Ok(Statement::DropTable { table: self.table_name()?, if_exists })
+        Ok(Statement::DropTable { table: self.last_table_name()?, if_exists })
+    }
+
+    /// After TRUNCATE.
+    pub(super) fn truncate(&mut self) -> Result<Statement, CqlError> {
+        if self.is_any_keyword_at(self.at, &["table", "columnfamily"]) {
+            self.at += 1;
+        }
+        Ok(Statement::Truncate(self.last_table_name()?))
     }
 
     pub(super) fn create_table(&mut self) -> Result<Statement, CqlError> {

@@ -122,6 +122,11 @@ pub(crate) fn parse_type(text: &str) -> Result<TypeExpr, CqlError> {
     Ok(ty)
 }
 
+/// Names are part of what is prepared.
+fn no_markers(what: &str) -> CqlError {
+    CqlError::Syntax(format!("Bind variables cannot be used for {what} names"))
+}
+
 struct Parser<'a> {
     source: &'a str,
     tokens: Vec<Token>,
@@ -146,7 +151,9 @@ impl<'a> Parser<'a> {
         } else if self.accept_keyword("delete") {
             return self.delete();
         } else if self.accept_keyword("use") {
-            return Ok(Statement::Use(self.name()?));
+            return Ok(Statement::Use(self.keyspace_name()?));
+        } else if self.accept_keyword("truncate") {
+            return self.truncate();
         } else if self.is_keyword_at(first, "create") {
             if self.is_any_keyword_at(second, &["keyspace", "schema"]) {
                 return self.create_keyspace();
@@ -172,7 +179,7 @@ impl<'a> Parser<'a> {
     /// The name of the statement at hand, if the language has it but this door does not.
     fn unsupported_statement(&mut self) -> Option<String> {
         // First words, then those that may follow; a star stands for anything.
-        const STATEMENTS: [(&str, &[&str]); 16] = [
+        const STATEMENTS: [(&str, &[&str]); 15] = [
             (
                 "alter",
                 &["keyspace", "schema", "table", "columnfamily", "type", "materialized", "user", "role"],
@@ -206,7 +213,6 @@ impl<'a> Parser<'a> {
                     "identity",
                 ],
             ),
-            ("truncate", &["*"]),
             ("begin", &["batch", "unlogged", "counter"]),
             ("grant", &["*"]),
             ("revoke", &["*"]),
@@ -371,12 +377,34 @@ impl<'a> Parser<'a> {
         }
     }
 
+    fn keyspace_name(&mut self) -> Result<String, CqlError> {
+        if self.is_symbol("?") { Err(no_markers("keyspace")) } else { self.name() }
+    }
+
     fn table_name(&mut self) -> Result<TableName, CqlError> {
-        let name = self.name()?;
-        if self.accept(".") {
-            return Ok(TableName { keyspace: Some(name), name: self.name()? });
+        if self.is_symbol("?") {
+            let first = if self.is_symbol_at(self.at + 1, ".") { "keyspace" } else { "table" };
+            return Err(no_markers(first));
         }
-        Ok(TableName { keyspace: None, name })
+        let name = self.name()?;
+        if !self.accept(".") {
+            return Ok(TableName { keyspace: None, name });
+        }
+        if self.is_symbol("?") {
+            return Err(no_markers("table"));
+        }
+        Ok(TableName { keyspace: Some(name), name: self.name()? })
+    }
+
+    /// A table's name with nothing behind it.
+    fn last_table_name(&mut self) -> Result<TableName, CqlError> {
+        let start = self.at;
+        let table = self.table_name()?;
+        let ends = matches!(self.peek().kind, Kind::Eof | Kind::Symbol);
+        if table.keyspace.is_none() && !ends && !is_reserved(&self.text(self.peek()).to_ascii_lowercase()) {
+            return Err(self.no_viable_alternative_from(start, self.at));
+        }
+        Ok(table)
     }
 
     /// `IF NOT EXISTS`, or nothing.
