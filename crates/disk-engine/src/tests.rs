@@ -1,10 +1,13 @@
-//! The engine against a naive model: a list of all mutations, from which every read is computed
-//! from scratch. And what the allocator says about the weights.
+//! The engines against a naive model, a list of all mutations from which every read is computed from
+//! scratch; the engine on trees against its twin in memory; and what the allocator says about the
+//! weights.
 
 #![allow(clippy::unwrap_used)]
 
 mod any;
+mod memory;
 mod model;
 mod smoke;
+mod subject;
 mod twin;
 mod weights;

@@ -7,18 +7,11 @@ use base::{Cell, Change, ColumnId, Mutation, Page, PartitionRows, Place, Row, Se
 use bytes::Bytes;
 use proptest::{prelude::*, sample::Index};
 
-use super::any::*;
+use super::{
+    any::*,
+    subject::{filled, memory},
+};
 use crate::{MemoryEngine, ReadSpec};
-
-fn engine() -> MemoryEngine {
-    MemoryEngine::with(2, few_tokens)
-}
-
-fn filled(mutations: &[Mutation]) -> MemoryEngine {
-    let engine = engine();
-    mutations.iter().for_each(|mutation| engine.apply(mutation));
-    engine
-}
 
 /// The merge rule by its definition: per cell, the version that no other supersedes, if no
 /// deletion covers it.
@@ -134,9 +127,12 @@ proptest! {
 
     #[test]
     fn reads_are_what_the_model_says(mutations in mutations(), spec in spec()) {
-        let found = filled(&mutations).read(&spec);
-        prop_assert_eq!(found.more, None);
-        prop_assert_eq!(found.partitions, model(&mutations, &spec));
+        let expected = model(&mutations, &spec);
+        for engine in filled(&mutations) {
+            let found = engine.read(&spec);
+            prop_assert_eq!(found.more, None);
+            prop_assert_eq!(&found.partitions, &expected);
+        }
     }
 
     #[test]
@@ -147,47 +143,81 @@ proptest! {
         limit_bytes in prop_oneof![Just(usize::MAX), 0usize..100],
         scan_rows in prop_oneof![Just(u64::MAX), 0u64..6],
     ) {
-        let engine = filled(&mutations);
-        let whole = engine.read(&spec).partitions;
-        let paged = ReadSpec { limit_rows, limit_bytes, scan_rows, ..spec };
-        prop_assert_eq!(&all_pages(|spec| engine.read(spec), paged.clone())?, &whole);
-        // Without a bound on rows looked at, a page says there is more only if there is.
-        let rows = whole.iter().map(|partition| partition.rows.len()).sum::<usize>();
-        let exact = ReadSpec { limit_rows: rows.max(1), limit_bytes: usize::MAX, scan_rows: u64::MAX, ..paged };
-        prop_assert_eq!(engine.read(&exact).more, None);
+        for engine in filled(&mutations) {
+            let whole = engine.read(&spec).partitions;
+            let paged = ReadSpec { limit_rows, limit_bytes, scan_rows, ..spec.clone() };
+            prop_assert_eq!(&all_pages(|spec| engine.read(spec), paged.clone())?, &whole);
+            // Without a bound on rows looked at, a page says there is more only if there is.
+            let rows = whole.iter().map(|partition| partition.rows.len()).sum::<usize>();
+            let exact = ReadSpec { limit_rows: rows.max(1), limit_bytes: usize::MAX, scan_rows: u64::MAX, ..paged };
+            prop_assert_eq!(engine.read(&exact).more, None);
+        }
     }
 
-    /// Any order, and any repetition, ends in the same state: deletions, weights and counts too.
+    /// Raw pages leave nothing out: neither what is dead behind the last live row of a page, nor
+    /// deletions where there are no rows.
+    #[test]
+    fn raw_pages_add_up(
+        mutations in mutations(),
+        spec in spec(),
+        limit_rows in 0usize..5,
+        scan_rows in prop_oneof![Just(u64::MAX), 0u64..6],
+    ) {
+        let whole = memory();
+        filled(&mutations)[0].read_raw(&spec).mutations.iter().for_each(|mutation| whole.apply(mutation));
+        for engine in filled(&mutations) {
+            let gathered = memory();
+            let mut next = Some(ReadSpec { limit_rows, scan_rows, ..spec.clone() });
+            while let Some(spec) = next.take() {
+                let found = engine.read_raw(&spec);
+                found.mutations.iter().for_each(|mutation| gathered.apply(mutation));
+                prop_assert!(found.more.is_none() || found.more != spec.after, "it gets on");
+                next = found.more.map(|more| ReadSpec { after: Some(more), ..spec });
+            }
+            prop_assert_eq!(gathered.read_raw(&spec).mutations, whole.read_raw(&spec).mutations);
+        }
+    }
+
+    /// Any order, and any repetition, ends in the same state, deletions too; and all engines say
+    /// the same.
     #[test]
     fn order_does_not_matter(
         (mutations, shuffled) in mutations().prop_flat_map(|all| (Just(all.clone()), Just(all).prop_shuffle())),
         again in prop::collection::vec(any::<Index>(), 0..5),
     ) {
-        let (one, other) = (filled(&mutations), filled(&shuffled));
-        if !mutations.is_empty() {
-            again.iter().for_each(|index| other.apply(index.get(&mutations)));
+        let one = memory();
+        mutations.iter().for_each(|mutation| one.apply(mutation));
+        let expected = one.read_raw(&everything(0)).mutations;
+        for other in filled(&shuffled) {
+            if !mutations.is_empty() {
+                again.iter().for_each(|index| other.apply(index.get(&mutations)));
+            }
+            prop_assert_eq!(&other.read_raw(&everything(0)).mutations, &expected);
         }
-        prop_assert_eq!(one.read_raw(&everything(0)), other.read_raw(&everything(0)));
-        prop_assert_eq!(one.tables(), other.tables());
+        let other = memory();
+        shuffled.iter().for_each(|mutation| other.apply(mutation));
+        prop_assert_eq!(one.tables(), other.tables(), "weights and counts too");
     }
 
     /// The raw answer of one replica rebuilds it; those of two, merged, are the replica that saw
     /// everything.
     #[test]
     fn raw_answers_merge_to_the_whole(mutations in mutations(), split in any::<u64>(), spec in spec()) {
-        let whole = filled(&mutations);
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         for (number, mutation) in mutations.iter().enumerate() {
             let replica = split >> (number % 64) & 1 == 0;
             if replica { &mut ours } else { &mut theirs }.push(mutation.clone());
         }
-        let merged = MemoryEngine::with(0, few_tokens);
-        for replica in [ours, theirs] {
-            filled(&replica).read_raw(&spec).mutations.iter().for_each(|mutation| merged.apply(mutation));
+        for ((ours, theirs), whole) in filled(&ours).iter().zip(filled(&theirs)).zip(filled(&mutations)) {
+            let merged = MemoryEngine::with(0, few_tokens);
+            for replica in [ours, &theirs] {
+                replica.read_raw(&spec).mutations.iter().for_each(|mutation| merged.apply(mutation));
+            }
+            prop_assert_eq!(merged.read_raw(&spec).mutations, whole.read_raw(&spec).mutations);
+            prop_assert_eq!(merged.read(&spec).partitions, whole.read(&spec).partitions);
         }
-        prop_assert_eq!(merged.read_raw(&spec).mutations, whole.read_raw(&spec).mutations);
-        prop_assert_eq!(merged.read(&spec).partitions, whole.read(&spec).partitions);
-        let rebuilt = engine();
+        let (whole, rebuilt) = (memory(), memory());
+        mutations.iter().for_each(|mutation| whole.apply(mutation));
         whole.read_raw(&everything(0)).mutations.iter().for_each(|mutation| rebuilt.apply(mutation));
         prop_assert_eq!(rebuilt.tables(), whole.tables());
     }
@@ -211,7 +241,12 @@ proptest! {
         }
         expected.retain(|partition| !partition.rows.is_empty());
         let spec = ReadSpec { after: Some(Place { key, clustering }), ..spec };
-        prop_assert_eq!(filled(&mutations).read(&spec).partitions, expected);
+        let engines = filled(&mutations);
+        let raw = engines[0].read_raw(&spec).mutations;
+        for engine in engines {
+            prop_assert_eq!(&engine.read(&spec).partitions, &expected);
+            prop_assert_eq!(&engine.read_raw(&spec).mutations, &raw);
+        }
     }
 
     /// Slices that are empty or crossed find nothing, and panic nowhere.
@@ -228,54 +263,9 @@ proptest! {
         let selection = Selection::Partition { key: key.clone(), slices: vec![Slice { from, to }], reversed };
         let after = after.map(|row| Place { key, clustering: Some(row) });
         let spec = ReadSpec { selection, after, ..everything(0) };
-        let engine = filled(&mutations);
-        let (found, _) = (engine.read(&spec), engine.read_raw(&spec));
-        prop_assert!(!crossed || found.partitions.is_empty());
+        for engine in filled(&mutations) {
+            let (found, _) = (engine.read(&spec), engine.read_raw(&spec));
+            prop_assert!(!crossed || found.partitions.is_empty());
+        }
     }
-}
-
-/// Deleting the same again, or within what is deleted already, takes no room.
-#[test]
-fn repeated_deletes_do_not_grow() {
-    let engine = engine();
-    let delete = |from: u8, to: Option<u8>, timestamp| {
-        let bytes = |at: u8| Bytes::copy_from_slice(&[at]);
-        let change = Change::DeleteRows { from: bytes(from), to: to.map(bytes), timestamp };
-        engine.apply(&Mutation { table: TABLE, key: bytes(1), changes: vec![change] });
-        engine.weight_bytes()
-    };
-    let first = delete(10, Some(20), 5);
-    for timestamp in 0..1000 {
-        assert_eq!(delete(10, Some(20), timestamp), first);
-    }
-    for from in 10..20 {
-        assert_eq!(delete(from, Some(20), 5), first);
-    }
-    assert!(delete(0, None, 2000) <= first, "one range over all replaces what is in it");
-}
-
-/// What a deletion shadows is freed at once.
-#[test]
-fn deletes_free_what_they_shadow() {
-    let engine = engine();
-    let put = |row: u8, timestamp| {
-        let cells = vec![(ColumnId(1), Cell::live(timestamp, vec![7; 1000].into()))];
-        let change = Change::Row { clustering: Bytes::copy_from_slice(&[row]), cells };
-        engine.apply(&Mutation { table: TABLE, key: Bytes::from_static(b"k"), changes: vec![change] });
-    };
-    (0..100).for_each(|row| put(row, 5));
-    assert_eq!(engine.table_stats(TABLE).rows, 100);
-    assert!(engine.weight_bytes() > 100_000);
-    let changes = vec![Change::DeletePartition { timestamp: 5 }];
-    engine.apply(&Mutation { table: TABLE, key: Bytes::from_static(b"k"), changes });
-    assert_eq!(engine.table_stats(TABLE).rows, 0);
-    assert!(engine.weight_bytes() < 1000);
-    put(1, 5);
-    assert_eq!(engine.table_stats(TABLE).rows, 0, "what arrives shadowed is not stored");
-    put(1, 6);
-    assert_eq!(engine.table_stats(TABLE).rows, 1);
-    drop(engine.drop_table(TABLE));
-    assert_eq!((engine.weight_bytes(), engine.tables()), (0, vec![]));
-    put(1, 7);
-    assert_eq!(engine.tables(), vec![], "a late mutation does not bring a table back");
 }
