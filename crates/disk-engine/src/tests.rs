@@ -8,6 +8,7 @@ mod any;
 mod memory;
 mod model;
 mod smoke;
+mod stories;
 mod subject;
 mod twin;
 mod weights;

@@ -83,7 +83,7 @@ impl Engine {
     /// [`TreeError::TooLarge`] for keys; the batch may not be applied then.
     pub fn add(&self, batch: &mut Batch, mutations: &[Mutation]) -> Result<(), TreeError> {
         mutations.iter().try_for_each(|mutation| {
-            write::add(batch, tree_of(mutation.table), (self.tokens)(&mutation.key), mutation)
+            write::add(batch, Engine::tree_of(mutation.table), (self.tokens)(&mutation.key), mutation)
         })
     }
 
@@ -123,7 +123,7 @@ impl Engine {
     /// # Errors
     /// Those of [`Forest::drop_tree`].
     pub fn drop_table(&self, table: TableId) -> Result<(), TreeError> {
-        self.forest.drop_tree(tree_of(table))
+        self.forest.drop_tree(Engine::tree_of(table))
     }
 
     /// The tables that were ever written to, ascending.
@@ -133,12 +133,17 @@ impl Engine {
 
     /// How large a table is; zeros if it does not exist.
     pub fn table_stats(&self, table: TableId) -> TableEstimate {
-        let figures = self.forest.figures(tree_of(table));
+        let figures = self.forest.figures(Engine::tree_of(table));
         TableEstimate {
             rows: figures.entries,
             memory_bytes: figures.memtable_bytes,
             file_bytes: figures.file_bytes,
         }
+    }
+
+    /// The tree of a table's rows.
+    pub fn tree_of(table: TableId) -> TreeId {
+        TreeId(table.0)
     }
 
     /// The tree of a Machine's durable state.
@@ -152,12 +157,8 @@ impl Engine {
     }
 
     fn view(&self, table: TableId) -> Option<View> {
-        self.forest.inner.view(tree_of(table), None)
+        self.forest.inner.view(Engine::tree_of(table), None)
     }
-}
-
-fn tree_of(table: TableId) -> TreeId {
-    TreeId(table.0)
 }
 
 /// Which rule the values of a tree follow.

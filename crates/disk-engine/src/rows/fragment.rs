@@ -203,3 +203,129 @@ pub(crate) fn encode(deleted_at: i64, cells: &[(ColumnId, CellView<'_>)]) -> Opt
 fn expiry_of(cell: &CellView<'_>) -> Expiry {
     (cell.ttl_seconds, cell.expires_at_seconds)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use base::Cell;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const V: Option<&[u8]> = Some(b"v");
+
+    fn cell(timestamp: i64, expiry: Expiry, value: Option<&'static [u8]>) -> CellView<'static> {
+        CellView { timestamp, ttl_seconds: expiry.0, expires_at_seconds: expiry.1, value }
+    }
+
+    /// The format, byte by byte. What is on disks was written so.
+    #[test]
+    fn bytes_are_as_drawn() {
+        let column = |column, cell| (ColumnId(column), cell);
+        type Case<'a> = (i64, Vec<(ColumnId, CellView<'a>)>, &'a [u8]);
+        let cases: [Case<'_>; 5] = [
+            // One cell.
+            (NO_TIMESTAMP, vec![column(1, cell(0x0102, (0, 0), V))], b"\x02\x02\x01\0\0\0\0\0\0\x11\x01v"),
+            // The row marker, a tombstone, and a cell that is 300 older, of column 100.
+            (
+                NO_TIMESTAMP,
+                vec![
+                    column(0, cell(1000, (0, 0), Some(b""))),
+                    column(2, cell(1000, (0, 0), None)),
+                    column(100, cell(700, (0, 0), V)),
+                ],
+                b"\x02\xe8\x03\0\0\0\0\0\0\x01\0\x20\xa3\x0c\xac\x02\x01v",
+            ),
+            // Two cells that expire together, one that expires alone, one that does not.
+            (
+                NO_TIMESTAMP,
+                vec![
+                    column(1, cell(5, (0, 0), V)),
+                    column(2, cell(5, (300, 0x0a0b), V)),
+                    column(3, cell(5, (300, 0x0a0b), V)),
+                    column(4, cell(5, (1, 7), V)),
+                ],
+                b"\x06\x05\0\0\0\0\0\0\0\xac\x02\x0b\x0a\0\0\x11\x01v\x15\x01v\x15\x01v\x1d\x01\x07\0\0\0\x01v",
+            ),
+            // A row that was deleted.
+            (-2, vec![], b"\x01\xfe\xff\xff\xff\xff\xff\xff\xff"),
+            // And written again.
+            (4, vec![column(1, cell(5, (0, 0), V))], b"\x03\x04\0\0\0\0\0\0\0\x05\0\0\0\0\0\0\0\x11\x01v"),
+        ];
+        for (deleted_at, cells, bytes) in cases {
+            assert_eq!(
+                encode(deleted_at, &cells).unwrap().escape_ascii().to_string(),
+                bytes.escape_ascii().to_string()
+            );
+            let fragment = Fragment::decode(bytes).unwrap();
+            assert_eq!(fragment.deleted_at, deleted_at);
+            assert_eq!(fragment.cells().collect::<Result<Vec<_>, _>>().unwrap(), cells);
+        }
+        assert_eq!(encode(NO_TIMESTAMP, &[]), None);
+    }
+
+    #[test]
+    fn what_is_none_is_refused() {
+        let wrong: [(&str, &[u8]); 10] = [
+            ("nothing", b""),
+            ("says nothing", b"\0"),
+            ("an unknown flag", b"\x09\x04\0\0\0\0\0\0\0"),
+            ("cells announced, none there", b"\x02\x05\0\0\0\0\0\0\0"),
+            ("cells not announced", b"\x01\x04\0\0\0\0\0\0\0\x11\x01v"),
+            ("a deletion before all time", b"\x01\0\0\0\0\0\0\0\x80"),
+            ("a cell that is deleted", b"\x03\x05\0\0\0\0\0\0\0\x05\0\0\0\0\0\0\0\x11\x01v"),
+            ("a column twice", b"\x02\x05\0\0\0\0\0\0\0\x11\x01v\x01\x01v"),
+            ("a value that is longer than all", b"\x02\x05\0\0\0\0\0\0\0\x11\x02v"),
+            ("its own expiry, and none", b"\x02\x05\0\0\0\0\0\0\0\x19\x01v"),
+        ];
+        for (why, bytes) in wrong {
+            let read =
+                Fragment::decode(bytes).and_then(|fragment| fragment.cells().collect::<Result<Vec<_>, _>>());
+            assert!(read.is_err(), "{why}");
+        }
+        let mut overflows = b"\x02\0\0\0\0\0\0\0\x80".to_vec();
+        overflows.extend_from_slice(b"\x13\x01\x01v");
+        assert!(Fragment::decode(&overflows).unwrap().cells().any(|cell| cell.is_err()), "before all time");
+    }
+
+    prop_compose! {
+        fn any_cell()(
+            timestamp: i64,
+            expiry in prop_oneof![Just((0, 0)), Just((60, 1000)), any::<Expiry>()],
+            value in prop::option::of(prop::collection::vec(any::<u8>(), 0..9)),
+        ) -> Cell {
+            let value = value.map(bytes::Bytes::from);
+            Cell { timestamp, ttl_seconds: expiry.0, expires_at_seconds: expiry.1, value }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn fragments_come_back(
+            deleted_at in prop_oneof![Just(NO_TIMESTAMP), any::<i64>()],
+            cells in prop::collection::btree_map(any::<u32>(), any_cell(), 0..6),
+        ) {
+            let standing = cells.iter().filter(|(_, cell)| cell.timestamp > deleted_at);
+            let cells: Vec<_> = standing.map(|(column, cell)| (ColumnId(*column), cell.as_view())).collect();
+            let Some(bytes) = encode(deleted_at, &cells) else {
+                prop_assert!(deleted_at == NO_TIMESTAMP && cells.is_empty());
+                return Ok(());
+            };
+            let fragment = Fragment::decode(&bytes).unwrap();
+            prop_assert_eq!(fragment.deleted_at, deleted_at);
+            prop_assert_eq!(fragment.cells().collect::<Result<Vec<_>, _>>().unwrap(), cells);
+        }
+
+        /// Any bytes are read or refused, and what is read takes no more memory than they do; also
+        /// bytes that begin well.
+        #[test]
+        fn arbitrary_bytes_do_no_harm(flags in 0u8..9, newest: i64, bytes: Vec<u8>) {
+            let bytes = [&[flags][..], &newest.to_le_bytes(), &bytes].concat();
+            if let Ok(fragment) = Fragment::decode(&bytes) {
+                let cells = fragment.cells().take_while(Result::is_ok).count();
+                prop_assert!(cells <= bytes.len());
+            }
+        }
+    }
+}

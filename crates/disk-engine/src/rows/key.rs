@@ -151,3 +151,94 @@ fn end_of_escaped(bytes: &[u8]) -> Option<(usize, bool)> {
         at += 2;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use base::{MAX_CLUSTERING_KEY_BYTES, MAX_PARTITION_KEY_BYTES};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Few bytes, so that keys meet; among them those that are escaped or end a key.
+    fn bytes() -> impl Strategy<Value = Vec<u8>> {
+        prop::collection::vec(prop_oneof![0u8..3, Just(0x10), 0xfeu8..], 0..4)
+    }
+
+    fn token() -> impl Strategy<Value = Token> {
+        prop_oneof![-1i64..2, Just(Token::MIN + 1), Just(Token::MAX)]
+    }
+
+    proptest! {
+        #[test]
+        fn keys_are_in_ring_order(a in (token(), bytes(), bytes()), b in (token(), bytes(), bytes())) {
+            let key = |(token, key, row): &(Token, Vec<u8>, Vec<u8>)| PartitionKey::new(*token, key).row(row);
+            prop_assert_eq!(key(&a).cmp(&key(&b)), a.cmp(&b));
+            let (first, behind) = (first_of(b.0), behind(b.0));
+            prop_assert_eq!(key(&a) >= first, a.0 >= b.0);
+            prop_assert_eq!(behind.is_some_and(|behind| key(&a) >= behind), a.0 > b.0);
+        }
+
+        #[test]
+        fn bounds_hold_their_rows((token, key) in (token(), bytes()), row in bytes(), other in bytes(), element: Vec<u8>) {
+            let partition = PartitionKey::new(token, &key);
+            let at = partition.row(&row);
+            prop_assert!(partition.start() < partition.rows() && partition.rows() < at && at < partition.end());
+            prop_assert!(partition.holds(&at));
+            prop_assert_eq!(prefix(&at), Some(&partition.bytes[..]));
+            let end = partition.end();
+            prop_assert_eq!(prefix(&end), Some(&partition.bytes[..]));
+            let behind = partition.behind_row(&row);
+            prop_assert!(at < behind);
+            // Elements of a row, when there are some, lie between it and the next.
+            let element = [&at[..], &[1], &element].concat();
+            prop_assert!(at < element && behind > element);
+            let other_at = partition.row(&other);
+            prop_assert_eq!(other_at < behind, other <= row);
+            prop_assert_eq!(element < other_at, row < other);
+        }
+
+        #[test]
+        fn keys_come_back(token in token(), key in bytes(), row in bytes()) {
+            let at = PartitionKey::new(token, &key).row(&row);
+            let (partition, found) = partition_of(&at).unwrap();
+            prop_assert_eq!(&partition, &PartitionKey::new(token, &key));
+            prop_assert_eq!(found, key);
+            prop_assert_eq!(partition.clustering(&at).unwrap(), row);
+            prop_assert_eq!(prefix(&at), Some(&partition.bytes[..]));
+        }
+
+        #[test]
+        fn arbitrary_keys_do_no_harm(bytes: Vec<u8>) {
+            let key = Bytes::from(bytes);
+            if let Ok((partition, _)) = partition_of(&key) {
+                let _ = partition.clustering(&key);
+                prop_assert!(prefix(&key).is_some());
+            }
+        }
+    }
+
+    /// Bytes as they are on disks.
+    #[test]
+    fn keys_are_as_drawn() {
+        let partition = PartitionKey::new(-2, b"a\0b");
+        let row = partition.row(b"\x20k");
+        assert_eq!(&row[..], b"\x7f\xff\xff\xff\xff\xff\xff\xfea\0\xffb\0\x01\x10\x20k\0\x01");
+        assert_eq!(
+            &partition.behind_row(b"\x20k")[..],
+            b"\x7f\xff\xff\xff\xff\xff\xff\xfea\0\xffb\0\x01\x10\x20k\0\x02"
+        );
+        assert_eq!(&partition.start()[..], b"\x7f\xff\xff\xff\xff\xff\xff\xfea\0\xffb\0\x01\x08");
+        assert_eq!(&partition.end()[..], b"\x7f\xff\xff\xff\xff\xff\xff\xfea\0\xffb\0\x01\x11");
+    }
+
+    /// The longest keys that may be, of zeros, which take two bytes each.
+    #[test]
+    fn the_longest_key() {
+        let longest =
+            PartitionKey::new(0, &vec![0; MAX_PARTITION_KEY_BYTES])
+                .row(&vec![0; MAX_CLUSTERING_KEY_BYTES + 1]);
+        assert_eq!(longest.len(), 8 + 2 * 65_535 + 2 + 1 + 2 * 65_536 + 2);
+    }
+}

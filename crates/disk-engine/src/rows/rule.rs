@@ -116,3 +116,71 @@ fn keep<'v>(
     }
     Ok(encode(row_deletion, &cells).map(Cow::Owned))
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use base::{Cell, NO_TIMESTAMP};
+    use bytes::Bytes;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{rows::key::PartitionKey, tree::tests::laws::check_laws};
+
+    prop_compose! {
+        fn any_cell()(
+            timestamp in 0i64..10,
+            times in prop::option::of((1u32..3, 1u32..12)),
+            value in prop::option::of(0u8..3),
+        ) -> Cell {
+            let (ttl_seconds, expires_at_seconds) = times.unwrap_or_default();
+            let value = value.map(|value| Bytes::copy_from_slice(&[value]));
+            Cell { timestamp, ttl_seconds, expires_at_seconds, value }
+        }
+    }
+
+    prop_compose! {
+        fn fragments()(
+            deleted_at in prop_oneof![2 => Just(NO_TIMESTAMP), 1 => 0i64..10],
+            cells in prop::collection::btree_map(0u32..4, any_cell(), 0..4),
+            other in any_cell(),
+        ) -> Vec<u8> {
+            let standing = cells.iter().filter(|(_, cell)| cell.timestamp > deleted_at);
+            let cells: Vec<_> = standing.map(|(column, cell)| (ColumnId(*column), cell.as_view())).collect();
+            let something = || encode(NO_TIMESTAMP, &[(ColumnId(1), other.as_view())]);
+            encode(deleted_at, &cells).or_else(something).unwrap()
+        }
+    }
+
+    fn keys() -> impl Strategy<Value = Vec<u8>> {
+        let bytes = || prop::collection::vec(prop_oneof![0u8..3, 0xfeu8..], 0..4);
+        prop_oneof![
+            (any::<i64>(), bytes(), bytes())
+                .prop_map(|(token, key, row)| PartitionKey::new(token, &key).row(&row).to_vec()),
+            any::<Vec<u8>>(),
+        ]
+    }
+
+    #[test]
+    fn it_keeps_the_laws() {
+        check_laws(&RowRule, fragments().boxed(), keys(), |value, now_seconds| {
+            let cells = Fragment::decode(value).unwrap().cells().map(Result::unwrap);
+            let live = cells.filter(|(_, cell)| cell.is_live(now_seconds));
+            let live: Vec<_> = live.map(|(column, cell)| (column, cell.value.unwrap().to_vec())).collect();
+            (!live.is_empty()).then_some(live)
+        });
+    }
+
+    proptest! {
+        /// More than the laws ask for, and what replicas need: the order does not matter, nor
+        /// whether something is heard twice.
+        #[test]
+        fn merging_is_a_semilattice(a in fragments(), b in fragments()) {
+            let merge = |a: &[u8], b: &[u8]| RowRule.merge(a, b).unwrap();
+            prop_assert_eq!(merge(&a, &b), merge(&b, &a));
+            prop_assert_eq!(merge(&a, &a), a.clone());
+            prop_assert_eq!(merge(&merge(&a, &b), &b), merge(&a, &b));
+        }
+    }
+}

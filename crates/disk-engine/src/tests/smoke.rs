@@ -101,9 +101,5 @@ fn a_reader_of_trees_sees_a_mutation_whole() {
     let mut last = numbers(&engine.read(&spec, Patience::Wait).unwrap());
     last.sort_unstable();
     assert_eq!(last, (3_000 - PARTITIONS..3_000).collect::<Vec<_>>());
-    assert!(engine.forest().figures(base_tree()).files > 0);
-}
-
-fn base_tree() -> crate::tree::TreeId {
-    crate::tree::TreeId(TABLE.0)
+    assert!(engine.forest().figures(Engine::tree_of(TABLE)).files > 0);
 }

@@ -1,14 +1,16 @@
 //! The engine on trees against its twin in memory: the same random programs, with limits so tiny
 //! that a few writes make files and levels, and every shape of read.
 
-use base::{Mutation, Page, PartitionRows, Position};
-use proptest::prelude::*;
+use std::cell::RefCell;
+
+use base::{Change, Mutation, Page, PartitionRows, Position};
+use proptest::{prelude::*, test_runner::TestRunner};
 use world::Disk;
 
-use super::any::*;
+use super::{any::*, subject::tiny};
 use crate::{
     Engine, MemoryEngine, ReadSpec,
-    tree::{Compression, Patience, TreeError, TreeSettings, Work},
+    tree::{Compression, Horizon, Patience, TreeError, TreeSettings, Work},
 };
 
 /// What a program does.
@@ -20,8 +22,8 @@ enum Step {
         freeze: bool,
         steps: usize,
     },
-    /// Merges everything into one run.
-    Compact,
+    /// Merges everything into one run; with a horizon, purges what is older.
+    Compact(Option<Horizon>),
     /// Opens the disk again and applies the log behind what is flushed.
     Reopen,
     Read {
@@ -36,30 +38,38 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     let limits = (1usize..5, prop_oneof![Just(usize::MAX), 0usize..100]);
     let scan_rows = prop_oneof![Just(u64::MAX), 1u64..6];
+    let read = (spec(), limits, scan_rows, any::<bool>()).prop_map(
+        |(spec, (limit_rows, limit_bytes), scan_rows, now)| Step::Read {
+            spec,
+            limit_rows,
+            limit_bytes,
+            scan_rows,
+            now,
+        },
+    );
+    let horizon = (0i64..6, 0u32..12).prop_map(|(before, now_seconds)| Horizon { before, now_seconds });
     prop_oneof![
-        6 => prop::collection::vec(mutation(), 0..4).prop_map(Step::Apply),
+        8 => prop::collection::vec(mutation(), 0..8).prop_map(Step::Apply),
         3 => (any::<bool>(), 0usize..6).prop_map(|(freeze, steps)| Step::Work { freeze, steps }),
-        1 => Just(Step::Compact),
+        1 => prop::option::weighted(0.2, horizon).prop_map(Step::Compact),
         1 => Just(Step::Reopen),
-        4 => (spec(), limits, scan_rows, any::<bool>()).prop_map(|(spec, (limit_rows, limit_bytes), scan_rows, now)| {
-            Step::Read { spec, limit_rows, limit_bytes, scan_rows, now }
-        }),
+        4 => read,
     ]
 }
 
 fn settings() -> impl Strategy<Value = TreeSettings> {
-    (64usize..200, 300usize..2500, 2usize..4, any::<bool>(), prop_oneof![Just(0usize), Just(1 << 20)])
-        .prop_map(|(block_bytes, memtable_bytes, tier_runs, lz4, cache_bytes)| TreeSettings {
+    let sizes = (64usize..200, 300usize..2500, 2usize..4);
+    let cache_bytes = prop_oneof![Just(0usize), Just(1 << 20)];
+    (sizes, any::<bool>(), cache_bytes).prop_map(
+        |((block_bytes, memtable_bytes, tier_runs), lz4, cache_bytes)| TreeSettings {
             block_bytes,
             memtable_bytes,
-            file_bytes: 400,
             tier_runs,
-            level_bytes: 1200,
-            level_factor: 2,
             cache_bytes,
             compression: if lz4 { Compression::Lz4 } else { Compression::None },
-            ..TreeSettings::default()
-        })
+            ..tiny()
+        },
+    )
 }
 
 /// An engine, its twin, and the log of both.
@@ -69,23 +79,32 @@ struct Pair {
     engine: Engine,
     twin: MemoryEngine,
     log: Vec<Vec<Mutation>>,
+    /// What the engine was allowed to purge: the twin keeps it.
+    purged: Option<Horizon>,
+    met: Met,
+}
+
+/// What programs met, lest they prove nothing.
+#[derive(Clone, Copy, Debug, Default)]
+struct Met {
+    rows: usize,
+    files: usize,
+    purges: usize,
+    waits: usize,
 }
 
 impl Pair {
-    fn new(settings: TreeSettings) -> Pair {
-        let disk = Disk::in_memory();
+    fn new(settings: TreeSettings, seed: u64) -> Pair {
+        let (disk, sim) = Disk::simulated(seed);
+        sim.set_waits(20);
         let engine = Engine::with(disk.clone(), settings.clone(), few_tokens).unwrap();
-        Pair { disk, settings, engine, twin: MemoryEngine::with(2, few_tokens), log: Vec::new() }
+        let twin = MemoryEngine::with(2, few_tokens);
+        Pair { disk, settings, engine, twin, log: Vec::new(), purged: None, met: Met::default() }
     }
 
     fn run(&mut self, step: Step) -> Result<(), TestCaseError> {
         match step {
-            Step::Apply(mutations) => {
-                mutations.iter().for_each(|mutation| self.twin.apply(mutation));
-                self.log.push(mutations);
-                let position = Position(self.log.len() as u64);
-                self.engine.apply(position, self.log.last().unwrap()).unwrap();
-            }
+            Step::Apply(mutations) => self.apply(mutations),
             Step::Work { freeze, steps } => {
                 if freeze {
                     self.engine.forest().freeze(Position(self.log.len() as u64));
@@ -94,11 +113,14 @@ impl Pair {
                     self.engine.forest().work(300, &|_| None).unwrap();
                 }
             }
-            Step::Compact => {
+            Step::Compact(horizon) => {
                 self.engine.forest().freeze(Position(self.log.len() as u64));
-                while self.engine.forest().work(u64::MAX, &|_| None).unwrap() == Work::More {}
+                self.finish_work(None);
+                let horizon = horizon.map(|horizon| self.later(horizon));
                 self.engine.forest().trees().into_iter().for_each(|tree| self.engine.forest().compact(tree));
-                while self.engine.forest().work(u64::MAX, &|_| None).unwrap() == Work::More {}
+                self.finish_work(horizon);
+                self.purged = horizon.or(self.purged);
+                self.met.purges += usize::from(horizon.is_some());
             }
             Step::Reopen => {
                 let flushed = self.engine.forest().flushed_position();
@@ -107,7 +129,10 @@ impl Pair {
                     self.engine.apply(Position(nth as u64 + 1), mutations).unwrap();
                 }
             }
-            Step::Read { spec, limit_rows, limit_bytes, scan_rows, now } => {
+            Step::Read { mut spec, limit_rows, limit_bytes, scan_rows, now } => {
+                let clock = self.purged.map_or(0, |horizon| horizon.now_seconds);
+                spec.now_seconds = spec.now_seconds.max(clock);
+                self.met.files += self.engine.forest().figures(Engine::tree_of(TABLE)).files;
                 self.read(&spec, now)?;
                 let paged = ReadSpec { limit_rows, limit_bytes, scan_rows, ..spec };
                 self.read_paged(&paged, now)?;
@@ -116,63 +141,111 @@ impl Pair {
         Ok(())
     }
 
+    /// Keeps the promise that a horizon is: nothing older is applied any more.
+    fn apply(&mut self, mut mutations: Vec<Mutation>) {
+        let before = self.purged.map_or(i64::MIN, |horizon| horizon.before);
+        for change in mutations.iter_mut().flat_map(|mutation| &mut mutation.changes) {
+            match change {
+                Change::Row { cells, .. } => cells.retain(|(_, cell)| cell.timestamp >= before),
+                Change::DeleteRows { timestamp, .. } | Change::DeletePartition { timestamp } => {
+                    *timestamp = before.max(*timestamp);
+                }
+            }
+        }
+        mutations.iter().for_each(|mutation| self.twin.apply(mutation));
+        self.log.push(mutations);
+        let position = Position(self.log.len() as u64);
+        self.engine.apply(position, self.log.last().unwrap()).unwrap();
+    }
+
+    /// A horizon never goes back.
+    fn later(&self, horizon: Horizon) -> Horizon {
+        let before = self.purged.unwrap_or(horizon);
+        Horizon {
+            before: horizon.before.max(before.before),
+            now_seconds: horizon.now_seconds.max(before.now_seconds),
+        }
+    }
+
+    fn finish_work(&self, horizon: Option<Horizon>) {
+        while self.engine.forest().work(u64::MAX, &|_| horizon).unwrap() == Work::More {}
+    }
+
     /// One answer for all, both kinds.
-    fn read(&self, spec: &ReadSpec, now: bool) -> Result<(), TestCaseError> {
-        let (mut found, mut expected) = (patient(now, |p| self.engine.read(spec, p)), self.twin.read(spec));
-        // What lies between live rows is counted by what there is to look at, and that differs.
-        (found.scanned_rows, found.scanned_bytes) = (0, 0);
-        (expected.scanned_rows, expected.scanned_bytes) = (0, 0);
-        prop_assert_eq!(found, expected);
-        let (found, expected) = (patient(now, |p| self.engine.read_raw(spec, p)), self.twin.read_raw(spec));
-        prop_assert_eq!(found.mutations, expected.mutations);
-        prop_assert_eq!(found.more, expected.more);
+    fn read(&mut self, spec: &ReadSpec, now: bool) -> Result<(), TestCaseError> {
+        let found = without_counts(self.ask(now, |engine, patience| engine.read(spec, patience)));
+        self.met.rows += found.partitions.iter().map(|partition| partition.rows.len()).sum::<usize>();
+        prop_assert_eq!(found, without_counts(self.twin.read(spec)));
+        if self.purged.is_none() {
+            let found = self.ask(now, |engine, patience| engine.read_raw(spec, patience));
+            prop_assert_eq!(found.mutations, self.twin.read_raw(spec).mutations);
+            prop_assert_eq!(found.more, None);
+        }
         Ok(())
     }
 
-    fn read_paged(&self, spec: &ReadSpec, now: bool) -> Result<(), TestCaseError> {
-        let whole =
-            ReadSpec { limit_rows: usize::MAX, limit_bytes: usize::MAX, scan_rows: u64::MAX, ..spec.clone() };
-        let pages = pages(spec, |spec| patient(now, |p| self.engine.read(spec, p)))?;
-        prop_assert_eq!(joined(&pages), self.twin.read(&whole).partitions);
+    fn read_paged(&mut self, spec: &ReadSpec, now: bool) -> Result<(), TestCaseError> {
+        let unlimited = (usize::MAX, usize::MAX, u64::MAX);
+        let whole = ReadSpec {
+            limit_rows: unlimited.0,
+            limit_bytes: unlimited.1,
+            scan_rows: unlimited.2,
+            ..spec.clone()
+        };
+        let found = pages(spec, |spec| self.ask(now, |engine, patience| engine.read(spec, patience)))?;
+        prop_assert_eq!(joined(&found), self.twin.read(&whole).partitions);
         // Without a bound on rows looked at, the pages are the same one by one.
         let exact = ReadSpec { scan_rows: u64::MAX, ..spec.clone() };
-        let found = pages_of(&exact, |spec| patient(now, |p| self.engine.read(spec, p)))?;
-        let expected = pages_of(&exact, |spec| self.twin.read(spec))?;
-        prop_assert_eq!(found, expected);
-        let mut next = Some(exact);
+        let found = pages(&exact, |spec| self.ask(now, |engine, patience| engine.read(spec, patience)))?;
+        prop_assert_eq!(found, pages(&exact, |spec| self.twin.read(spec))?);
+        self.read_raw_paged(spec, &exact, &whole, now)
+    }
+
+    fn read_raw_paged(
+        &mut self,
+        spec: &ReadSpec,
+        exact: &ReadSpec,
+        whole: &ReadSpec,
+        now: bool,
+    ) -> Result<(), TestCaseError> {
+        let mut next = Some(exact.clone()).filter(|_| self.purged.is_none());
         while let Some(spec) = next.take() {
-            let found = patient(now, |p| self.engine.read_raw(&spec, p));
+            let found = self.ask(now, |engine, patience| engine.read_raw(&spec, patience));
             let expected = self.twin.read_raw(&spec);
-            prop_assert_eq!(found.mutations, expected.mutations);
-            prop_assert_eq!(&found.more, &expected.more);
+            prop_assert_eq!((found.mutations, &found.more), (expected.mutations, &expected.more));
             next = found.more.map(|more| ReadSpec { after: Some(more), ..spec });
         }
-        // Raw pages merge to what one raw answer says.
-        let (one, all) = (MemoryEngine::with(0, few_tokens), MemoryEngine::with(0, few_tokens));
+        // Pages that end anywhere say together what there is.
+        let gathered = MemoryEngine::with(0, few_tokens);
         let mut next = Some(spec.clone());
         while let Some(spec) = next.take() {
-            let found = patient(now, |p| self.engine.read_raw(&spec, p));
-            found.mutations.iter().for_each(|mutation| one.apply(mutation));
+            let found = self.ask(now, |engine, patience| engine.read_raw(&spec, patience));
+            found.mutations.iter().for_each(|mutation| gathered.apply(mutation));
             next = found.more.map(|more| ReadSpec { after: Some(more), ..spec });
         }
-        self.twin.read_raw(&whole).mutations.iter().for_each(|mutation| all.apply(mutation));
-        prop_assert_eq!(one.read_raw(&whole).mutations, all.read_raw(&whole).mutations);
+        prop_assert_eq!(gathered.read(whole).partitions, self.twin.read(whole).partitions);
+        if self.purged.is_none() {
+            let all = MemoryEngine::with(0, few_tokens);
+            self.twin.read_raw(whole).mutations.iter().for_each(|mutation| all.apply(mutation));
+            prop_assert_eq!(gathered.read_raw(whole).mutations, all.read_raw(whole).mutations);
+        }
         Ok(())
     }
-}
 
-/// Reads as a node does: first without waiting if it is tried, then with.
-fn patient<T>(now: bool, read: impl Fn(Patience) -> Result<T, TreeError>) -> T {
-    if now {
-        match read(Patience::Now) {
-            Err(TreeError::NotNow) => {}
-            found => return found.unwrap(),
+    /// Reads as a node does: first without waiting, if it is tried, then with.
+    fn ask<T>(&mut self, now: bool, read: impl Fn(&Engine, Patience) -> Result<T, TreeError>) -> T {
+        if now {
+            match read(&self.engine, Patience::Now) {
+                Err(TreeError::NotNow) => self.met.waits += 1,
+                found => return found.unwrap(),
+            }
         }
+        read(&self.engine, Patience::Wait).unwrap()
     }
-    read(Patience::Wait).unwrap()
 }
 
-fn pages(spec: &ReadSpec, read: impl Fn(&ReadSpec) -> Page) -> Result<Vec<Page>, TestCaseError> {
+/// All pages, without their counts: what there is to look at differs.
+fn pages(spec: &ReadSpec, mut read: impl FnMut(&ReadSpec) -> Page) -> Result<Vec<Page>, TestCaseError> {
     let mut pages = Vec::new();
     let mut next = Some(spec.clone());
     while let Some(spec) = next.take() {
@@ -182,15 +255,13 @@ fn pages(spec: &ReadSpec, read: impl Fn(&ReadSpec) -> Page) -> Result<Vec<Page>,
         prop_assert!(page.scanned_rows <= spec.scan_rows.max(1));
         prop_assert!(pages.len() < 10_000, "the pages never end");
         next = page.more.clone().map(|more| ReadSpec { after: Some(more), ..spec });
-        pages.push(page);
+        pages.push(without_counts(page));
     }
     Ok(pages)
 }
 
-/// Pages without their counts.
-fn pages_of(spec: &ReadSpec, read: impl Fn(&ReadSpec) -> Page) -> Result<Vec<Page>, TestCaseError> {
-    let pages = pages(spec, read)?.into_iter();
-    Ok(pages.map(|page| Page { scanned_rows: 0, scanned_bytes: 0, ..page }).collect())
+fn without_counts(page: Page) -> Page {
+    Page { scanned_rows: 0, scanned_bytes: 0, ..page }
 }
 
 fn joined(pages: &[Page]) -> Vec<PartitionRows> {
@@ -204,14 +275,24 @@ fn joined(pages: &[Page]) -> Vec<PartitionRows> {
     joined
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 3_000, ..ProptestConfig::default() })]
-
-    #[test]
-    fn it_says_what_its_twin_says(settings in settings(), steps in prop::collection::vec(step(), 1..40)) {
-        let mut pair = Pair::new(settings);
-        for step in steps {
-            pair.run(step)?;
-        }
-    }
+#[test]
+fn it_says_what_its_twin_says() {
+    let mut runner =
+        TestRunner::new(ProptestConfig { cases: 3_000, ..ProptestConfig::with_source_file(file!()) });
+    let program = (settings(), any::<u64>(), prop::collection::vec(step(), 1..40));
+    let total = RefCell::new(Met::default());
+    runner
+        .run(&program, |(settings, seed, steps)| {
+            let mut pair = Pair::new(settings, seed);
+            steps.into_iter().try_for_each(|step| pair.run(step))?;
+            let mut total = total.borrow_mut();
+            total.rows += pair.met.rows;
+            total.files += pair.met.files;
+            total.purges += pair.met.purges;
+            total.waits += pair.met.waits;
+            Ok(())
+        })
+        .unwrap();
+    let met = total.into_inner();
+    assert!(met.rows > 10_000 && met.files > 5_000 && met.purges > 200 && met.waits > 2_000, "{met:?}");
 }
