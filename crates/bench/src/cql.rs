@@ -88,13 +88,15 @@ impl Load for Cql {
 }
 
 impl Cql {
-    async fn write(&self, id: i64, random: u64) -> Result<(), String> {
+    /// Writes row `id`, its value chosen by `random`.
+    pub(crate) async fn write(&self, id: i64, random: u64) -> Result<(), String> {
         let value = self.values.value(random, VALUE_BYTES);
         self.session.execute_unpaged(&self.insert, (id, value)).await.map_err(|error| error.to_string())?;
         Ok(())
     }
 
-    async fn read(&self, id: i64) -> Result<(), String> {
+    /// Reads row `id` and checks that it has a value.
+    pub(crate) async fn read(&self, id: i64) -> Result<(), String> {
         let answer =
             self.session.execute_unpaged(&self.select, (id,)).await.map_err(|error| error.to_string())?;
         let rows = answer.into_rows_result().map_err(|error| error.to_string())?;

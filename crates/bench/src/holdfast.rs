@@ -1,6 +1,11 @@
 //! Our own server, started as a user starts it, on free ports.
 
-use std::{fs, net::SocketAddr, path::Path, process::Command};
+use std::{
+    fs, io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use crate::{
     Outcome, place,
@@ -24,16 +29,31 @@ fn cargo(what: &[&str]) -> Outcome<()> {
     if command.status()?.success() { Ok(()) } else { Err(format!("cargo could not build {what:?}").into()) }
 }
 
-/// Starts it with every door open.
+/// Starts it with every door open, on an empty folder.
 pub(crate) async fn start() -> Outcome<Server> {
     let data = place::data(Kind::Holdfast.name());
     place::emptied(&data)?;
+    start_on(data, &[]).await
+}
+
+/// Starts it with every door open on the folder `data`, whatever is in it, with `settings`
+/// (`NAME=VALUE`).
+pub(crate) async fn start_on(data: PathBuf, settings: &[String]) -> Outcome<Server> {
     let mut command = Command::new(place::root().join("target/release/holdfast"));
     command.arg("start").arg("--data-dir").arg(&data);
+    for setting in settings {
+        command.arg("--set").arg(setting);
+    }
     for door in ["cql", "zookeeper", "http"] {
         command.arg("--listen").arg(format!("{door}=127.0.0.1:0"));
     }
     let listen = data.join("listen.json");
+    // One that was killed has left the addresses that it had.
+    if let Err(error) = fs::remove_file(&listen)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        return Err(error.into());
+    }
     Server::launch(Kind::Holdfast, command, data, || ready(&listen)).await
 }
 

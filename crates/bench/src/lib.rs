@@ -14,6 +14,7 @@
 )]
 
 pub mod cql;
+pub mod engine;
 pub mod figures;
 pub mod fsync;
 pub mod holdfast;
@@ -23,6 +24,7 @@ pub mod peers;
 pub mod place;
 pub mod process;
 pub mod report;
+pub mod rows;
 pub mod server;
 pub mod start;
 pub mod turns;

@@ -15,11 +15,16 @@ pub enum Suite {
     Cql,
     /// ZooKeeper beside ZooKeeper.
     ZooKeeper,
+    /// The merge tree beside `lsm-tree`.
+    Engine,
+    /// Many rows through the CQL door: restarts, memory, reads. Only run when named.
+    Rows,
 }
 
 impl Suite {
     /// Every suite, in the order they run.
-    pub const ALL: [Suite; 5] = [Suite::Start, Suite::Log, Suite::Waist, Suite::Cql, Suite::ZooKeeper];
+    pub const ALL: [Suite; 7] =
+        [Suite::Start, Suite::Log, Suite::Waist, Suite::Cql, Suite::ZooKeeper, Suite::Engine, Suite::Rows];
 
     /// Its name on the command line and in file names.
     pub fn name(self) -> &'static str {
@@ -29,14 +34,31 @@ impl Suite {
             Suite::Waist => "waist",
             Suite::Cql => "cql",
             Suite::ZooKeeper => "zookeeper",
+            Suite::Engine => "engine",
+            Suite::Rows => "rows",
         }
+    }
+
+    /// Rounds if the command line names none. `rows` is one long round.
+    pub fn usual_rounds(self) -> usize {
+        match self {
+            Suite::Engine => 5,
+            Suite::Rows => 1,
+            _ => 3,
+        }
+    }
+
+    /// Whether its runs last as long as the command line says.
+    pub fn is_timed(self) -> bool {
+        !matches!(self, Suite::Log | Suite::Waist | Suite::Engine)
     }
 
     /// The servers it compares.
     pub fn servers(self) -> &'static [Kind] {
         match self {
             Suite::Start => &Kind::ALL,
-            Suite::Log | Suite::Waist => &[],
+            Suite::Log | Suite::Waist | Suite::Engine => &[],
+            Suite::Rows => &[Kind::Holdfast],
             Suite::Cql => &[Kind::Holdfast, Kind::CassandraBatch, Kind::CassandraPeriodic],
             Suite::ZooKeeper => &[Kind::Holdfast, Kind::ZooKeeper],
         }
@@ -50,8 +72,12 @@ pub struct Options {
     pub suites: Vec<Suite>,
     /// Servers to measure; the others are left out.
     pub servers: Vec<Kind>,
-    /// Rounds; figures are medians over them.
-    pub rounds: usize,
+    /// Rounds; figures are medians over them. Without it the suite's own number.
+    pub rounds: Option<usize>,
+    /// Whether only to see if it works.
+    pub quick: bool,
+    /// Rows that the suite `rows` loads.
+    pub rows: u64,
     /// Seconds measured in every run.
     pub seconds: u64,
     /// Seconds of the same load before them.
@@ -68,13 +94,15 @@ pub struct Options {
 
 /// Told when the command line is wrong, or asked for.
 pub const USAGE: &str = "\
-usage: cargo xtask bench [start] [log] [waist] [cql] [zookeeper]   (all if none is named)
+usage: cargo xtask bench [start] [log] [waist] [cql] [zookeeper] [engine]   (all if none is named)
+       cargo xtask bench rows                                             (only if named)
   --servers A,B     only these of holdfast, cassandra-batch, cassandra-periodic, zookeeper
-  --rounds N        rounds, servers taking turns in each (3)
+  --rounds N        rounds, servers taking turns in each (3; engine 5; rows 1)
   --seconds N       seconds measured in each run (10)
   --warm-up N       seconds of the same load before each run (2)
   --first-warm-up N seconds of each load on each server before the first round (10)
   --quick           one round of 3 seconds: whether it works, not what it gives
+  --rows N          rows of 1 KB that the suite rows loads (10000000; with --quick 100000)
   --pin             bind servers to core 0 and the client to core 1
   --record NAME     keep the results in bench/results/DATE-NAME and in bench/README.md
   --no-build        take the release binaries as they are";
@@ -85,7 +113,9 @@ impl Options {
         let mut options = Options {
             suites: Vec::new(),
             servers: Kind::ALL.to_vec(),
-            rounds: 3,
+            rounds: None,
+            quick: false,
+            rows: 10_000_000,
             seconds: 10,
             warm_up_seconds: 2,
             first_warm_up_seconds: 10,
@@ -98,12 +128,14 @@ impl Options {
             let mut value = || arguments.next().ok_or_else(|| format!("{argument} needs a value"));
             match argument.as_str() {
                 "--servers" => options.servers = value()?.split(',').map(kind).collect::<Outcome<_>>()?,
-                "--rounds" => options.rounds = value()?.parse::<usize>()?.max(1),
+                "--rounds" => options.rounds = Some(value()?.parse::<usize>()?.max(1)),
+                "--rows" => options.rows = value()?.parse::<u64>()?.max(1),
                 "--seconds" => options.seconds = value()?.parse::<u64>()?.max(1),
                 "--warm-up" => options.warm_up_seconds = value()?.parse()?,
                 "--first-warm-up" => options.first_warm_up_seconds = value()?.parse()?,
                 "--quick" => {
-                    (options.rounds, options.seconds) = (1, 3);
+                    (options.quick, options.rounds, options.seconds) = (true, Some(1), 3);
+                    options.rows = options.rows.min(100_000);
                     (options.warm_up_seconds, options.first_warm_up_seconds) = (1, 2);
                 }
                 "--pin" => options.pin = true,
@@ -113,9 +145,14 @@ impl Options {
             }
         }
         if options.suites.is_empty() {
-            options.suites = Suite::ALL.to_vec();
+            options.suites = Suite::ALL.into_iter().filter(|suite| *suite != Suite::Rows).collect();
         }
         Ok(options)
+    }
+
+    /// How many rounds `suite` has.
+    pub fn rounds_of(&self, suite: Suite) -> usize {
+        self.rounds.unwrap_or(suite.usual_rounds())
     }
 
     /// The servers of `suite` that are wanted.
@@ -156,7 +193,8 @@ mod tests {
     #[test]
     fn nothing_named_is_everything() {
         let options = parse("").unwrap();
-        assert_eq!(options.suites, Suite::ALL);
+        assert_eq!(options.suites, Suite::ALL[..6], "all but rows, which takes 10 GB");
+        assert_eq!(options.rounds_of(Suite::Engine), 5);
         assert_eq!(options.servers_of(Suite::ZooKeeper), [Kind::Holdfast, Kind::ZooKeeper]);
     }
 
@@ -166,13 +204,14 @@ mod tests {
             parse("cql --servers cassandra-batch,zookeeper --seconds 4 --record first-light --pin").unwrap();
         assert_eq!(options.suites, [Suite::Cql]);
         assert_eq!(options.servers_of(Suite::Cql), [Kind::CassandraBatch]);
-        assert_eq!((options.seconds, options.rounds, options.pin), (4, 3, true));
+        assert_eq!((options.seconds, options.rounds_of(Suite::Cql), options.pin), (4, 3, true));
         assert_eq!(options.record.as_deref(), Some("first-light"));
     }
 
     #[test]
     fn what_is_unknown_is_refused() {
-        for line in ["redis", "--servers redis", "--seconds", "--seconds x", "--record ../up"] {
+        for line in ["redis", "--servers redis", "--seconds", "--seconds x", "--rows many", "--record ../up"]
+        {
             assert!(parse(line).is_err(), "{line}");
         }
     }

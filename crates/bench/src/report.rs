@@ -184,7 +184,7 @@ fn megabytes(bytes: u64) -> f64 {
 }
 
 /// What was measured on, and how: kept with every result.
-pub fn circumstances(options: &Options) -> Value {
+pub fn circumstances(suite: Suite, options: &Options) -> Value {
     let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
     let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
@@ -198,8 +198,9 @@ pub fn circumstances(options: &Options) -> Value {
         "load_before": fs::read_to_string("/proc/loadavg").unwrap_or_default().trim(),
         "rustc": first_line("rustc", &["--version"]),
         "java": peers::runtime(),
-        "rounds": options.rounds,
-        "seconds": options.seconds,
+        "rounds": options.rounds_of(suite),
+        "quick": options.quick,
+        "seconds": suite.is_timed().then_some(options.seconds),
         "warm_up_seconds": options.warm_up_seconds,
         "first_warm_up_seconds": options.first_warm_up_seconds,
         "pinned": options.pin,
@@ -210,7 +211,7 @@ pub fn circumstances(options: &Options) -> Value {
 fn caption(circumstances: &Value) -> String {
     let text = |name: &str| circumstances[name].as_str().unwrap_or_default().to_owned();
     format!(
-        "Taken {} at {}; {} × {}, {}, {}; load before {}; {} round(s) of {} s{}.\n\n",
+        "Taken {} at {}; {} × {}, {}, {}; load before {}; {} round(s){}{}{}.\n\n",
         text("taken_at"),
         text("commit"),
         circumstances["cores"],
@@ -219,7 +220,8 @@ fn caption(circumstances: &Value) -> String {
         text("memory").split_ascii_whitespace().collect::<Vec<_>>().join(" "),
         text("load_before").split(' ').next().unwrap_or_default(),
         circumstances["rounds"],
-        circumstances["seconds"],
+        circumstances["seconds"].as_u64().map(|seconds| format!(" of {seconds} s")).unwrap_or_default(),
+        if circumstances["quick"] == true { ", quick: only whether it works" } else { "" },
         if circumstances["pinned"] == true { ", server and client pinned to a core each" } else { "" },
     )
 }

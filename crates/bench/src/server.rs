@@ -85,7 +85,8 @@ pub struct Server {
     /// Milliseconds from the start of the process until it served.
     pub ready_after_ms: f64,
     child: Child,
-    data: PathBuf,
+    /// What is removed with it.
+    data: Option<PathBuf>,
 }
 
 /// How long a server may take to start.
@@ -110,7 +111,8 @@ impl Server {
         command.stdin(Stdio::null()).stderr(output.try_clone()?).stdout(output);
         let started = Instant::now();
         let child = command.spawn().map_err(|error| format!("{} does not start: {error}", kind.name()))?;
-        let mut server = Server { kind, addresses: Addresses::default(), ready_after_ms: 0.0, child, data };
+        let mut server =
+            Server { kind, addresses: Addresses::default(), ready_after_ms: 0.0, child, data: Some(data) };
         loop {
             if let Some(addresses) = is_ready() {
                 server.addresses = addresses;
@@ -175,12 +177,28 @@ impl Server {
     }
 }
 
+impl Server {
+    /// Its data stays when it ends.
+    pub fn keep_data(&mut self) {
+        self.data = None;
+    }
+
+    /// Kills it, so that nothing that it has begun is ended.
+    pub fn kill(mut self) -> Outcome<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
         // SIGKILL ends a paused process too; one that ended by itself has nothing to kill.
         let _ = self.child.kill();
         let _ = self.child.wait();
-        if let Err(error) = place::remove(&self.data) {
+        if let Some(data) = &self.data
+            && let Err(error) = place::remove(data)
+        {
             eprintln!("{}: its data stays behind: {error}", self.kind.name());
         }
     }

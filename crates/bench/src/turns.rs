@@ -23,7 +23,7 @@ const SETTLE: Duration = Duration::from_millis(500);
 const CLOSE: Duration = Duration::from_millis(200);
 
 /// Starts `kinds`, lets them take turns, and stops them.
-pub async fn take<L: Load>(kinds: &[Kind], options: &Options) -> Outcome<Vec<Run>> {
+pub async fn take<L: Load>(kinds: &[Kind], rounds: usize, options: &Options) -> Outcome<Vec<Run>> {
     if kinds.is_empty() {
         return Err(format!("none of the servers named belongs to the suite {}", L::SUITE).into());
     }
@@ -43,7 +43,7 @@ pub async fn take<L: Load>(kinds: &[Kind], options: &Options) -> Outcome<Vec<Run
         process::pin(std::process::id(), "1")?;
     }
     let mut runs = Vec::new();
-    for round in 0..options.rounds {
+    for round in 0..rounds {
         if round > 0 {
             servers.rotate_left(1);
         }

@@ -2,15 +2,18 @@
 
 #![allow(clippy::disallowed_methods, reason = "runs other programs, outside the store")]
 
-use std::process::{Command, ExitCode};
+use std::{
+    process::{Command, ExitCode},
+    time::Duration,
+};
 
 use bench::{
     Outcome,
     cql::Cql,
-    holdfast,
+    engine, holdfast,
     load::Load,
     options::{Options, Suite, USAGE},
-    place, report,
+    place, report, rows,
     server::Kind,
     start, turns, waist,
     zookeeper::ZooKeeper,
@@ -54,6 +57,9 @@ fn build(options: &Options) -> Outcome<()> {
     if wants(Suite::Log) {
         holdfast::build_bench("bench-log")?;
     }
+    if wants(Suite::Engine) {
+        holdfast::build_bench(engine::suite::PROGRAM)?;
+    }
     if options.suites.iter().any(|suite| options.servers_of(*suite).contains(&Kind::Holdfast)) {
         holdfast::build()?;
     }
@@ -68,13 +74,15 @@ async fn suites(options: &Options) -> Outcome<()> {
             Suite::Waist => waist(options).await?,
             Suite::Cql => load::<Cql>(suite, options).await?,
             Suite::ZooKeeper => load::<ZooKeeper>(suite, options).await?,
+            Suite::Engine => engine(options).await?,
+            Suite::Rows => rows(options).await?,
         }
     }
     Ok(())
 }
 
 async fn start(options: &Options) -> Outcome<()> {
-    let circumstances = report::circumstances(options);
+    let circumstances = report::circumstances(Suite::Start, options);
     let starts = start::run(&options.servers_of(Suite::Start)).await?;
     let raw = starts.iter().map(start::Start::json).collect();
     report::keep(Suite::Start, options, &circumstances, raw, &report::start_table(&starts))
@@ -82,7 +90,7 @@ async fn start(options: &Options) -> Outcome<()> {
 
 /// The log has a program of its own, which prints its table and its raw figures together.
 fn log(options: &Options) -> Outcome<()> {
-    let circumstances = report::circumstances(options);
+    let circumstances = report::circumstances(Suite::Log, options);
     let folder = place::data("log");
     place::emptied(&folder)?;
     let output = Command::new(place::root().join("target/release/bench-log")).arg(&folder).output()?;
@@ -96,17 +104,32 @@ fn log(options: &Options) -> Outcome<()> {
 }
 
 async fn waist(options: &Options) -> Outcome<()> {
-    let circumstances = report::circumstances(options);
+    let circumstances = report::circumstances(Suite::Waist, options);
     // It has a runtime of its own, which can't be entered from a thread of this one.
     let costs = tokio::task::spawn_blocking(waist::run).await??;
     let raw: Value = costs.iter().map(waist::Cost::json).collect();
     report::keep(Suite::Waist, options, &circumstances, raw, &report::waist_table(&costs))
 }
 
+async fn engine(options: &Options) -> Outcome<()> {
+    let circumstances = report::circumstances(Suite::Engine, options);
+    let (wanted, rounds) = (options.clone(), options.rounds_of(Suite::Engine));
+    let results = tokio::task::spawn_blocking(move || engine::suite::run(&wanted, rounds)).await??;
+    let table = engine::table::tables(&results);
+    report::keep(Suite::Engine, options, &circumstances, results.json(), &table)
+}
+
+async fn rows(options: &Options) -> Outcome<()> {
+    let circumstances = report::circumstances(Suite::Rows, options);
+    let told = rows::run(options.rows, Duration::from_secs(options.seconds)).await?;
+    let table = rows::table(&told);
+    report::keep(Suite::Rows, options, &circumstances, told, &table)
+}
+
 async fn load<L: Load>(suite: Suite, options: &Options) -> Outcome<()> {
-    let circumstances = report::circumstances(options);
+    let circumstances = report::circumstances(suite, options);
     let kinds = options.servers_of(suite);
-    let runs = turns::take::<L>(&kinds, options).await?;
+    let runs = turns::take::<L>(&kinds, options.rounds_of(suite), options).await?;
     let raw = runs.iter().map(bench::figures::Run::json).collect();
     report::keep(suite, options, &circumstances, raw, &report::load_tables::<L>(&runs, &kinds))
 }
