@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod any;
+mod bounds;
 mod memory;
 mod model;
 mod smoke;

@@ -69,8 +69,9 @@ pub(crate) const TRAILER: usize = 13;
 const MAX_PAYLOAD: usize = 1 << 30;
 /// The longest value that merging may make of values.
 pub(crate) const MAX_MERGED: usize = 512 << 20;
-/// The longest key.
-pub(crate) const MAX_KEY: usize = u16::MAX as usize;
+/// The longest key: that of a row, two keys of up to 65,535 bytes that may double when escaped, and
+/// room beside.
+pub(crate) const MAX_KEY: usize = 512 << 10;
 /// The longest value of one batch.
 pub(crate) const MAX_VALUE: usize = 16 << 20;
 

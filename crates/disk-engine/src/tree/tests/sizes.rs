@@ -77,7 +77,7 @@ fn what_is_too_large_or_makes_no_sense_is_refused_whole() {
         forest.apply(Position(1), &batch).unwrap_err()
     };
     let cell = encode_cell(&Cell::tombstone(1));
-    assert_eq!(refused(vec![1; 65_536], cell), TreeError::TooLarge { bytes: 65_536, limit: 65_535 });
+    assert_eq!(refused(vec![1; 524_289], cell), TreeError::TooLarge { bytes: 524_289, limit: 524_288 });
     let huge = encode_cell(&Cell::live(1, Bytes::from(vec![0; 16 << 20])));
     assert!(matches!(refused(vec![1], huge), TreeError::TooLarge { .. }));
     assert!(matches!(refused(vec![1], Bytes::from_static(b"no cell")), TreeError::Value(_)));
