@@ -18,9 +18,11 @@ use crate::{Cell, ColumnId, Malformed, Reader, TableId, Writer};
 
 /// The longest partition key, in bytes: Cassandra's bound, which drivers know.
 pub const MAX_PARTITION_KEY_BYTES: usize = 65_535;
-/// The longest clustering key, in bytes. A bound of a range may be one byte longer, so that it can
-/// be just behind any key.
-pub const MAX_CLUSTERING_KEY_BYTES: usize = 65_535;
+/// The longest clustering key, in bytes. Cassandra's bound is 65,535 bytes of all values together;
+/// as bytes that order as the values do, they take up to 2.7 times as many (zeros in texts are
+/// escaped, decimals are written out in digits, each column has its marks).
+/// A bound of a range may be one byte longer, so that it can be just behind any key.
+pub const MAX_CLUSTERING_KEY_BYTES: usize = 176 << 10;
 
 /// The end of a range of clustering keys: exclusive, or `None` for no end.
 pub type Bound = Option<Bytes>;

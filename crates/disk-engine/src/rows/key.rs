@@ -239,6 +239,6 @@ mod tests {
         let longest =
             PartitionKey::new(0, &vec![0; MAX_PARTITION_KEY_BYTES])
                 .row(&vec![0; MAX_CLUSTERING_KEY_BYTES + 1]);
-        assert_eq!(longest.len(), 8 + 2 * 65_535 + 2 + 1 + 2 * 65_536 + 2);
+        assert_eq!(longest.len(), 8 + 2 * 65_535 + 2 + 1 + 2 * (176 * 1024 + 1) + 2);
     }
 }

@@ -76,7 +76,7 @@ pub(crate) fn evaluate(value: &Value, environment: &Environment<'_>) -> Result<E
                     Evaluated::Unset => return Ok(Evaluated::Unset),
                 }
             }
-            let token = base::token_of(&crate::exec::partition_key(&key)?);
+            let token = crate::exec::partition_token(&crate::exec::partition_key(&key)?);
             Ok(Evaluated::Value(Bytes::copy_from_slice(&token.to_be_bytes())))
         }
         Value::Call { function, args } => {

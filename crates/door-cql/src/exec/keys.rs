@@ -5,7 +5,9 @@
 //! value and a zero byte (Cassandra's `CompositeType`), which is what drivers hash to find a
 //! replica.
 
-use base::keys::after_prefix;
+use base::{
+    MAX_CLUSTERING_KEY_BYTES, MAX_PARTITION_KEY_BYTES, MIN_TOKEN, Token, keys::after_prefix, token_of,
+};
 use bytes::Bytes;
 use store::Slice;
 
@@ -17,37 +19,57 @@ use crate::{
     types::{compare, keys},
 };
 
-/// The most bytes of a key, or of all components of a clustering key together.
-const MAX_KEY_BYTES: usize = u16::MAX as usize;
-/// The most keys or slices that the INs of one statement may make together.
+/// The most bytes of a partition key, and of the values of a clustering key together.
+const MAX_KEY_BYTES: usize = MAX_PARTITION_KEY_BYTES;
+/// The most keys or slices that the INs of one statement may make together, and their bytes.
 const MAX_COMBINATIONS: usize = 65_536;
+const MAX_COMBINATIONS_BYTES: usize = 64 << 20;
 
-/// The serialized key of these components.
+/// Refuses what is too long for a key, in Cassandra's words.
+fn bounded(len: usize) -> Result<(), CqlError> {
+    if len > MAX_KEY_BYTES {
+        return Err(CqlError::Invalid(format!(
+            "Key length of {len} is longer than maximum of {MAX_KEY_BYTES}"
+        )));
+    }
+    Ok(())
+}
+
+/// The serialized key of these components, of which a token may be asked whether or not there can be
+/// such a partition.
 ///
 /// # Errors
-/// An empty key; one that is too long.
+/// Several components that are too long together.
 pub(crate) fn partition_key(components: &[Bytes]) -> Result<Bytes, CqlError> {
-    let too_long = |len: usize| {
-        Err(CqlError::Invalid(format!("Key length of {len} is longer than maximum of {MAX_KEY_BYTES}")))
-    };
     if let [one] = components {
-        if one.is_empty() {
-            return Err(CqlError::invalid("Key may not be empty"));
-        }
-        return if one.len() > MAX_KEY_BYTES { too_long(one.len()) } else { Ok(one.clone()) };
+        return Ok(one.clone());
     }
-    let len = components.iter().map(|component| component.len() + 3).sum();
-    if len > MAX_KEY_BYTES {
-        return too_long(len);
-    }
-    let mut key = Vec::with_capacity(len);
+    let value_bytes: usize = components.iter().map(Bytes::len).sum();
+    bounded(value_bytes)?;
+    let mut key = Vec::with_capacity(value_bytes + 3 * components.len());
     for component in components {
-        let len = u16::try_from(component.len()).expect("shorter than the whole, which fits");
+        let len = u16::try_from(component.len()).expect("shorter than all of them, which fit");
         key.extend_from_slice(&len.to_be_bytes());
         key.extend_from_slice(component);
         key.push(0);
     }
     Ok(key.into())
+}
+
+/// The token of a serialized key. No partition has the empty one: it is where the ring begins.
+pub(crate) fn partition_token(key: &[u8]) -> Token {
+    if key.is_empty() { MIN_TOKEN } else { token_of(key) }
+}
+
+/// Checks the key of a partition that is read or written.
+///
+/// # Errors
+/// An empty key; one that is too long.
+pub(super) fn check_partition_key(key: &Bytes) -> Result<(), CqlError> {
+    if key.is_empty() {
+        return Err(CqlError::invalid("Key may not be empty"));
+    }
+    bounded(key.len())
 }
 
 /// The components of a serialized key; `None` when it is not one of `count` components.
@@ -147,14 +169,20 @@ fn combinations<T: Clone>(
     mut extend: impl FnMut(&mut T, &ViewColumn, &Bytes) -> Result<(), CqlError>,
 ) -> Result<Vec<T>, CqlError> {
     let mut results = vec![start];
+    let mut bytes = 0usize;
     let mut at = 0;
     for choice in choices {
         let columns = &columns[at..at + choice.width()];
         at += choice.width();
         let alternatives = alternatives(choice, columns, environment)?;
-        if results.len().saturating_mul(alternatives.len()) > MAX_COMBINATIONS {
+        let added: usize = alternatives.iter().flatten().map(Bytes::len).sum();
+        bytes = bytes.saturating_mul(alternatives.len()).saturating_add(results.len().saturating_mul(added));
+        if results.len().saturating_mul(alternatives.len()) > MAX_COMBINATIONS
+            || bytes > MAX_COMBINATIONS_BYTES
+        {
             return Err(CqlError::Invalid(format!(
-                "IN restrictions make more than {MAX_COMBINATIONS} combinations of key values"
+                "IN restrictions make more than {MAX_COMBINATIONS} combinations of key values, or \
+                 {MAX_COMBINATIONS_BYTES} bytes"
             )));
         }
         let mut extended = Vec::with_capacity(results.len() * alternatives.len());
@@ -172,8 +200,20 @@ fn combinations<T: Clone>(
     Ok(results)
 }
 
-/// The partition keys that the choices give, each once, in the order of their values.
+/// The keys of the partitions to be written, each once, in the order of their values.
 pub(super) fn partition_keys(
+    view: &TableView,
+    choices: &[Choice],
+    environment: &Environment<'_>,
+) -> Result<Vec<Bytes>, CqlError> {
+    let keys = unchecked_keys(view, choices, environment)?;
+    keys.iter().try_for_each(check_partition_key)?;
+    Ok(keys)
+}
+
+/// The keys that the choices give, each once, in the order of their values. That there can be such
+/// partitions is not checked yet.
+pub(super) fn unchecked_keys(
     view: &TableView,
     choices: &[Choice],
     environment: &Environment<'_>,
@@ -207,7 +247,7 @@ struct Prefix {
 }
 
 fn extend(prefix: &mut Prefix, column: &ViewColumn, value: &Bytes) -> Result<(), CqlError> {
-    let most = keys::max_len(&column.ty);
+    let most = keys::max_len(&column.ty).unwrap_or(usize::MAX);
     if value.len() > most {
         return Err(CqlError::Invalid(format!(
             "The value of clustering column {} is too long ({} > {most})",
@@ -216,35 +256,68 @@ fn extend(prefix: &mut Prefix, column: &ViewColumn, value: &Bytes) -> Result<(),
         )));
     }
     prefix.value_bytes += value.len();
-    if prefix.value_bytes > MAX_KEY_BYTES {
-        return Err(CqlError::Invalid(format!(
-            "The sum of all clustering columns is too long ({} > {MAX_KEY_BYTES})",
-            prefix.value_bytes
-        )));
-    }
     keys::put(&column.ty, is_descending(column), value, &mut prefix.key);
     Ok(())
 }
 
-/// The clustering keys that the prefix gives, ascending, each once.
+/// The clustering keys of rows to be written, which the prefix gives: ascending, each once.
+///
+/// # Errors
+/// A key that is too long.
 pub(super) fn clustering_keys(
     view: &TableView,
     plan: &ClusteringPlan,
     environment: &Environment<'_>,
 ) -> Result<Vec<Bytes>, CqlError> {
+    let prefixes = prefixes(view, plan, environment)?;
+    prefixes.iter().try_for_each(|prefix| bounded(prefix.value_bytes))?;
+    Ok(ascending(prefixes))
+}
+
+/// What the leading columns may be. What is too long for a key is let through: no row has it, and
+/// who asks for it finds none.
+fn prefixes(
+    view: &TableView,
+    plan: &ClusteringPlan,
+    environment: &Environment<'_>,
+) -> Result<Vec<Prefix>, CqlError> {
     let columns = view.clustering();
     if let Some(values) = single(&plan.prefix) {
         let mut prefix = Prefix::default();
         for (value, column) in values.zip(columns) {
             extend(&mut prefix, column, &required(evaluate(value, environment)?, column)?)?;
         }
-        return Ok(vec![prefix.key.into()]);
+        return Ok(vec![prefix]);
     }
-    let prefixes = combinations(Prefix::default(), &plan.prefix, columns, environment, extend)?;
+    combinations(Prefix::default(), &plan.prefix, columns, environment, extend)
+}
+
+fn ascending(prefixes: Vec<Prefix>) -> Vec<Bytes> {
     let mut keys: Vec<Bytes> = prefixes.into_iter().map(|prefix| prefix.key.into()).collect();
     keys.sort_unstable();
     keys.dedup();
-    Ok(keys)
+    keys
+}
+
+/// The slices to be deleted that the plan gives.
+///
+/// # Errors
+/// A bound that no key could have; Cassandra takes it.
+pub(super) fn slices_to_delete(
+    view: &TableView,
+    plan: &ClusteringPlan,
+    environment: &Environment<'_>,
+) -> Result<Vec<Slice>, CqlError> {
+    if plan.range.is_none() && plan.prefix_width() == view.clustering_len {
+        return Ok(clustering_keys(view, plan, environment)?.into_iter().map(Slice::row).collect());
+    }
+    let slices = slices(view, plan, environment)?;
+    for end in slices.iter().flat_map(|slice| std::iter::once(&slice.from).chain(&slice.to)) {
+        if end.len() > MAX_CLUSTERING_KEY_BYTES {
+            bounded(end.len())?;
+        }
+    }
+    Ok(slices)
 }
 
 /// The slices that the plan gives, ascending and apart.
@@ -253,7 +326,7 @@ pub(super) fn slices(
     plan: &ClusteringPlan,
     environment: &Environment<'_>,
 ) -> Result<Vec<Slice>, CqlError> {
-    let prefixes = clustering_keys(view, plan, environment)?;
+    let prefixes = ascending(prefixes(view, plan, environment)?);
     let width = plan.prefix_width();
     let Some(range) = &plan.range else {
         if width == view.clustering_len {
@@ -394,9 +467,19 @@ mod tests {
     #[test]
     fn keys_beyond_bounds_are_refused() {
         let long = Bytes::from(vec![1; MAX_KEY_BYTES + 1]);
-        assert!(partition_key(std::slice::from_ref(&long)).is_err());
-        assert!(partition_key(&[long.slice(..40_000), long.slice(..40_000)]).is_err());
-        assert!(partition_key(&[Bytes::new()]).is_err());
-        assert!(partition_key(&[Bytes::new(), Bytes::new()]).is_ok());
+        let checked = |components: &[Bytes]| {
+            let key = partition_key(components)?;
+            check_partition_key(&key).map(|()| key)
+        };
+        let too_long =
+            |len| Err(CqlError::Invalid(format!("Key length of {len} is longer than maximum of 65535")));
+        assert_eq!(checked(std::slice::from_ref(&long)), too_long(65_536));
+        assert_eq!(checked(&[long.slice(1..)]), Ok(long.slice(1..)));
+        // Of several first the values are counted, then their lengths and ends too.
+        assert_eq!(checked(&[long.slice(..40_000), long.slice(..40_000)]), too_long(80_000));
+        assert_eq!(checked(&[long.slice(..65_529), long.slice(..1)]), too_long(65_536));
+        assert_eq!(checked(&[long.slice(..65_528), long.slice(..1)]).unwrap().len(), 65_535);
+        assert_eq!(checked(&[Bytes::new()]), Err(CqlError::invalid("Key may not be empty")));
+        assert!(checked(&[Bytes::new(), Bytes::new()]).is_ok());
     }
 }

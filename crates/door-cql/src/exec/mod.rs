@@ -32,7 +32,7 @@ pub(crate) use self::{
         Answer, Answered, BoundValue, BoundValues, Budget, ColumnSpec, EngineSettings, Filtering,
         MarkerMetadata, Outcome, Request, ResultMetadata, Rows, SchemaChanged, VirtualTables,
     },
-    keys::partition_key,
+    keys::{partition_key, partition_token},
 };
 use crate::{
     bind::{self, Bound, CqlError, Doing, Environment, Plan, Scope, TableView},

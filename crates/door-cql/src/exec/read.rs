@@ -378,11 +378,11 @@ fn limit_of(
 fn units(plan: &SelectPlan, environment: &Environment<'_>) -> Result<Vec<Selection>, CqlError> {
     match &plan.keys {
         KeyPlan::Keys(choices) => {
-            let mut keys = keys::partition_keys(&plan.view, choices, environment)?;
+            let mut keys = keys::unchecked_keys(&plan.view, choices, environment)?;
             if let Some(tokens) = &plan.key_tokens {
                 let stretch = stretch(tokens, environment)?;
                 keys.retain(|key| {
-                    let token = base::token_of(key);
+                    let token = keys::partition_token(key);
                     matches!(&stretch, Some(Selection::Tokens { first, last }) if (*first..=*last).contains(&token))
                 });
             }
@@ -390,6 +390,8 @@ fn units(plan: &SelectPlan, environment: &Environment<'_>) -> Result<Vec<Selecti
             if slices.is_empty() {
                 return Ok(Vec::new());
             }
+            // Only now, as in Cassandra: keys of which nothing is read may be what they like.
+            keys.iter().try_for_each(keys::check_partition_key)?;
             let unit =
                 |key: Bytes| Selection::Partition { key, slices: slices.clone(), reversed: plan.reversed };
             Ok(keys.into_iter().map(unit).collect())

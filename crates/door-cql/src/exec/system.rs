@@ -7,7 +7,7 @@ use base::{Cell, Token, token_of};
 use bytes::Bytes;
 use store::{Page, PartitionRows, Place, Row, Selection};
 
-use super::partition_key;
+use super::keys::{check_partition_key, partition_key};
 use crate::{bind::TableView, types::keys};
 
 /// The rows of a system table at one moment: partitions by token and key, rows by clustering key.
@@ -19,7 +19,8 @@ impl SystemRows {
         let mut partitions: BTreeMap<(Token, Bytes), BTreeMap<Bytes, Row>> = BTreeMap::new();
         for row in rows {
             let components: Vec<Bytes> = row.iter().take(view.partition_len).flatten().cloned().collect();
-            let Ok(key) = partition_key(&components) else {
+            let key = partition_key(&components).and_then(|key| check_partition_key(&key).map(|()| key));
+            let Ok(key) = key else {
                 continue;
             };
             let mut clustering = Vec::new();

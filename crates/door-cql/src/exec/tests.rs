@@ -2,6 +2,7 @@
 //! over the real spine, and what no story tells.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "golden files are written by hand")]
 
+mod bounds;
 mod filters;
 mod meddler;
 mod model;

@@ -200,7 +200,7 @@ impl Edit {
             Effect::DeleteRows
                 if modify.clustering.prefix.is_empty() && modify.clustering.range.is_none() => {}
             Effect::DeleteRows => {
-                edit.rows = Rows::Delete(keys::slices(view, &modify.clustering, environment)?);
+                edit.rows = Rows::Delete(keys::slices_to_delete(view, &modify.clustering, environment)?);
             }
         }
         Ok(edit)

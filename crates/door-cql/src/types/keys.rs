@@ -45,11 +45,12 @@ pub(crate) fn take<'a>(ty: &CqlType, descending: bool, key: &'a [u8]) -> Option<
     Some((value, &key[key.len() - rest.len()..]))
 }
 
-/// The most bytes a value of `ty` may have as part of a key, if less than what keys may have.
-pub(crate) fn max_len(ty: &CqlType) -> usize {
+/// The most bytes a value of `ty` may have to be put in order with others, where there is a bound.
+pub(crate) fn max_len(ty: &CqlType) -> Option<usize> {
     match ty.native() {
-        Some(Native::Decimal) => decimal::MAX_DECIMAL_KEY_BYTES,
-        _ => usize::from(u16::MAX),
+        Some(Native::Decimal) => Some(decimal::MAX_DECIMAL_KEY_BYTES),
+        Some(Native::Varint) => Some(usize::from(u16::MAX)),
+        _ => None,
     }
 }
 
