@@ -189,6 +189,9 @@ impl Session for CqlSession {
 
 impl From<Malformed> for Failure {
     fn from(malformed: Malformed) -> Failure {
-        Failure::protocol(malformed.0)
+        match malformed {
+            Malformed::Protocol(message) => Failure::protocol(message),
+            Malformed::Invalid(message) => Failure::new(Fault::Invalid, message),
+        }
     }
 }

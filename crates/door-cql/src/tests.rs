@@ -235,6 +235,19 @@ fn the_store_s_overload_is_the_client_s() {
     assert_eq!((answer[0].0, error_code(&answer[0].2)), (0, 0x1001));
 }
 
+/// A level that Cassandra knows and gives to nobody; one that it does not know.
+#[test]
+fn levels_that_nobody_gets_are_refused() {
+    let mut client = Client::new().started();
+    let mut select = query(1, "SELECT key FROM system.local");
+    let level = select.len() - 2;
+    for (code, error) in [(11, 0x2200), (12, 0x000a)] {
+        select[level] = code;
+        let answer = frames(&client.say(&select));
+        assert_eq!((answer.len(), answer[0].0, error_code(&answer[0].2)), (1, 0, error));
+    }
+}
+
 #[test]
 fn a_prepared_statement_s_id_is_known_and_others_are_unprepared() {
     let mut client = Client::new().started();

@@ -144,7 +144,7 @@ pub(super) fn resolve(name: &str, args: &[Option<CqlType>], shown: &[String]) ->
     }
     let takes = |signature: &Signature| match (signature.argument, args) {
         (None, []) => true,
-        (Some(wanted), [given]) => given.as_ref().is_none_or(|given| given.native() == Some(wanted)),
+        (Some(wanted), [given]) => given.as_ref().is_none_or(|given| CqlType::Native(wanted).takes(given)),
         _ => false,
     };
     let mut fitting = known.iter().filter(|signature| takes(signature));
@@ -196,11 +196,7 @@ pub(super) fn bind_call(
         error => error,
     })?;
     let result = CqlType::Native(signature.result);
-    // A timeuuid is a uuid.
-    let fits = result == *ty
-        || ty.native() == Some(Native::Blob)
-        || (signature.result == Native::Timeuuid && ty.native() == Some(Native::Uuid));
-    if !fits {
+    if !ty.takes(&result) {
         return Err(CqlError::Invalid(format!(
             "Type error: cannot assign result of function system.{name} (type {result}) to {receiver} (type {ty})"
         )));

@@ -190,7 +190,7 @@ impl Markers {
             Term::Call { name: function, args } => functions::bind_call(function, args, ty, name, self),
             Term::TypeHint { ty: hint, term } => {
                 let hinted = CqlType::from_expr(hint)?;
-                if hinted != *ty {
+                if !ty.takes(&hinted) {
                     return Err(CqlError::Invalid(format!(
                         "Cannot assign value ({hinted}){term} to {name} of type {ty}"
                     )));

@@ -72,6 +72,9 @@ fn plan(
              accepted but I don't care how many replicas commit it for non-SERIAL reads\""
         )));
     }
+    if request.consistency == Consistency::EachQuorum {
+        refuse_without_datacenters(engine, &modify.view)?;
+    }
     let environment = engine.environment(values);
     let mut partitions = keys::partition_keys(&modify.view, &modify.keys, &environment)?;
     let mut clusterings = keys::clustering_keys(&modify.view, &modify.clustering, &environment)?;
@@ -130,6 +133,20 @@ fn plan(
         serial,
         commit: request.consistency,
     })
+}
+
+/// EACH_QUORUM means something only where replicas are placed by datacenter. Cassandra asks this of
+/// conditional writes alone.
+fn refuse_without_datacenters(engine: &Engine, view: &TableView) -> Result<(), CqlError> {
+    let schema = engine.store.catalog.schema();
+    let space = schema.spaces.get(&*view.keyspace);
+    let strategy = space.and_then(|space| space.replication.get("class")).map_or("", String::as_str);
+    if strategy == "NetworkTopologyStrategy" {
+        return Ok(());
+    }
+    Err(CqlError::Invalid(format!(
+        "consistency level EACH_QUORUM not compatible with replication strategy (org.apache.cassandra.locator.{strategy})"
+    )))
 }
 
 /// The row the condition is about, if it exists.

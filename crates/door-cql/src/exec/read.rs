@@ -180,6 +180,13 @@ impl Reading {
     }
 
     fn read(&self, selection: &Selection, after: Option<Place>, limit_rows: usize) -> Read {
+        // Conditional writes have an order in each partition, none over the ring: a read over it asks
+        // as many replicas, as in Cassandra.
+        let consistency = match (selection, self.consistency) {
+            (Selection::Tokens { .. }, Consistency::Serial) => Consistency::Quorum,
+            (Selection::Tokens { .. }, Consistency::LocalSerial) => Consistency::LocalQuorum,
+            (_, consistency) => consistency,
+        };
         Read {
             table: self.plan.view.id.unwrap_or_default(),
             selection: selection.clone(),
@@ -188,7 +195,7 @@ impl Reading {
             limit_rows,
             limit_bytes: STEP_BYTES,
             now_seconds: self.now_seconds,
-            consistency: self.consistency,
+            consistency,
         }
     }
 

@@ -35,7 +35,10 @@ fn unprepared(id: Bytes) -> Failure {
         // Writing to a string cannot fail.
         let _ = write!(message, "{byte:02x}");
     }
-    message.push_str(" not found (it was not prepared here, or its table has changed, or it was forgotten");
-    message.push_str(" because too many others were prepared since)");
+    message.push_str(
+        " not found (either the query was not prepared on this host (maybe the host has been restarted?)",
+    );
+    message
+        .push_str(" or you have prepared too many queries and it has been evicted from the internal cache)");
     Failure::new(Fault::Unprepared { id }, message)
 }

@@ -96,6 +96,26 @@ impl CqlType {
         }
     }
 
+    /// Whether bytes of the other type are values of this one, so that they may stand for it: the
+    /// result of a function, a constant that says its type. Cassandra's `isValueCompatibleWith`.
+    pub(crate) fn takes(&self, other: &CqlType) -> bool {
+        use Native as N;
+        let (Some(this), Some(other_native)) = (self.native(), other.native()) else {
+            return self == other || self.native() == Some(N::Blob);
+        };
+        this == other_native
+            || matches!(
+                (this, other_native),
+                (N::Blob, _)
+                    | (N::Text, N::Ascii)
+                    | (N::Uuid, N::Timeuuid)
+                    | (N::Bigint, N::Timestamp)
+                    | (N::Timestamp | N::Time, N::Bigint)
+                    | (N::Varint, N::Bigint | N::Int | N::Timestamp)
+                    | (N::Date, N::Int)
+            )
+    }
+
     /// The native type, if it is one.
     pub(crate) fn native(&self) -> Option<Native> {
         match self {

@@ -3,21 +3,18 @@
 //! Values come out as slices that share the frame's memory. Counts are checked against the bytes
 //! that are left, so a count takes no memory that did not arrive.
 
-use std::fmt;
-
 use bytes::Bytes;
 use store::Consistency;
 
 use crate::exec::BoundValue;
 
-/// The body is not what its opcode says.
+/// Why a body is not taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Malformed(pub(crate) String);
-
-impl fmt::Display for Malformed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
+pub(crate) enum Malformed {
+    /// It is not what its opcode says.
+    Protocol(String),
+    /// It asks for what nobody gets.
+    Invalid(&'static str),
 }
 
 type Read<T> = Result<T, Malformed>;
@@ -39,7 +36,7 @@ impl Body {
 
     fn take(&mut self, len: usize) -> Read<Bytes> {
         if len > self.rest.len() {
-            return Err(Malformed(format!(
+            return Err(Malformed::Protocol(format!(
                 "Not enough bytes to read a value of {len} bytes: the body has {} left",
                 self.rest.len()
             )));
@@ -77,7 +74,8 @@ impl Body {
     /// A `[long string]`, left in its bytes.
     pub(crate) fn long_string(&mut self) -> Read<Text> {
         let len = self.int()?;
-        let len = usize::try_from(len).map_err(|_| Malformed(format!("A string of {len} bytes")))?;
+        let len =
+            usize::try_from(len).map_err(|_| Malformed::Protocol(format!("A string of {len} bytes")))?;
         Text::new(self.take(len)?)
     }
 
@@ -102,7 +100,7 @@ impl Body {
             -2 if unset => Ok(BoundValue::Unset),
             -1 => Ok(BoundValue::Null),
             _ if !unset => Ok(BoundValue::Null),
-            other => Err(Malformed(format!("Invalid value length {other}"))),
+            other => Err(Malformed::Protocol(format!("Invalid value length {other}"))),
         }
     }
 
@@ -110,7 +108,7 @@ impl Body {
     pub(crate) fn count(&mut self, least_bytes: usize) -> Read<usize> {
         let count = usize::from(self.short()?);
         if count * least_bytes > self.left() {
-            return Err(Malformed(format!(
+            return Err(Malformed::Protocol(format!(
                 "Not enough bytes to read {count} elements: the body has {} left",
                 self.left()
             )));
@@ -121,10 +119,15 @@ impl Body {
     /// A `[consistency]`.
     pub(crate) fn consistency(&mut self) -> Read<Consistency> {
         let code = self.short()?;
+        if code == NODE_LOCAL {
+            return Err(Malformed::Invalid(
+                "NODE_LOCAL consistency level is highly dangerous and should be used only for debugging purposes",
+            ));
+        }
         CONSISTENCIES
             .get(usize::from(code))
             .copied()
-            .ok_or_else(|| Malformed(format!("Unknown code {code} for a consistency level")))
+            .ok_or_else(|| Malformed::Protocol(format!("Unknown code {code} for a consistency level")))
     }
 }
 
@@ -143,6 +146,9 @@ const CONSISTENCIES: [Consistency; 11] = [
     Consistency::LocalOne,
 ];
 
+/// A level that Cassandra has for its own debugging and refuses unless it is told otherwise.
+const NODE_LOCAL: u16 = 11;
+
 /// The code of a consistency level.
 pub(crate) fn consistency_code(consistency: Consistency) -> u16 {
     let place = CONSISTENCIES.iter().position(|&known| known == consistency);
@@ -150,7 +156,8 @@ pub(crate) fn consistency_code(consistency: Consistency) -> u16 {
 }
 
 fn utf8(bytes: Bytes) -> Read<String> {
-    String::from_utf8(bytes.into()).map_err(|_| Malformed("Cannot decode string as UTF8".to_owned()))
+    String::from_utf8(bytes.into())
+        .map_err(|_| Malformed::Protocol("Cannot decode string as UTF8".to_owned()))
 }
 
 /// UTF-8 that stays in the frame's memory: a statement's text is looked up far more often than it
@@ -162,7 +169,7 @@ impl Text {
     fn new(bytes: Bytes) -> Read<Text> {
         match std::str::from_utf8(&bytes) {
             Ok(_) => Ok(Text(bytes)),
-            Err(_) => Err(Malformed("Cannot decode string as UTF8".to_owned())),
+            Err(_) => Err(Malformed::Protocol("Cannot decode string as UTF8".to_owned())),
         }
     }
 

@@ -49,7 +49,7 @@ const MAX_ENTRIES: usize = 1024;
 /// The body of a frame, behind what stands in front of every body.
 fn body(frame: Frame) -> Result<Body, Malformed> {
     if frame.flags & flag::COMPRESSED != 0 {
-        return Err(Malformed("Frame is compressed, but no compression was agreed on".to_owned()));
+        return Err(Malformed::Protocol("Frame is compressed, but no compression was agreed on".to_owned()));
     }
     let mut body = Body::new(frame.body);
     if frame.flags & flag::CUSTOM_PAYLOAD != 0 && frame.version >= Version::V4 {
@@ -89,7 +89,7 @@ pub(crate) fn batch(frame: Frame) -> Result<usize, Malformed> {
     let mut body = body(frame)?;
     let kind = body.byte()?;
     if kind > 2 {
-        return Err(Malformed(format!("Invalid batch type {kind}")));
+        return Err(Malformed::Protocol(format!("Invalid batch type {kind}")));
     }
     // The smallest statement: kind, empty id, no values.
     let count = body.count(5)?;
@@ -99,7 +99,7 @@ pub(crate) fn batch(frame: Frame) -> Result<usize, Malformed> {
             1 => drop(body.short_bytes()?),
             other => {
                 let must = "Invalid query kind in BATCH messages. Must be 0 or 1 but got";
-                return Err(Malformed(format!("{must} {other}")));
+                return Err(Malformed::Protocol(format!("{must} {other}")));
             }
         }
         positional(&mut body, version)?;
@@ -108,7 +108,7 @@ pub(crate) fn batch(frame: Frame) -> Result<usize, Malformed> {
     let flags = body.byte()?;
     if flags & bit::NAMES != 0 {
         // The protocol puts this flag behind the values it describes (CASSANDRA-10246).
-        return Err(Malformed("Named values are not possible in BATCH".to_owned()));
+        return Err(Malformed::Protocol("Named values are not possible in BATCH".to_owned()));
     }
     tail(&mut body, flags, &mut exec::Request::default())?;
     Ok(count)
@@ -129,7 +129,7 @@ fn parameters(body: &mut Body, version: Version) -> Result<Parameters, Malformed
     };
     let page_size = if flags & bit::PAGE_SIZE != 0 { Some(body.int()?) } else { None };
     if page_size == Some(0) {
-        return Err(Malformed("The page size cannot be 0".to_owned()));
+        return Err(Malformed::Protocol("The page size cannot be 0".to_owned()));
     }
     let paging_state = if flags & bit::PAGING_STATE != 0 { body.bytes()? } else { None };
     let mut request = exec::Request {
@@ -152,7 +152,7 @@ fn tail(body: &mut Body, flags: u8, request: &mut exec::Request) -> Result<(), M
     if flags & bit::TIMESTAMP != 0 {
         let timestamp = body.long()?;
         if timestamp == i64::MIN {
-            return Err(Malformed(format!(
+            return Err(Malformed::Protocol(format!(
                 "Out of bound timestamp, must be in [{}, {}] (got {timestamp})",
                 i64::MIN + 1,
                 i64::MAX
@@ -207,7 +207,7 @@ fn skip_payload(body: &mut Body) -> Result<(), Malformed> {
 
 fn bounded(count: usize) -> Result<usize, Malformed> {
     if count > MAX_ENTRIES {
-        return Err(Malformed(format!("{count} entries, at most {MAX_ENTRIES} are read")));
+        return Err(Malformed::Protocol(format!("{count} entries, at most {MAX_ENTRIES} are read")));
     }
     Ok(count)
 }

@@ -117,6 +117,7 @@ impl Teller {
                     "one" => Consistency::One,
                     "quorum" => Consistency::Quorum,
                     "any" => Consistency::Any,
+                    "each_quorum" => Consistency::EachQuorum,
                     "serial" => Consistency::Serial,
                     other => panic!("{other}"),
                 }

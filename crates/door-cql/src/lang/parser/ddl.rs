@@ -152,17 +152,20 @@ impl Parser<'_> {
 
     /// `name = value` or `name = { key: value, ... }`.
     fn property(&mut self) -> Result<(String, Property), CqlError> {
+        let start = self.at;
         let name = self.name()?;
         if !self.accept("=") {
             return Err(self.no_viable_alternative());
         }
         if !self.accept("{") {
-            return Ok((name, Property::Text(self.property_text()?)));
+            let text = self.constant().or_else(|| self.unreserved_keyword());
+            let text = text.ok_or_else(|| self.no_viable_alternative_from(start, self.at))?;
+            return Ok((name, Property::Text(text)));
         }
         let mut entries = Vec::new();
         if !self.is_symbol("}") {
             entries = self.list_of(|parser| {
-                let key = parser.property_text()?;
+                let key = parser.property_constant()?;
                 parser.expect(":")?;
                 if parser.is_marker() {
                     return Err(CqlError::Syntax(format!(
@@ -170,7 +173,7 @@ impl Parser<'_> {
                          queries)"
                     )));
                 }
-                Ok((key, parser.property_text()?))
+                Ok((key, parser.property_constant()?))
             })?;
             let mut seen = BTreeSet::new();
             if let Some((key, _)) = entries.iter().find(|(key, _)| !seen.insert(key)) {
@@ -181,18 +184,71 @@ impl Parser<'_> {
         Ok((name, Property::Map(entries)))
     }
 
-    /// A constant or a word, as text.
-    fn property_text(&mut self) -> Result<String, CqlError> {
+    fn property_constant(&mut self) -> Result<String, CqlError> {
+        // A word could begin a function call, so it is what follows that does not fit.
+        let word = self.peek().kind == Kind::Ident;
+        self.constant().ok_or_else(|| self.no_viable_alternative_from(self.at, self.at + usize::from(word)))
+    }
+
+    /// A constant, as text.
+    fn constant(&mut self) -> Option<String> {
         let minus = self.is_symbol("-");
         let token = self.token(self.at + usize::from(minus));
         let text = self.text(token);
+        let sign = if minus { "-" } else { "" };
         let text = match token.kind {
-            Kind::Integer | Kind::Float if minus => format!("-{text}"),
+            Kind::Integer | Kind::Float | Kind::Duration => format!("{sign}{text}"),
             Kind::Str if !minus => unquoted(text),
-            Kind::Integer | Kind::Float | Kind::Ident | Kind::Uuid | Kind::Hex if !minus => text.to_owned(),
-            _ => return Err(self.no_viable_alternative()),
+            Kind::Uuid | Kind::Hex if !minus => text.to_owned(),
+            // These words are numbers; there is one NaN.
+            Kind::Ident if text.eq_ignore_ascii_case("nan") => "NaN".to_owned(),
+            Kind::Ident if text.eq_ignore_ascii_case("infinity") => format!("{sign}Infinity"),
+            Kind::Ident if !minus && (is_word(text, "true") || is_word(text, "false")) => text.to_owned(),
+            _ => return None,
         };
         self.at += 1 + usize::from(minus);
-        Ok(text)
+        Some(text)
+    }
+
+    /// A keyword that may be a name, which therefore may be a value too; other words may not.
+    fn unreserved_keyword(&mut self) -> Option<String> {
+        let token = self.peek();
+        let text = self.text(token);
+        let known = UNRESERVED.binary_search(&text.to_ascii_lowercase().as_str()).is_ok();
+        (token.kind == Kind::Ident && known).then(|| {
+            self.advance();
+            text.to_owned()
+        })
+    }
+}
+
+fn is_word(text: &str, word: &str) -> bool {
+    text.eq_ignore_ascii_case(word)
+}
+
+/// Cassandra's keywords that are no reserved words, sorted.
+#[rustfmt::skip]
+const UNRESERVED: &[&str] = &[
+    "access", "aggregate", "aggregates", "all", "ann", "as", "ascii", "bigint", "blob", "boolean", "called",
+    "cast", "cidrs", "cluster", "clustering", "compact", "contains", "count", "counter", "custom",
+    "datacenters", "date", "decimal", "default", "distinct", "double", "duration", "exists", "filtering",
+    "finalfunc", "float", "frozen", "function", "functions", "group", "hashed", "identity", "inet",
+    "initcond", "input", "int", "internals", "json", "key", "keys", "keyspaces", "language", "like", "list",
+    "login", "map", "masked", "maxwritetime", "mbean", "mbeans", "nologin", "nosuperuser", "only",
+    "options", "partition", "password", "per", "permission", "permissions", "replace", "returns", "role",
+    "roles", "select_masked", "sfunc", "smallint", "static", "storage", "stype", "superuser", "tables",
+    "text", "time", "timestamp", "timeuuid", "tinyint", "trigger", "ttl", "tuple", "type", "types",
+    "unmask", "unset", "user", "users", "uuid", "values", "varchar", "varint", "vector", "writetime",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::UNRESERVED;
+    use crate::lang::parser::is_reserved;
+
+    #[test]
+    fn keywords_are_sorted_for_the_search() {
+        assert!(UNRESERVED.is_sorted());
+        assert!(!UNRESERVED.iter().any(|word| is_reserved(word)));
     }
 }
