@@ -58,6 +58,8 @@ pub struct LogStats {
     pub disk_bytes: u64,
     /// Whether the next segment has its room on the disk.
     pub has_reserve: bool,
+    /// The position of the next record.
+    pub next: Position,
 }
 
 /// One disk's log. See the module for how it works.
@@ -310,6 +312,7 @@ impl Log {
             segments: self.segments.len() as u64,
             disk_bytes: self.segments.values().map(|segment| segment.bytes).sum::<u64>() + reserve,
             has_reserve: self.reserve.is_some(),
+            next: self.next,
             ..self.stats
         }
     }

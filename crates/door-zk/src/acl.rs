@@ -5,6 +5,8 @@
 
 use std::sync::{Arc, LazyLock};
 
+use base::{Malformed, Reader, Writer};
+
 use crate::{faults::Code, wire::request::Ace};
 
 /// Read data and list children.
@@ -17,6 +19,9 @@ pub(crate) const CREATE: i32 = 1 << 2;
 pub(crate) const DELETE: i32 = 1 << 3;
 /// All of the above, and set the list.
 pub(crate) const ALL: i32 = 31;
+
+const SCHEME: &str = "world";
+const ANYONE: &str = "anyone";
 
 /// A valid list: the permissions of each entry, every entry being for `world:anyone`. Clones share
 /// their memory, since nearly all znodes have the same list.
@@ -40,7 +45,7 @@ impl Acl {
     /// The list of these entries, without duplicates. An empty list, a null field or a scheme that
     /// is not there make it invalid.
     pub(crate) fn from_entries(entries: &[Ace<'_>]) -> Result<Acl, Code> {
-        if entries.iter().any(|entry| entry.scheme != "world" || entry.id != "anyone") {
+        if entries.iter().any(|entry| entry.scheme != SCHEME || entry.id != ANYONE) {
             return Err(Code::INVALID_ACL);
         }
         match entries {
@@ -63,14 +68,36 @@ impl Acl {
         }
     }
 
-    /// The list with these permissions, as [`Acl::perms`] gave them.
-    pub(crate) fn from_perms(perms: Vec<i32>) -> Acl {
-        if perms == [ALL] { Acl::open() } else { Acl(perms.into()) }
+    /// Writes it as a part of a znode's value; see [`crate::tree`].
+    pub(crate) fn write(&self, out: &mut Writer) {
+        if *self == Acl::open() {
+            return out.varint(0);
+        }
+        out.varint(self.0.len() as u64);
+        for perms in &*self.0 {
+            out.u32(*perms as u32);
+            out.str(SCHEME);
+            out.str(ANYONE);
+        }
     }
 
-    /// The permissions of each entry.
-    pub(crate) fn perms(&self) -> &[i32] {
-        &self.0
+    /// Reads what [`Acl::write`] wrote.
+    pub(crate) fn read(input: &mut Reader<'_>) -> Result<Acl, Malformed> {
+        let count = input.count("acl")?;
+        if count == 0 {
+            return Ok(Acl::open());
+        }
+        if count > MAX_ENTRIES {
+            return Err(Malformed("acl"));
+        }
+        let mut perms = Vec::with_capacity(count);
+        for _ in 0..count {
+            perms.push(input.u32("perms")? as i32);
+            if (input.str("scheme")?, input.str("id")?) != (SCHEME, ANYONE) {
+                return Err(Malformed("acl"));
+            }
+        }
+        Ok(Acl(perms.into()))
     }
 
     /// Fails unless someone unknown may do `perm`.
@@ -108,7 +135,7 @@ mod tests {
     #[test]
     fn any_entry_may_allow_it() {
         let acl = Acl::from_entries(&[world(READ), world(CREATE), world(READ)]).unwrap();
-        assert_eq!(acl.perms(), [READ, CREATE]);
+        assert_eq!(*acl.0, [READ, CREATE]);
         assert!(acl.allows(READ) && acl.allows(CREATE) && !acl.allows(WRITE));
         assert_eq!(Acl::from_entries(&[world(0)]).unwrap().check(READ), Err(Code::NO_AUTH));
     }

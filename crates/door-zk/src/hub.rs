@@ -14,6 +14,8 @@ use std::{
 };
 
 use base::Cause;
+use bytes::Bytes;
+use store::Changes;
 use world::{Clock, Entropy};
 
 use crate::{
@@ -83,7 +85,7 @@ impl Hub {
     }
 
     /// Applies an entry, tells watchers, and notes sessions that came and went.
-    pub(crate) fn apply(&self, bytes: &[u8]) -> Vec<u8> {
+    pub(crate) fn apply(&self, bytes: &[u8], changes: &mut Changes) -> Vec<u8> {
         let mut state = self.lock();
         let state = &mut *state;
         let entry = match Entry::decode(bytes) {
@@ -97,8 +99,8 @@ impl Hub {
             }
         };
         let mut effects = Effects::default();
-        let result = state.replica.apply(&entry, &mut effects);
-        for event in &effects.events {
+        let result = state.replica.apply(&entry, &mut effects, changes);
+        for event in &effects.trace.events {
             state.watches.fire(event, state.replica.zxid);
         }
         if let Some(id) = effects.opened {
@@ -111,9 +113,12 @@ impl Hub {
         result
     }
 
-    /// Replaces the replicated state.
-    pub(crate) fn restore(&self, snapshot: &[u8]) -> Result<(), Cause> {
-        let replica = Replica::restore(snapshot)?;
+    /// Takes up the durable state.
+    pub(crate) fn restore(
+        &self,
+        state: &mut dyn Iterator<Item = Result<(Bytes, Bytes), Cause>>,
+    ) -> Result<(), Cause> {
+        let replica = Replica::restore(state)?;
         let now_ms = self.now_ms();
         let mut state = self.lock();
         state.sessions = Sessions::default();

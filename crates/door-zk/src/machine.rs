@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use base::Cause;
 use bytes::Bytes;
+use store::Changes;
 
 use crate::hub::Hub;
 
@@ -13,16 +14,15 @@ pub(crate) struct TreeMachine {
 }
 
 impl store::Machine for TreeMachine {
-    fn apply(&mut self, _index: u64, entry: &[u8]) -> Bytes {
-        Bytes::from(self.hub.apply(entry))
+    fn apply(&mut self, _index: u64, entry: &[u8], changes: &mut Changes) -> Bytes {
+        Bytes::from(self.hub.apply(entry, changes))
     }
 
-    fn snapshot(&self, out: &mut dyn FnMut(&[u8])) {
-        self.hub.lock().replica.snapshot(out);
-    }
-
-    fn restore(&mut self, snapshot: &[u8]) -> Result<(), Cause> {
-        self.hub.restore(snapshot)
+    fn restore(
+        &mut self,
+        state: &mut dyn Iterator<Item = Result<(Bytes, Bytes), Cause>>,
+    ) -> Result<(), Cause> {
+        self.hub.restore(state)
     }
 
     fn weight(&self) -> usize {

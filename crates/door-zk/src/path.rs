@@ -2,12 +2,12 @@
 
 use crate::faults::Code;
 
-/// Where the tree keeps what is about itself.
-pub(crate) const ZOOKEEPER: &str = "/zookeeper";
-/// The ensemble's configuration.
-pub(crate) const CONFIG: &str = "/zookeeper/config";
 /// Quotas.
 pub(crate) const QUOTA: &str = "/zookeeper/quota";
+
+/// What is there from the start and cannot be deleted: the root, where the tree keeps what is about
+/// itself, the ensemble's configuration, and quotas.
+pub(crate) const PERMANENT: [&str; 4] = ["/", "/zookeeper", "/zookeeper/config", QUOTA];
 
 /// Fails unless `path` is absolute, without empty, `.` or `..` names, and of characters that
 /// ZooKeeper allows. It judges UTF-16 units, so every character beyond U+FFFF is a pair of
@@ -17,11 +17,13 @@ pub(crate) fn validate(path: &str) -> Result<(), Code> {
     if names.is_empty() {
         return Ok(());
     }
-    if names.split('/').any(|name| matches!(name, "" | "." | "..")) {
-        return Err(Code::BAD_ARGUMENTS);
-    }
-    let plain = names.bytes().all(|byte| matches!(byte, 0x20..=0x7e));
-    if plain || !names.chars().any(forbidden) { Ok(()) } else { Err(Code::BAD_ARGUMENTS) }
+    if names.split('/').all(is_name) { Ok(()) } else { Err(Code::BAD_ARGUMENTS) }
+}
+
+/// Whether a znode below the root may have this as its last name.
+pub(crate) fn is_name(name: &str) -> bool {
+    let plain = name.bytes().all(|byte| matches!(byte, 0x20..=0x7e));
+    !matches!(name, "" | "." | "..") && !name.contains('/') && (plain || !name.chars().any(forbidden))
 }
 
 fn forbidden(c: char) -> bool {
@@ -39,7 +41,12 @@ pub(crate) fn split(path: &str) -> Result<(&str, &str), Code> {
 
 /// Whether `path` is one of those that cannot be deleted.
 pub(crate) fn is_permanent(path: &str) -> bool {
-    matches!(path, "/" | ZOOKEEPER | CONFIG | QUOTA)
+    PERMANENT.contains(&path)
+}
+
+/// What comes before the last name: the parent, and nothing for a child of the root.
+pub(crate) fn above(path: &str) -> &str {
+    path.rsplit_once('/').map_or("", |(above, _)| above)
 }
 
 /// The path that watches of the parent are kept under.

@@ -7,26 +7,22 @@
 //! Every transaction takes one zxid, also one that fails, as ZooKeeper counts. A closed session
 //! takes one for all its ephemeral znodes.
 
+mod durable;
+
 use std::collections::BTreeMap;
 
-use base::{Cause, Reader, Writer};
+use store::Changes;
 
 use crate::{
-    entry::{self, Entry, What},
+    entry::{Entry, What},
     faults::Code,
-    tree::{Draft, Event, Stamp, Tree},
+    tree::{Draft, Stamp, Trace, Tree},
     wire::{
         jute::put_str,
         reply,
         request::{Change, opcode},
     },
 };
-
-/// Version of the snapshot's layout.
-const SNAPSHOT_VERSION: u8 = 1;
-
-/// The most a snapshot's chunk takes.
-const CHUNK_BYTES: usize = 1 << 20;
 
 /// What a session takes in memory, roughly, here and in the door.
 const SESSION_BYTES: usize = 512;
@@ -43,8 +39,8 @@ pub(crate) struct Session {
 /// What an entry does beside changing the state.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Effects<'a> {
-    /// Changes that watches are about, in order.
-    pub(crate) events: Vec<Event<'a>>,
+    /// What happened to the tree.
+    pub(crate) trace: Trace<'a>,
     /// The session that was opened.
     pub(crate) opened: Option<i64>,
     /// The session that was closed.
@@ -72,8 +68,24 @@ impl Replica {
         self.tree.weight() + self.sessions.len() * SESSION_BYTES
     }
 
-    /// Applies an entry; gives its result and fills in its effects.
-    pub(crate) fn apply<'a>(&mut self, entry: &'a Entry<'a>, effects: &mut Effects<'a>) -> Vec<u8> {
+    /// Applies an entry; gives its result, fills in its effects, and says what it changes of the
+    /// durable state.
+    pub(crate) fn apply<'a>(
+        &mut self,
+        entry: &'a Entry<'a>,
+        effects: &mut Effects<'a>,
+        changes: &mut Changes,
+    ) -> Vec<u8> {
+        let before = self.zxid;
+        let result = self.transact(entry, effects);
+        // What is no transaction changes nothing.
+        if self.zxid != before {
+            self.save(effects, changes);
+        }
+        result
+    }
+
+    fn transact<'a>(&mut self, entry: &'a Entry<'a>, effects: &mut Effects<'a>) -> Vec<u8> {
         let mut out = Vec::with_capacity(96);
         match &entry.what {
             What::Open { timeout_ms, password } => {
@@ -90,7 +102,7 @@ impl Replica {
             What::Close => {
                 self.zxid += 1;
                 self.sessions.remove(&entry.session);
-                self.tree.remove_ephemerals(entry.session, self.zxid, &mut effects.events);
+                self.tree.remove_ephemerals(entry.session, self.zxid, &mut effects.trace);
                 effects.closed = Some(entry.session);
                 reply::tail(&mut out, self.zxid, Code::OK);
             }
@@ -140,20 +152,20 @@ impl Replica {
         effects: &mut Effects<'a>,
         out: &mut Vec<u8>,
     ) -> Result<(), Code> {
-        let events = &mut effects.events;
+        let trace = &mut effects.trace;
         match change {
             Change::Create { path, data, acl, mode, with_stat } => {
                 let draft = Draft { path, data: *data, acl, mode: *mode };
-                let made = self.tree.create(stamp, draft, events)?;
+                let made = self.tree.create(stamp, draft, trace)?;
                 put_str(out, &made);
                 if *with_stat {
                     let node = self.tree.get(&made).expect("it was made just now");
                     reply::stat(out, &node.stat());
                 }
             }
-            Change::Delete { path, version } => self.tree.delete(stamp, path, *version, events)?,
+            Change::Delete { path, version } => self.tree.delete(stamp, path, *version, trace)?,
             Change::SetData { path, data, version } => {
-                let stat = self.tree.set_data(stamp, path, *data, *version, events)?;
+                let stat = self.tree.set_data(stamp, path, *data, *version, trace)?;
                 reply::stat(out, &stat);
             }
             Change::Check { path, version } => self.tree.check(path, *version)?,
@@ -175,7 +187,7 @@ impl Replica {
             reply::multi_header(out, opcode_of(change), Code::OK);
             if let Err(code) = self.change(stamp, change, effects, out) {
                 self.tree.roll_back();
-                effects.events.clear();
+                effects.trace = Trace::default();
                 out.truncate(start);
                 for other in 0..changes.len() {
                     reply::multi_error(
@@ -192,54 +204,6 @@ impl Replica {
         }
         self.tree.commit();
         reply::multi_end(out);
-    }
-
-    /// Writes the state in chunks. Layout, version 1: the version, zxid, the last session id (both
-    /// i64), a count of sessions, each as id (i64), timeout (u32) and password; then the tree
-    /// ([`crate::tree::snapshot`]).
-    pub(crate) fn snapshot(&self, out: &mut dyn FnMut(&[u8])) {
-        let mut writer = Writer::new();
-        writer.u8(SNAPSHOT_VERSION);
-        writer.i64(self.zxid);
-        writer.i64(self.last_session);
-        writer.varint(self.sessions.len() as u64);
-        for (id, session) in &self.sessions {
-            writer.i64(*id);
-            writer.u32(session.timeout_ms);
-            writer.raw(&session.password);
-        }
-        let mut gathered = Vec::with_capacity(CHUNK_BYTES);
-        let mut gather = |writer: &mut Writer| {
-            gathered.extend_from_slice(&std::mem::take(writer).into_vec());
-            while gathered.len() >= CHUNK_BYTES {
-                out(&gathered[..CHUNK_BYTES]);
-                gathered.drain(..CHUNK_BYTES);
-            }
-        };
-        self.tree.write(&mut writer, &mut gather);
-        gather(&mut writer);
-        if !gathered.is_empty() {
-            out(&gathered);
-        }
-    }
-
-    /// The state of a snapshot.
-    pub(crate) fn restore(snapshot: &[u8]) -> Result<Replica, Cause> {
-        let mut input = Reader::new(snapshot);
-        if input.u8("snapshot version")? != SNAPSHOT_VERSION {
-            return Err(Cause::corrupt("the ZooKeeper snapshot is of an unknown version"));
-        }
-        let zxid = input.i64("zxid")?;
-        let last_session = input.i64("last session")?;
-        let mut sessions = BTreeMap::new();
-        for _ in 0..input.count("sessions")? {
-            let id = input.i64("session")?;
-            let timeout_ms = input.u32("timeout")?;
-            sessions.insert(id, Session { timeout_ms, password: entry::password(&mut input)? });
-        }
-        let tree = Tree::read(&mut input)?;
-        input.end("snapshot")?;
-        Ok(Replica { zxid, tree, sessions, last_session })
     }
 }
 

@@ -46,7 +46,7 @@ pub(crate) struct Sessions {
 }
 
 impl Sessions {
-    /// A session was opened, or found in a snapshot.
+    /// A session was opened, or found in the durable state.
     pub(crate) fn open(&mut self, id: i64, timeout_ms: u32, now_ms: u64) {
         let deadline_ms = now_ms + u64::from(timeout_ms);
         self.deadlines.insert((deadline_ms, id));

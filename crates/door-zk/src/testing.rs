@@ -8,21 +8,42 @@ mod sockets;
 mod stories;
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     sync::{Arc, Mutex},
 };
 
 use base::{Cause, GroupId};
 use bytes::Bytes;
 use store::{
-    Action, Cas, CasOutcome, Catalog, Cluster, Done, Gate, Machine, Machines, Page, Permit, Proposal, Read,
-    Schema, SchemaChange, SchemaEvent, Store, Tables, Target, Write,
+    Action, Cas, CasOutcome, Catalog, Changes, Cluster, Done, Gate, Machine, Machines, Page, Permit,
+    Proposal, Read, Schema, SchemaChange, SchemaEvent, Store, Tables, Target, Write, waiter,
 };
 use world::{Clock, Entropy};
 
 use crate::{Settings, hub::Hub, link::Service};
 
 pub(crate) const GROUP: GroupId = GroupId(7);
+
+/// The tree that a Machine keeps its state in, as plain as can be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Durable(pub(crate) BTreeMap<Bytes, Bytes>);
+
+impl Durable {
+    /// Takes in what an entry changed.
+    pub(crate) fn take(&mut self, changes: &mut Changes) {
+        for (key, value) in changes.drain() {
+            match value {
+                Some(value) => self.0.insert(key, value),
+                None => self.0.remove(&key),
+            };
+        }
+    }
+
+    /// What [`Machine::restore`] gets.
+    pub(crate) fn records(&self) -> impl Iterator<Item = Result<(Bytes, Bytes), Cause>> {
+        self.0.iter().map(|(key, value)| Ok((key.clone(), value.clone())))
+    }
+}
 
 /// A Machine without a log. Entries are applied when they are proposed, or held until released.
 pub(crate) struct OneMachine {
@@ -31,6 +52,7 @@ pub(crate) struct OneMachine {
 
 struct Inner {
     machine: Box<dyn Machine>,
+    state: Durable,
     index: u64,
     held: Option<VecDeque<(Bytes, Done<Bytes>)>>,
     refuse: Option<Cause>,
@@ -70,14 +92,9 @@ impl OneMachine {
         self.state.lock().unwrap().log.clone()
     }
 
-    /// The state as a snapshot.
-    pub(crate) fn snapshot(&self) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        self.state.lock().unwrap().machine.snapshot(&mut |chunk| {
-            assert!(chunk.len() <= 1 << 20);
-            bytes.extend_from_slice(chunk);
-        });
-        bytes
+    /// The durable state.
+    pub(crate) fn state(&self) -> Durable {
+        self.state.lock().unwrap().state.clone()
     }
 }
 
@@ -85,7 +102,9 @@ impl Inner {
     fn apply(&mut self, entry: Bytes, done: Done<Bytes>) {
         self.index += 1;
         self.log.push(entry.clone());
-        let result = self.machine.apply(self.index, &entry);
+        let mut changes = Changes::new();
+        let result = self.machine.apply(self.index, &entry, &mut changes);
+        self.state.take(&mut changes);
         done.complete(Ok(result));
     }
 }
@@ -155,20 +174,18 @@ pub(crate) struct House {
 
 impl House {
     pub(crate) fn new(settings: Settings) -> House {
-        House::after(settings, &[], &[])
+        House::after(settings, Durable::default(), &[])
     }
 
-    /// A door after a restart: from a snapshot, if there is one, and entries since.
-    pub(crate) fn after(settings: Settings, snapshot: &[u8], log: &[Bytes]) -> House {
+    /// A door after a restart: the durable state, and entries since.
+    pub(crate) fn after(settings: Settings, state: Durable, log: &[Bytes]) -> House {
         let clock = Clock::simulated(1_700_000_000_000_000);
         let (mut machine, door) = crate::new(settings, clock.clone(), Entropy::seeded(1));
-        if !snapshot.is_empty() {
-            machine.restore(snapshot).unwrap();
+        machine.restore(&mut state.records()).unwrap();
+        let mut inner = Inner { machine, state, index: 0, held: None, refuse: None, log: Vec::new() };
+        for entry in log {
+            inner.apply(entry.clone(), waiter().0);
         }
-        for (index, entry) in log.iter().enumerate() {
-            machine.apply(index as u64 + 1, entry);
-        }
-        let inner = Inner { machine, index: log.len() as u64, held: None, refuse: None, log: log.to_vec() };
         let machine = Arc::new(OneMachine { state: Mutex::new(inner) });
         let store = Store {
             gate: Arc::new(Gate::open()),

@@ -9,12 +9,14 @@
 //! three times the memory.)
 
 mod journal;
-pub(crate) mod snapshot;
+mod record;
 
 use std::{
     borrow::Cow,
     collections::{BTreeMap, BTreeSet},
 };
+
+pub(crate) use self::record::{NODE, Restoring, node_key};
 
 use self::journal::Undo;
 use crate::{
@@ -30,6 +32,12 @@ use crate::{
 /// What a znode takes in memory beside name and data, roughly: itself, its entry in the parent,
 /// its allocations.
 const NODE_BYTES: usize = 256;
+
+/// Bytes of the longest path. A key of the store is a little longer than a path.
+const MAX_PATH_BYTES: usize = 60_000;
+
+/// Bytes of the longest data. A value of the store holds the rest of the znode too.
+const MAX_DATA_BYTES: usize = 7 << 20;
 
 /// The slab's place of the root.
 const ROOT: u32 = 0;
@@ -129,6 +137,28 @@ pub(crate) struct Event<'a> {
     pub(crate) parent_readable: bool,
 }
 
+/// What operations do beside changing the tree.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Trace<'a> {
+    /// Changes that watches are about, in order.
+    pub(crate) events: Vec<Event<'a>>,
+    /// Paths of the znodes that are not what they were, or not there any more.
+    pub(crate) touched: BTreeSet<Cow<'a, str>>,
+}
+
+impl<'a> Trace<'a> {
+    /// Notes that a znode was made or removed: its parent is not what it was either.
+    fn touch_both(&mut self, path: Cow<'a, str>) {
+        if !self.touched.contains(path::above(&path)) {
+            self.touched.insert(match &path {
+                Cow::Borrowed(path) => Cow::Borrowed(path::above(path)),
+                Cow::Owned(path) => Cow::Owned(path::above(path).to_owned()),
+            });
+        }
+        self.touched.insert(path);
+    }
+}
+
 /// A znode to be made.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Draft<'a> {
@@ -162,6 +192,13 @@ fn next_version(current: i32, expected: i32) -> Result<i32, Code> {
         -1 => 0,
         next => next,
     })
+}
+
+/// Fails unless a znode can be stored as a key and a value. ZooKeeper bounds both by the length of
+/// a message, which is an operator's to choose.
+fn fits(path: &str, data: Option<&[u8]>) -> Result<(), Code> {
+    let fits = path.len() <= MAX_PATH_BYTES && data.is_none_or(|data| data.len() <= MAX_DATA_BYTES);
+    if fits { Ok(()) } else { Err(Code::BAD_ARGUMENTS) }
 }
 
 /// The tree.
@@ -216,6 +253,11 @@ impl Tree {
         self.ephemerals.values().map(BTreeSet::len).sum()
     }
 
+    /// The sessions that own ephemeral znodes.
+    pub(crate) fn owners(&self) -> impl Iterator<Item = i64> {
+        self.ephemerals.keys().copied()
+    }
+
     /// Bytes of memory, roughly.
     pub(crate) fn weight(&self) -> usize {
         self.weight
@@ -226,7 +268,7 @@ impl Tree {
         &mut self,
         stamp: Stamp,
         draft: Draft<'a>,
-        events: &mut Vec<Event<'a>>,
+        trace: &mut Trace<'a>,
     ) -> Result<Cow<'a, str>, Code> {
         let (ephemeral, sequential) = mode(draft.mode)?;
         let (parent_path, _) = path::split(draft.path)?;
@@ -241,6 +283,7 @@ impl Tree {
             Cow::Borrowed(draft.path)
         };
         path::validate(&path)?;
+        fits(&path, draft.data)?;
         let (_, name) = path::split(&path)?;
         if name.is_empty() || above.children.contains_key(name) {
             // An empty name here is the root itself: every other one has failed above.
@@ -253,7 +296,8 @@ impl Tree {
             // A quota that nobody enforces must not look as if it were one.
             return Err(Code::UNIMPLEMENTED);
         }
-        events.push(Event {
+        trace.touch_both(path.clone());
+        trace.events.push(Event {
             kind: EventKind::Created,
             path: path.clone(),
             readable: acl.allows(acl::READ),
@@ -288,7 +332,7 @@ impl Tree {
         stamp: Stamp,
         path: &'a str,
         version: i32,
-        events: &mut Vec<Event<'a>>,
+        trace: &mut Trace<'a>,
     ) -> Result<(), Code> {
         let (parent_path, name) = path::split(path)?;
         if path::is_permanent(path) {
@@ -302,7 +346,7 @@ impl Tree {
         if !node.children.is_empty() {
             return Err(Code::NOT_EMPTY);
         }
-        self.remove(parent, Cow::Borrowed(path), stamp.zxid, events);
+        self.remove(parent, Cow::Borrowed(path), stamp.zxid, trace);
         Ok(())
     }
 
@@ -313,13 +357,14 @@ impl Tree {
         path: &'a str,
         data: Option<&[u8]>,
         version: i32,
-        events: &mut Vec<Event<'a>>,
+        trace: &mut Trace<'a>,
     ) -> Result<Stat, Code> {
         path::validate(path)?;
         let id = self.find(path).ok_or(Code::NO_NODE)?;
         let node = self.node_mut(id);
         node.acl.check(acl::WRITE)?;
         let next = next_version(node.version, version)?;
+        fits(path, data)?;
         let was_bytes = node.data_len();
         let was = std::mem::replace(&mut node.data, data.map(Box::from));
         let undo =
@@ -330,7 +375,8 @@ impl Tree {
         let (stat, readable) = (node.stat(), node.acl.allows(acl::READ));
         self.weight = self.weight - was_bytes + data.map_or(0, <[u8]>::len);
         self.record(undo, path);
-        events.push(Event {
+        trace.touched.insert(Cow::Borrowed(path));
+        trace.events.push(Event {
             kind: EventKind::DataChanged,
             path: Cow::Borrowed(path),
             readable,
@@ -348,15 +394,15 @@ impl Tree {
     }
 
     /// Removes the ephemeral znodes of a session, in the order of their paths.
-    pub(crate) fn remove_ephemerals<'a>(&mut self, session: i64, zxid: i64, events: &mut Vec<Event<'a>>) {
+    pub(crate) fn remove_ephemerals<'a>(&mut self, session: i64, zxid: i64, trace: &mut Trace<'a>) {
         for path in self.ephemerals.remove(&session).unwrap_or_default() {
-            let parent = self.find(path::parent(&path)).expect("a node's parent is there");
-            self.remove(parent, Cow::Owned(path.into()), zxid, events);
+            let parent = self.find(path::above(&path)).expect("a node's parent is there");
+            self.remove(parent, Cow::Owned(path.into()), zxid, trace);
         }
     }
 
     /// Takes out a childless node that is known to be there.
-    fn remove<'a>(&mut self, parent: u32, path: Cow<'a, str>, zxid: i64, events: &mut Vec<Event<'a>>) {
+    fn remove<'a>(&mut self, parent: u32, path: Cow<'a, str>, zxid: i64, trace: &mut Trace<'a>) {
         let (id, node) = self.detach(parent, last_name(&path));
         self.forget_ephemeral(node.owner, &path);
         let above = self.node_mut(parent);
@@ -369,7 +415,8 @@ impl Tree {
                 &path,
             );
         }
-        events.push(Event { kind: EventKind::Deleted, path, readable, parent_readable });
+        trace.touch_both(path.clone());
+        trace.events.push(Event { kind: EventKind::Deleted, path, readable, parent_readable });
     }
 
     fn forget_ephemeral(&mut self, owner: i64, path: &str) {

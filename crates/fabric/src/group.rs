@@ -10,10 +10,9 @@
 //! the core, proposals are refused as busy, and the same record is offered again later: nothing
 //! behind it can have overtaken it.
 //!
-//! **Snapshots.** When enough log has gathered, the Machine's state is written to the stream in
-//! chunks, one under way at a time so that others' writes go in between, and closed by an end record;
-//! from then on it counts, and the stream is trimmed up to the entry it covers. A crash in the
-//! middle leaves chunks without an end: replay ignores them.
+//! **The state** is in the Machine's tree (see [`crate::state`]); the log holds it only until the
+//! tree's files do. When they do, a *base* record says so, and everything before it that has become
+//! useless is trimmed: entries that are in files, older bases, votes.
 
 use std::{
     collections::VecDeque,
@@ -29,18 +28,14 @@ use raft::{
     Config, RawNode, StateRole,
     eraftpb::{ConfState, Entry, EntryType},
 };
-use store::{Done, Machine};
+use store::{Changes, Done, Machine};
 
 use crate::{
-    Settings,
     records::{GroupRecord, encode_entry},
-    runner::Pace,
     shared::Admitted,
+    state::StateTree,
     storage::GroupStorage,
 };
-
-/// Most bytes of a snapshot in one record, so that others' writes go in between.
-const CHUNK_BYTES_MAX: usize = 1 << 20;
 
 /// What the waist reads of a group without asking the spine.
 #[derive(Debug, Default)]
@@ -59,12 +54,27 @@ pub(crate) struct GroupShared {
 #[derive(Default)]
 pub(crate) struct Replayed {
     pub(crate) storage: GroupStorage,
-    /// Where the entries after the snapshot stand in the log.
-    pub(crate) positions: VecDeque<(u64, Position)>,
-    /// The last complete snapshot.
-    pub(crate) snapshot: Option<Vec<u8>>,
-    /// Bytes of records since it was begun, its own left out.
-    pub(crate) bytes_since_snapshot: u64,
+    /// Where the entries behind the base stand in the log.
+    pub(crate) places: VecDeque<Place>,
+    /// Whether a base record was seen that covers what is missing.
+    pub(crate) has_base: bool,
+    /// Where the last base stands, or the record of the group's birth.
+    pub(crate) base_at: Position,
+}
+
+/// Where an entry stands in the log.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    pub(crate) index: u64,
+    pub(crate) term: u64,
+    pub(crate) position: Position,
+}
+
+/// Entries whose changes went into the tree together.
+struct KeptBatch {
+    /// The position of the first: what the tree needs of the log begins there.
+    position: Position,
+    last: Place,
 }
 
 struct Pending {
@@ -82,23 +92,11 @@ struct Barrier {
     done: Done<()>,
 }
 
-struct SnapshotInProgress {
-    index: u64,
-    term: u64,
-    /// Records before the end that have not been handed out, in order.
-    records: VecDeque<Vec<u8>>,
-    length: u64,
-    /// Whether one was handed out and is not durable yet.
-    under_way: bool,
-    /// Whether the end was handed out.
-    ended: bool,
-}
-
 /// A record on its way to the log.
 pub(crate) struct Outgoing {
     pub(crate) record: Vec<u8>,
-    /// The index of the entry it is.
-    entry: Option<u64>,
+    /// Index and term of the entry it is.
+    entry: Option<(u64, u64)>,
     /// What its durability completes.
     pub(crate) completes: Option<Completes>,
 }
@@ -108,8 +106,8 @@ pub(crate) struct Outgoing {
 pub(crate) enum Completes {
     /// The `Ready` of this number.
     Ready(u64),
-    /// The step of a snapshot.
-    Snapshot,
+    /// A base, which stands at a position the group is told with it.
+    Base,
 }
 
 /// One Raft group.
@@ -124,26 +122,33 @@ pub(crate) struct Group {
     outgoing: VecDeque<Outgoing>,
     /// `Ready`s with records that are not durable yet.
     persisting: usize,
-    positions: VecDeque<(u64, Position)>,
+    /// Entries that the log cannot forget yet, ascending.
+    places: VecDeque<Place>,
+    /// Batches that went into the tree, of which files may not hold all.
+    batches: VecDeque<KeptBatch>,
     applied: u64,
-    snapshot: Option<SnapshotInProgress>,
-    snapshot_after_bytes: u64,
-    chunk_bytes: usize,
-    last_snapshot_bytes: u64,
-    bytes_since_snapshot: u64,
+    state: StateTree,
+    /// Why the state could not be written: the node is at its end.
+    pub(crate) failed: Option<Cause>,
+    /// The last entry that a base covers, and its term.
+    base: (u64, u64),
+    /// What the base record that is on its way, or was last, covers; and where it stands.
+    written_base: u64,
+    base_at: Position,
+    base_under_way: bool,
 }
 
 impl Group {
-    /// Takes up a group where its log left it. A new group's only member is `node`; the record
-    /// that says so goes out first.
+    /// Takes up a group where its log and its tree left it. A new group's only member is `node`; the
+    /// record that says so goes out first.
     pub(crate) fn new(
         id: GroupId,
         node: NodeId,
         mut machine: Box<dyn Machine>,
         replayed: Replayed,
-        settings: &Settings,
+        state: StateTree,
     ) -> Result<Group, Cause> {
-        let Replayed { mut storage, positions, snapshot, bytes_since_snapshot } = replayed;
+        let Replayed { mut storage, places, base_at, .. } = replayed;
         let mut outgoing = VecDeque::new();
         if storage.conf_state == ConfState::default() {
             let voters = vec![node.0];
@@ -151,15 +156,22 @@ impl Group {
             let record = GroupRecord::Born { voters }.encode();
             outgoing.push_back(Outgoing { record, entry: None, completes: None });
         }
-        // The commit index on disk may lag (a change of it alone is not worth a write of its
-        // own), but never behind a snapshot, which holds committed entries only.
-        let commit = storage.hard_state.commit.max(storage.snapshot_index).min(storage.last());
-        storage.hard_state.commit = commit;
-        let applied = storage.snapshot_index;
-        let last_snapshot_bytes = snapshot.as_ref().map_or(0, |bytes| bytes.len() as u64);
-        if let Some(snapshot) = snapshot {
-            machine.restore(&snapshot)?;
+        let base = (storage.snapshot_index, storage.snapshot_term);
+        let applied = state.applied()?;
+        if applied < base.0 || applied > storage.last() {
+            return Err(Cause::corrupt(format!(
+                "the state of Raft group {id} is that of entry {applied}, but its log holds entries {} to {}",
+                base.0 + 1,
+                storage.last()
+            )));
         }
+        // It came from files.
+        let in_files = places.iter().find(|place| place.index == applied).copied();
+        let batches = in_files.map(|last| KeptBatch { position: Position(0), last }).into_iter().collect();
+        // The commit index on disk may lag (a change of it alone is not worth a write of its
+        // own), but never behind the state, which holds committed entries only.
+        storage.hard_state.commit = storage.hard_state.commit.max(applied).min(storage.last());
+        state.restore(machine.as_mut())?;
         let config = Config {
             id: node.0,
             applied,
@@ -186,13 +198,15 @@ impl Group {
             next_barrier: 0,
             outgoing,
             persisting: 0,
-            positions,
+            places,
+            batches,
             applied,
-            snapshot: None,
-            snapshot_after_bytes: settings.snapshot_after_bytes,
-            chunk_bytes: (settings.log.max_record_bytes as usize - 1).min(CHUNK_BYTES_MAX),
-            last_snapshot_bytes,
-            bytes_since_snapshot,
+            state,
+            failed: None,
+            base,
+            written_base: base.0,
+            base_at,
+            base_under_way: false,
         })
     }
 
@@ -251,12 +265,9 @@ impl Group {
 
     /// Works until a record must be brought to the log, and lends it. The caller offers it there,
     /// and says [`Group::accepted`] or [`Group::refused`].
-    pub(crate) fn turn(&mut self, pace: Pace) -> Option<&Outgoing> {
+    pub(crate) fn turn(&mut self) -> Option<&Outgoing> {
         while self.outgoing.is_empty() && self.core.has_ready() {
             self.take_ready();
-        }
-        if self.outgoing.is_empty() {
-            self.next_snapshot_record(pace);
         }
         self.outgoing.front()
     }
@@ -280,7 +291,7 @@ impl Group {
         }
         self.outgoing.extend(entries.iter().map(|entry| Outgoing {
             record: encode_entry(entry),
-            entry: Some(entry.index),
+            entry: Some((entry.index, entry.term)),
             completes: None,
         }));
         self.core.mut_store().append(&entries);
@@ -301,10 +312,10 @@ impl Group {
     pub(crate) fn accepted(&mut self, position: Position) {
         self.shared.stalled.store(false, Ordering::Release);
         let Some(outgoing) = self.outgoing.pop_front() else { return };
-        if outgoing.completes != Some(Completes::Snapshot) {
-            self.bytes_since_snapshot += outgoing.record.len() as u64;
-        }
-        self.positions.extend(outgoing.entry.map(|index| (index, position)));
+        let Some((index, term)) = outgoing.entry else { return };
+        // An entry replaces those from its index on.
+        while self.places.pop_back_if(|place| place.index >= index).is_some() {}
+        self.places.push_back(Place { index, term, position });
     }
 
     /// The log has no room for the record lent last; soon, or not until the disk has.
@@ -332,26 +343,50 @@ impl Group {
     }
 
     fn apply(&mut self, committed: Vec<Entry>) {
-        let Some((last, term)) = committed.last().map(|entry| (entry.index, entry.term)) else { return };
+        let (Some(first), Some(last)) = (committed.first(), committed.last()) else { return };
+        let (first, last, term) = (first.index, last.index, last.term);
+        let mut changes = Changes::new();
         for entry in committed {
-            self.apply_one(&entry);
+            self.apply_one(&entry, &mut changes);
         }
+        self.keep(first, last, &mut changes);
         self.core.advance_apply_to(last);
         self.shared.weight_bytes.store(self.machine.weight(), Ordering::Relaxed);
         let raft = &self.core.raft;
         let alone = self.core.store().conf_state.voters.len() == 1;
         let leading = alone && raft.state == StateRole::Leader && raft.term == term;
+        if alone {
+            // Nobody will ask for it.
+            self.core.mut_store().compact(last, term);
+        }
         self.shared.alone_and_leading.store(leading, Ordering::Release);
         self.ask_read_index();
         self.answer_barriers();
     }
 
-    fn apply_one(&mut self, entry: &Entry) {
+    /// Brings what the entries from `first` to `last` have changed into the tree. Their answers may be
+    /// out by now, and are true: they are in the log.
+    fn keep(&mut self, first: u64, last: u64, changes: &mut Changes) {
+        let place = |index| {
+            let nth = self.places.partition_point(|place| place.index < index);
+            let place = self.places.get(nth).filter(|place| place.index == index);
+            *place.expect("an entry that is applied and in no base has its place")
+        };
+        let batch = KeptBatch { position: place(first).position, last: place(last) };
+        if let Err(cause) = self.state.write(batch.position, last, changes) {
+            self.failed.get_or_insert(cause);
+        }
+        self.batches.push_back(batch);
+    }
+
+    fn apply_one(&mut self, entry: &Entry, changes: &mut Changes) {
         self.applied = entry.index;
         // The leader's first entry of a term is empty; changes of membership are none of the
         // Machine's business.
         let result = match entry.entry_type {
-            EntryType::EntryNormal if !entry.data.is_empty() => self.machine.apply(entry.index, &entry.data),
+            EntryType::EntryNormal if !entry.data.is_empty() => {
+                self.machine.apply(entry.index, &entry.data, changes)
+            }
             _ => return,
         };
         while let Some(pending) = self.pending.front() {
@@ -383,70 +418,54 @@ impl Group {
         }
     }
 
-    // Snapshots.
+    // What the log may forget.
 
-    /// Whether a snapshot is due, which takes as long as the state is large.
-    pub(crate) fn wants_snapshot(&self) -> bool {
-        let due = self.snapshot_after_bytes.max(self.last_snapshot_bytes);
-        self.snapshot.is_none() && self.bytes_since_snapshot > due
-    }
-
-    fn next_snapshot_record(&mut self, pace: Pace) {
-        if pace == Pace::Own && self.wants_snapshot() {
-            self.begin_snapshot();
+    /// Files hold the batches of the state up to `flushed`: a base has to say so.
+    pub(crate) fn flushed(&mut self, flushed: Position) {
+        let mut moved = false;
+        while let Some(batch) = self.batches.pop_front_if(|batch| batch.position <= flushed) {
+            self.base = (batch.last.index, batch.last.term);
+            moved = true;
         }
-        let Some(snapshot) = self.snapshot.as_mut().filter(|snapshot| !snapshot.under_way) else { return };
-        let record = snapshot.records.pop_front().unwrap_or_else(|| {
-            snapshot.ended = true;
-            // As they are now, not as they were when it began: replay takes them for the newest.
-            let storage = self.core.store();
-            let end = GroupRecord::SnapshotEnd {
-                index: snapshot.index,
-                term: snapshot.term,
-                voters: storage.conf_state.voters.clone(),
-                hard_state: storage.hard_state.clone(),
-                length: snapshot.length,
-            };
-            end.encode()
-        });
-        snapshot.under_way = true;
-        self.outgoing.push_back(Outgoing { record, entry: None, completes: Some(Completes::Snapshot) });
+        if moved {
+            self.write_base();
+        }
     }
 
-    fn begin_snapshot(&mut self) {
-        let index = self.applied;
-        self.bytes_since_snapshot = 0;
-        let Ok(term) = raft::Storage::term(self.core.store(), index) else { return };
-        if index == self.core.store().snapshot_index {
+    /// The log wants to forget what stands before `floor`: the base is written once more, behind it.
+    pub(crate) fn raise_floor(&mut self, floor: Position) {
+        if self.base_at < floor {
+            self.write_base();
+        }
+    }
+
+    fn write_base(&mut self) {
+        if std::mem::replace(&mut self.base_under_way, true) {
             return;
         }
-        let mut records = VecDeque::from([GroupRecord::SnapshotBegin { index }.encode()]);
-        let mut length = 0;
-        self.machine.snapshot(&mut |chunk| {
-            length += chunk.len() as u64;
-            let pieces = chunk.chunks(self.chunk_bytes);
-            records.extend(pieces.map(|piece| GroupRecord::SnapshotChunk(piece).encode()));
-        });
-        self.snapshot =
-            Some(SnapshotInProgress { index, term, records, length, under_way: false, ended: false });
+        let storage = self.core.store();
+        let record = GroupRecord::Base {
+            index: self.base.0,
+            term: self.base.1,
+            voters: storage.conf_state.voters.clone(),
+            hard_state: storage.hard_state.clone(),
+        };
+        self.written_base = self.base.0;
+        let completes = Some(Completes::Base);
+        self.outgoing.push_back(Outgoing { record: record.encode(), entry: None, completes });
     }
 
-    /// A snapshot's record is durable. When it was the last, returns up to where the stream may be
-    /// trimmed.
-    pub(crate) fn snapshot_persisted(&mut self) -> Option<Position> {
-        let snapshot = self.snapshot.as_mut()?;
-        snapshot.under_way = false;
-        if !snapshot.ended {
-            return None;
+    /// The base is durable, at `position`. Returns up to where the stream may be trimmed.
+    pub(crate) fn base_persisted(&mut self, position: Position) -> Position {
+        self.base_under_way = false;
+        self.base_at = position;
+        while self.places.pop_front_if(|place| place.index <= self.written_base).is_some() {}
+        let first = self.places.front().map_or(position, |place| place.position.min(position));
+        if self.base.0 > self.written_base {
+            // Files were made while it was on its way.
+            self.write_base();
         }
-        let snapshot = self.snapshot.take()?;
-        self.last_snapshot_bytes = snapshot.length;
-        self.core.mut_store().compact(snapshot.index, snapshot.term);
-        let mut trim = None;
-        while let Some((_, position)) = self.positions.pop_front_if(|(index, _)| *index <= snapshot.index) {
-            trim = Some(position);
-        }
-        trim
+        Position(first.0 - 1)
     }
 }
 

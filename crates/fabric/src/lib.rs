@@ -14,9 +14,10 @@
 //!  +--------------------------------------------------+
 //!     |          |
 //!     v          v
-//!  +--------------------+
-//!  |  engine (memtable)  |      read inline by whoever asks
-//!  +--------------------+
+//!  +--------------------------------------------------+
+//!  |  engine: a merge tree for each table and Machine  |   read by whoever asks
+//!  +--------------------------------------------------+
+//!     memtables -> files, and then the log forgets         upkeep's thread
 //! ```
 //!
 //! A table's write never meets the spine: it goes into the log from the caller's thread, and when
@@ -32,15 +33,19 @@ mod group;
 mod identity;
 mod machines;
 mod mailbox;
+mod pace;
 mod paxos;
+mod readers;
 mod records;
 mod replay;
 mod runner;
 mod settings;
 mod shared;
 mod spine;
+mod state;
 mod storage;
 mod tables;
+mod upkeep;
 #[cfg(test)]
 mod tests;
 mod verify;
@@ -53,12 +58,13 @@ use std::{
 };
 
 use base::{Cause, Class, GroupId, Token};
-use disk_engine::MemoryEngine;
+use disk_engine::Engine;
 use disk_log::{Log, LogWriter, Stepper};
 use store::{Gate, Machine, Node, Store};
 use world::World;
 
 pub use identity::DISK_FORMAT;
+pub use disk_engine::tree::{Compression, TreeSettings};
 pub use settings::Settings;
 pub use verify::{Finding, Verified, verify};
 
@@ -69,10 +75,11 @@ use crate::{
     machines::MachinesHandle,
     paxos::Paxos,
     replay::Recovered,
-    runner::Pace,
     shared::Shared,
     spine::{Event, Spine},
+    state::StateTree,
     tables::TablesHandle,
+    upkeep::{Turn, Upkeep},
 };
 
 /// Where clients reach each door, by the door's name.
@@ -84,7 +91,7 @@ const TOKENS_PER_NODE: usize = 16;
 /// A running node's spine.
 pub struct Fabric {
     parts: Parts,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 /// What both ways of running share.
@@ -108,9 +115,9 @@ impl Fabric {
         let (parts, spine, identity, ()) =
             assemble(world, settings, machines, |log| Ok((LogWriter::start(log, world.clock.clone())?, ())))?;
         let groups = spine.groups();
-        let thread = runner::start(&parts.shared, spine)
-            .map_err(|error| Cause::busy(format!("cannot start the spine's thread: {error}")))?;
-        let fabric = Fabric { parts, thread: Mutex::new(Some(thread)) };
+        let threads = start_threads(world, &parts, spine)
+            .map_err(|error| Cause::busy(format!("cannot start a thread: {error}")))?;
+        let fabric = Fabric { parts, threads: Mutex::new(threads) };
         // A barrier is answered by a leader that has applied everything committed before.
         for group in groups {
             let (done, ready) = store::waiter();
@@ -135,23 +142,52 @@ impl Fabric {
 
     /// Sets the gauges that are only worth computing when somebody looks.
     pub fn observe(&self) {
-        let stats = self.parts.log.stats();
-        metrics::gauge!("holdfast_memory_budget_bytes")
-            .set(self.parts.shared.settings.memory_budget_bytes as f64);
-        metrics::gauge!("holdfast_memory_tables_bytes").set(self.parts.shared.engine.weight_bytes() as f64);
-        metrics::gauge!("holdfast_memory_stored_bytes").set(self.parts.shared.memory_bytes() as f64);
-        metrics::gauge!("holdfast_log_segments").set(stats.segments as f64);
+        let shared = &self.parts.shared;
+        let forest = shared.engine.forest();
+        let debt = forest.debt();
+        let gauges = [
+            ("holdfast_memory_budget_bytes", shared.settings.memory_budget_bytes as f64),
+            ("holdfast_memory_memtables_bytes", debt.memtable_bytes as f64),
+            ("holdfast_memory_cache_bytes", forest.cache_bytes() as f64),
+            ("holdfast_memory_stored_bytes", shared.memory_bytes() as f64),
+            ("holdfast_engine_frozen_bytes", debt.frozen_bytes as f64),
+            ("holdfast_engine_level0_runs", debt.level0_runs as f64),
+            ("holdfast_engine_pending_compaction_bytes", debt.pending_compaction_bytes as f64),
+            ("holdfast_log_segments", self.parts.log.stats().segments as f64),
+        ];
+        for (name, value) in gauges {
+            metrics::gauge!(name).set(value);
+        }
     }
 
     /// Ends the spine, then the log with a seal. What was acknowledged is durable; requests in
     /// flight are answered as uncertain. A second call does nothing.
     pub fn stop(&self) -> Result<(), Cause> {
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(thread) = thread else { return Ok(()) };
-        self.parts.shared.runner.stop();
-        thread.join().map_err(|_| Cause::bug("the spine's thread panicked"))?;
-        self.parts.log.stop()
+        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        if threads.is_empty() {
+            return Ok(());
+        }
+        let shared = &self.parts.shared;
+        shared.readers.stop();
+        shared.runner.stop();
+        shared.upkeep.stop();
+        for thread in threads {
+            thread.join().map_err(|_| Cause::bug("a thread of the spine panicked"))?;
+        }
+        let sealed = self.parts.log.stop();
+        // Last: what the log has just made durable may be held back.
+        shared.pace.stop();
+        sealed
     }
+}
+
+/// Starts everything that has a thread but the log.
+fn start_threads(world: &World, parts: &Parts, spine: Spine) -> std::io::Result<Vec<JoinHandle<()>>> {
+    let shared = &parts.shared;
+    shared.readers.start()?;
+    shared.pace.start()?;
+    let upkeep = Upkeep::new(shared.clone(), parts.log.clone(), world.clock.clone());
+    Ok(vec![upkeep::start(upkeep)?, runner::start(shared, spine)?])
 }
 
 impl Drop for Fabric {
@@ -167,6 +203,7 @@ pub struct Stepped {
     parts: Parts,
     spine: Spine,
     log: Stepper,
+    upkeep: Upkeep,
 }
 
 impl Stepped {
@@ -179,7 +216,8 @@ impl Stepped {
     ) -> Result<Stepped, Cause> {
         let (parts, spine, identity, log) =
             assemble(world, settings, machines, |log| Ok(LogWriter::stepped(log)))?;
-        let mut node = Stepped { parts, spine, log };
+        let upkeep = Upkeep::new(parts.shared.clone(), parts.log.clone(), world.clock.clone());
+        let mut node = Stepped { parts, spine, log, upkeep };
         node.settle()?;
         if !node.spine.is_ready() {
             return Err(Cause::busy("the log takes no writes"));
@@ -198,7 +236,7 @@ impl Stepped {
 
     /// Lets the spine handle what waits; says whether there was anything.
     pub fn turn_spine(&mut self) -> bool {
-        self.spine.turn(Pace::Own)
+        self.spine.turn()
     }
 
     /// Lets the log write and sync one batch; says whether there was anything.
@@ -206,11 +244,18 @@ impl Stepped {
         Ok(self.log.step()? > 0)
     }
 
+    /// Lets upkeep do a step; says whether there may be more.
+    pub fn step_upkeep(&mut self) -> bool {
+        self.upkeep.turn() == Turn::More
+    }
+
     /// Steps until nothing is left to do.
+    ///
+    /// # Errors
+    /// When the disk has failed, under the log or under the engine.
     pub fn settle(&mut self) -> Result<(), Cause> {
-        while self.turn_spine() | self.step_log()? {}
-        self.parts.shared.empty_trash();
-        Ok(())
+        while self.turn_spine() | self.step_log()? | self.step_upkeep() {}
+        self.parts.shared.failure().map_or(Ok(()), |cause| Err(cause.clone()))
     }
 
     /// Ends as [`Fabric::stop`] does.
@@ -221,14 +266,14 @@ impl Stepped {
 }
 
 impl Parts {
-    /// Frees tables that the log still has mutations of but the catalog does not know any more.
+    /// Drops tables that are on the disk but that the catalog does not know any more.
     fn drop_orphans(&self) {
-        for (table, _) in self.shared.engine.tables() {
+        for table in self.shared.engine.tables() {
             if self.shared.factor(paxos::owner(table)).is_err() {
-                self.shared.drop_table(table);
+                self.shared.drop_later(table);
             }
         }
-        self.shared.empty_trash();
+        self.shared.upkeep.ring();
     }
 
     fn register(
@@ -262,7 +307,7 @@ fn assemble<L>(
     run_log: impl FnOnce(Log) -> Result<(LogWriter, L), Cause>,
 ) -> Result<(Parts, Spine, Identity, L), Cause> {
     let identity = Identity::load_or_create(&world.disk, &world.entropy)?;
-    let engine = MemoryEngine::new();
+    let engine = Engine::open(world.disk.clone(), settings.tree_settings())?;
     let mut recovered = Recovered::default();
     let log = Log::open(
         world.disk.clone(),
@@ -272,14 +317,16 @@ fn assemble<L>(
     )?;
     let (log, running) = run_log(log)?;
     let published = Published::new(identity.node, &settings.cluster_name);
-    let shared = Arc::new(Shared::new(settings, engine, published));
+    let shared = Arc::new(Shared::new(settings, engine, published, world));
+    shared.tables_at.store(recovered.tables_at.0, std::sync::atomic::Ordering::Release);
 
-    let paxos = Paxos::new(identity.node, world, recovered.clock_bound);
+    let paxos = Paxos::new(identity.node, world, recovered.clock_bound, recovered.clock_bound_at);
     let mut spine = Spine::new(shared.clone(), log.clone(), paxos);
     let catalog: (GroupId, Box<dyn Machine>) = (CATALOG_GROUP, Box::new(CatalogMachine::new(shared.clone())));
     for (id, machine) in std::iter::once(catalog).chain(machines) {
         let replayed = recovered.take_group(id)?;
-        let group = Group::new(id, identity.node, machine, replayed, &shared.settings)?;
+        let state = StateTree::new(shared.engine.forest().clone(), id);
+        let group = Group::new(id, identity.node, machine, replayed, state)?;
         spine.add_group(id, group);
     }
     if let Some(group) = recovered.unclaimed() {

@@ -25,7 +25,7 @@ use core_quorum::{
     Replicas,
     paxos::{Acceptor, Answer, Ballot, Effect, Held, Input, Kind, Outcome, Plan, Proposer, Request},
 };
-use disk_engine::ReadSpec;
+use disk_engine::{ReadSpec, tree::{Patience, TreeError}};
 use disk_log::{Durable, LogWriter};
 use store::{Cas, CasOutcome, Done, Page, Read, Selection};
 use world::{Clock, Entropy, World};
@@ -35,7 +35,7 @@ use crate::{
     records,
     shared::{Admitted, Shared},
     spine::Event,
-    tables::{SCAN_ROWS_MAX, read_engine, read_for_cas},
+    tables::{SCAN_ROWS_MAX, spec_of, spec_of_cas},
 };
 use ballots::Ballots;
 
@@ -62,7 +62,8 @@ pub(crate) fn owner(table: TableId) -> TableId {
     TableId(table.0 & !COMPANION)
 }
 
-type Key = (TableId, Bytes);
+/// A partition of a table.
+pub(crate) type Key = (TableId, Bytes);
 
 /// What a round is for, and who waits for it.
 enum Task {
@@ -80,12 +81,15 @@ struct Waiting {
 struct Round {
     proposer: Proposer<Page>,
     task: Task,
+    /// The read it waits for.
+    reading: Option<u64>,
     _room: Admitted,
 }
 
 /// One partition's acceptor and rounds, while there are any.
 struct Partition {
-    acceptor: Acceptor,
+    /// `None` while it is read from the engine.
+    acceptor: Option<Acceptor>,
     active: Option<Round>,
     waiting: VecDeque<Waiting>,
     /// Replies that wait for the log.
@@ -99,6 +103,8 @@ pub(crate) struct Paxos {
     entropy: Entropy,
     ballots: Ballots,
     bound_under_way: bool,
+    /// Where the record of the bound stands in the log.
+    bound_at: Position,
     partitions: BTreeMap<Key, Partition>,
     /// Partitions whose next round waits for the clock's bound, or may begin.
     startable: VecDeque<Key>,
@@ -111,13 +117,14 @@ pub(crate) struct Paxos {
 }
 
 impl Paxos {
-    pub(crate) fn new(local: NodeId, world: &World, bound: Hlc) -> Paxos {
+    pub(crate) fn new(local: NodeId, world: &World, bound: Hlc, bound_at: Position) -> Paxos {
         Paxos {
             local,
             clock: world.clock.clone(),
             entropy: world.entropy.clone(),
             ballots: Ballots::new(local, world.clock.clone(), bound),
             bound_under_way: false,
+            bound_at,
             partitions: BTreeMap::new(),
             startable: VecDeque::new(),
             inputs: VecDeque::new(),
@@ -133,13 +140,13 @@ impl Paxos {
     }
 
     /// Queues a conditional write.
-    pub(crate) fn begin_cas(&mut self, shared: &Shared, cas: Cas, done: Done<CasOutcome>, room: Admitted) {
+    pub(crate) fn begin_cas(&mut self, shared: &Arc<Shared>, cas: Cas, done: Done<CasOutcome>, room: Admitted) {
         let key = (cas.table, cas.key.clone());
         self.enqueue(shared, key, Waiting { task: Task::Write { cas, done }, room });
     }
 
     /// Queues a serial read.
-    pub(crate) fn begin_read(&mut self, shared: &Shared, read: Read, done: Done<Page>, room: Admitted) {
+    pub(crate) fn begin_read(&mut self, shared: &Arc<Shared>, read: Read, done: Done<Page>, room: Admitted) {
         let Selection::Partition { key, .. } = &read.selection else {
             let cause = "SERIAL/LOCAL_SERIAL consistency may only be requested for one partition at a time";
             return done.complete(Err(Cause::invalid(cause)));
@@ -148,19 +155,52 @@ impl Paxos {
         self.enqueue(shared, key, Waiting { task: Task::Read { read, done }, room });
     }
 
-    fn enqueue(&mut self, shared: &Shared, key: Key, waiting: Waiting) {
-        if !self.partitions.contains_key(&key) {
-            let acceptor = match load(shared, &key) {
-                Ok(acceptor) => acceptor,
-                Err(cause) => return waiting.task.fail(cause),
-            };
-            let partition = Partition { acceptor, active: None, waiting: VecDeque::new(), held: 0 };
-            self.partitions.insert(key.clone(), partition);
+    fn enqueue(&mut self, shared: &Arc<Shared>, key: Key, waiting: Waiting) {
+        if let Some(partition) = self.partitions.get_mut(&key) {
+            partition.waiting.push_back(waiting);
+            if partition.is_free() && partition.waiting.len() == 1 {
+                self.startable.push_back(key);
+            }
+            return;
         }
-        let partition = self.partitions.get_mut(&key).expect("it was there or was just made");
-        partition.waiting.push_back(waiting);
-        if partition.active.is_none() && partition.waiting.len() == 1 {
-            self.startable.push_back(key);
+        if let Err(cause) = shared.factor(key.0) {
+            return waiting.task.fail(cause);
+        }
+        let waiting = VecDeque::from([waiting]);
+        self.partitions.insert(key.clone(), Partition { acceptor: None, active: None, waiting, held: 0 });
+        let state = ReadSpec::partition(companion(key.0), key.1.clone(), 0);
+        let loaded = key.clone();
+        let now = read_rows(shared, state, move |shared, page| {
+            shared.post(Event::PaxosLoaded { key: loaded, acceptor: page.and_then(|page| decode(&page)) });
+        });
+        if let Some(page) = now {
+            self.loaded(key, page.and_then(|page| decode(&page)));
+        }
+    }
+
+    /// The acceptor of a partition was read.
+    pub(crate) fn loaded(&mut self, key: Key, acceptor: Result<Acceptor, Cause>) {
+        let partition = self.partitions.get_mut(&key).expect("a partition stays while its acceptor is read");
+        match acceptor {
+            Ok(acceptor) => {
+                partition.acceptor = Some(acceptor);
+                self.next_round(&key);
+            }
+            Err(cause) => {
+                let waiting = std::mem::take(&mut partition.waiting);
+                self.partitions.remove(&key);
+                waiting.into_iter().for_each(|waiting| waiting.task.fail(cause.clone()));
+            }
+        }
+    }
+
+    /// The rows were read that the round of a partition asked for as its read `number`.
+    pub(crate) fn rows_read(&mut self, shared: &Shared, key: Key, number: u64, page: Result<Page, Cause>) {
+        let partition = self.partitions.get_mut(&key);
+        let Some(round) = partition.and_then(|partition| partition.active.as_mut()) else { return };
+        if round.reading.take_if(|reading| *reading == number).is_some() {
+            let input = page.and_then(|page| round.task.check(shared, page));
+            self.inputs.push_back((key, input.map_or_else(Input::ReadFailed, Input::Rows)));
         }
     }
 
@@ -169,7 +209,8 @@ impl Paxos {
         let Some((key, held)) = self.held.remove(&token) else { return };
         let partition = self.partitions.get_mut(&key).expect("a partition stays while replies are held");
         partition.held -= 1;
-        let proof = partition.acceptor.synced(held.version());
+        let acceptor = partition.acceptor.as_mut().expect("an acceptor that wrote a record is there");
+        let proof = acceptor.synced(held.version());
         let reply = held.release(proof);
         self.inputs.push_back((key, Input::Reply { from: self.local, reply }));
     }
@@ -178,7 +219,17 @@ impl Paxos {
     pub(crate) fn clock_bound_durable(&mut self, log: &LogWriter, bound: Hlc, position: Position) {
         self.bound_under_way = false;
         self.ballots.set_bound(bound);
+        self.bound_at = position;
         log.trim(records::NODE, Position(position.0 - 1));
+    }
+
+    /// The log wants to forget what stands before `floor`: the bound is written once more.
+    pub(crate) fn raise_floor(&mut self, shared: &Arc<Shared>, log: &LogWriter, floor: Position) {
+        if self.bound_at > Position(0) && self.bound_at < floor && !self.bound_under_way {
+            let bound = self.ballots.bound();
+            // Refused, it is tried again when the log has grown by as much as it keeps.
+            self.write_bound(shared, log, bound).unwrap_or_else(|cause| tracing::warn!("{cause}"));
+        }
     }
 
     /// Works until everything waits for the log or for time.
@@ -201,17 +252,22 @@ impl Paxos {
         if self.bound_under_way {
             return false;
         }
+        if let Err(cause) = self.write_bound(shared, log, bound) {
+            self.refuse_all(&cause);
+        }
+        false
+    }
+
+    fn write_bound(&mut self, shared: &Arc<Shared>, log: &LogWriter, bound: Hlc) -> Result<(), Cause> {
         let events = shared.clone();
         let done = move |outcome: Result<Position, Cause>| {
             if let Ok(position) = outcome {
                 events.post(Event::ClockBoundDurable { bound, position });
             }
         };
-        match log.append(records::NODE, &records::encode_clock_bound(bound), Box::new(done)) {
-            Ok(_) => self.bound_under_way = true,
-            Err(refused) => self.refuse_all(&refused.cause),
-        }
-        false
+        log.append(records::NODE, &records::encode_clock_bound(bound), Box::new(done))?;
+        self.bound_under_way = true;
+        Ok(())
     }
 
     /// The log takes nothing: rounds that have not begun are refused.
@@ -240,8 +296,7 @@ impl Paxos {
 
     /// Begins the next round of a partition.
     fn start(&mut self, shared: &Arc<Shared>, log: &LogWriter, key: &Key) {
-        let Some(partition) = self.partitions.get_mut(key).filter(|partition| partition.active.is_none())
-        else {
+        let Some(partition) = self.partitions.get_mut(key).filter(|partition| partition.is_free()) else {
             return;
         };
         let Some(Waiting { task, room }) = partition.waiting.pop_front() else { return self.tidy(key) };
@@ -251,7 +306,7 @@ impl Paxos {
         });
         match begun {
             Ok((proposer, effects)) => {
-                partition.active = Some(Round { proposer, task, _room: room });
+                partition.active = Some(Round { proposer, task, reading: None, _room: room });
                 self.act(shared, log, key, effects);
             }
             Err(cause) => {
@@ -277,10 +332,7 @@ impl Paxos {
                     // There are no other nodes; a round that names one hears that it is lost.
                     self.inputs.push_back((key.clone(), Input::Lost { from: to, ballot: request.ballot() }));
                 }
-                Effect::Read => self.with_active(key, |round, inputs| {
-                    let input = round.task.read(shared).map_or_else(Input::ReadFailed, Input::Rows);
-                    inputs.push_back((key.clone(), input));
-                }),
+                Effect::Read => self.read_rows(shared, key),
                 Effect::Decide { timestamp, rows } => self.with_active(key, |round, inputs| {
                     let verdict = round.task.decide(shared, timestamp, &rows);
                     inputs.push_back((key.clone(), Input::Decided { rows, verdict }));
@@ -305,6 +357,23 @@ impl Paxos {
         }
     }
 
+    /// Reads the rows that the active round wants, now or on a thread that may wait for the disk.
+    fn read_rows(&mut self, shared: &Arc<Shared>, key: &Key) {
+        let Some(round) = self.partitions.get_mut(key).and_then(|partition| partition.active.as_mut()) else {
+            return;
+        };
+        let number = self.next_token;
+        self.next_token += 1;
+        round.reading = Some(number);
+        let asked = key.clone();
+        let now = read_rows(shared, round.task.rows(), move |shared, page| {
+            shared.post(Event::PaxosRows { key: asked, number, page });
+        });
+        if let Some(page) = now {
+            self.rows_read(shared, key.clone(), number, page);
+        }
+    }
+
     fn with_active(&mut self, key: &Key, act: impl FnOnce(&mut Round, &mut VecDeque<(Key, Input<Page>)>)) {
         if let Some(round) = self.partitions.get_mut(key).and_then(|partition| partition.active.as_mut()) {
             act(round, &mut self.inputs);
@@ -315,8 +384,9 @@ impl Paxos {
     fn ask_local(&mut self, shared: &Arc<Shared>, log: &LogWriter, key: &Key, request: Request) {
         let ballot = request.ballot();
         let partition = self.partitions.get_mut(key).expect("a partition stays while a round is active");
-        let before = partition.acceptor.clone();
-        let held = match partition.acceptor.handle(request, EPOCH) {
+        let acceptor = partition.acceptor.as_mut().expect("a round begins when its acceptor is there");
+        let before = acceptor.clone();
+        let held = match acceptor.handle(request, EPOCH) {
             Answer::Now(reply) => {
                 self.inputs.push_back((key.clone(), Input::Reply { from: self.local, reply }));
                 return;
@@ -334,7 +404,7 @@ impl Paxos {
             Err(cause) => {
                 // As if the request had never come. An acceptor that knew of a commit which the log
                 // did not take would forget the decree, and with it a mutation that nobody applied.
-                partition.acceptor = before;
+                *acceptor = before;
                 tracing::warn!("the log refused a record of a conditional write: {cause}");
                 self.inputs.push_back((key.clone(), Input::Lost { from: self.local, ballot }));
                 self.inputs.push_back((key.clone(), Input::Timeout));
@@ -354,11 +424,18 @@ impl Paxos {
     /// Forgets a partition that nothing is going on in; its acceptor is in the engine.
     fn tidy(&mut self, key: &Key) {
         let idle = self.partitions.get(key).is_some_and(|partition| {
-            partition.active.is_none() && partition.waiting.is_empty() && partition.held == 0
+            partition.is_free() && partition.waiting.is_empty() && partition.held == 0
         });
         if idle {
             self.partitions.remove(key);
         }
+    }
+}
+
+impl Partition {
+    /// Whether a round may begin.
+    fn is_free(&self) -> bool {
+        self.active.is_none() && self.acceptor.is_some()
     }
 }
 
@@ -381,11 +458,23 @@ impl Task {
         Ok(Plan { electorate, epoch: EPOCH, kind, commit_required, attempts: ATTEMPTS, seed })
     }
 
-    /// A table that was dropped since the round began is not an empty table.
-    fn read(&self, shared: &Shared) -> Result<Page, Cause> {
-        let (table, page) = match self {
-            Task::Write { cas, .. } => (cas.table, read_for_cas(&shared.engine, cas)?),
-            Task::Read { read, .. } => (read.table, read_engine(&shared.engine, read.clone(), SCAN_ROWS_MAX)),
+    /// The rows it looks at.
+    fn rows(&self) -> ReadSpec {
+        match self {
+            Task::Write { cas, .. } => spec_of_cas(cas),
+            Task::Read { read, .. } => spec_of(read.clone(), SCAN_ROWS_MAX),
+        }
+    }
+
+    /// A table that was dropped since the round began is not an empty table; and a condition that
+    /// looks at very many rows is refused, because other rounds wait.
+    fn check(&self, shared: &Shared, page: Page) -> Result<Page, Cause> {
+        let table = match self {
+            Task::Write { .. } if page.more.is_some() => {
+                return Err(Cause::invalid(format!("a condition looks at {SCAN_ROWS_MAX} rows at most")));
+            }
+            Task::Write { cas, .. } => cas.table,
+            Task::Read { read, .. } => read.table,
         };
         shared.factor(table).map(|_| page)
     }
@@ -449,11 +538,29 @@ fn cause_of(outcome: Outcome<Page>) -> Cause {
     }
 }
 
-/// An acceptor as the engine has it.
-fn load(shared: &Shared, (table, key): &Key) -> Result<Acceptor, Cause> {
-    shared.factor(*table)?;
-    let found = shared.engine.read(&ReadSpec::partition(companion(*table), key.clone(), 0));
-    let cells = found.partitions.iter().flat_map(|partition| &partition.rows).flat_map(|row| &row.cells);
+/// Reads rows now, if they are in memory; if not, a thread that may wait for the disk does, and calls
+/// `later`.
+fn read_rows(
+    shared: &Arc<Shared>,
+    spec: ReadSpec,
+    later: impl FnOnce(&Shared, Result<Page, Cause>) + Send + 'static,
+) -> Option<Result<Page, Cause>> {
+    match shared.engine.read(&spec, Patience::Now) {
+        Err(TreeError::NotNow) => {
+            let own = shared.clone();
+            shared.readers.submit(move |turn| {
+                let page = turn.and_then(|()| Ok(own.engine.read(&spec, Patience::Wait)?));
+                later(&own, page);
+            });
+            None
+        }
+        found => Some(found.map_err(Cause::from)),
+    }
+}
+
+/// The acceptor in the rows of its companion table.
+fn decode(page: &Page) -> Result<Acceptor, Cause> {
+    let cells = page.partitions.iter().flat_map(|partition| &partition.rows).flat_map(|row| &row.cells);
     match cells.filter_map(|(_, cell)| cell.value.as_ref()).next() {
         Some(state) => Ok(Acceptor::decode(state)?),
         None => Ok(Acceptor::new()),
@@ -483,8 +590,7 @@ fn write_record(
     }
     let shared = shared.clone();
     let done: Box<dyn Durable> = Box::new(move |outcome: Result<Position, Cause>| {
-        if outcome.is_ok() {
-            mutations.iter().for_each(|mutation| shared.engine.apply(mutation));
+        if outcome.and_then(|position| shared.apply(position, &mutations)).is_ok() {
             shared.post(Event::PaxosDurable { token });
         }
     });

@@ -35,31 +35,26 @@ pub(crate) fn group_of(stream: StreamId) -> Option<GroupId> {
 /// 1 born           voters                              the group's first configuration
 /// 2 entry          index | term | type u8 | data       replaces every entry from `index` on
 /// 3 hard state     term | vote | commit
-/// 4 snapshot begin index                               what was begun before it is void
-/// 5 snapshot chunk bytes
-/// 6 snapshot end   index | term | voters | hard state | length
+/// 7 base           index | term | voters | hard state
 /// voters = count | varint...
 /// ```
-/// Integers are varints unless said otherwise. A snapshot counts from its end on; the log may
-/// then forget everything up to the entry at `index`, hence the end repeats what must survive.
+/// Integers are varints unless said otherwise. A base says that the Machine's tree holds, durably,
+/// everything up to the entry at `index`; the log may then forget what stands before, hence it
+/// repeats what must survive. (4 to 6 were snapshots, which disk format 1 kept in the log.)
 #[derive(Debug, PartialEq)]
-pub(crate) enum GroupRecord<'a> {
+pub(crate) enum GroupRecord {
     Born { voters: Vec<u64> },
     Entry(Entry),
     HardState(HardState),
-    SnapshotBegin { index: u64 },
-    SnapshotChunk(&'a [u8]),
-    SnapshotEnd { index: u64, term: u64, voters: Vec<u64>, hard_state: HardState, length: u64 },
+    Base { index: u64, term: u64, voters: Vec<u64>, hard_state: HardState },
 }
 
 const BORN: u8 = 1;
 const ENTRY: u8 = 2;
 const HARD_STATE: u8 = 3;
-const SNAPSHOT_BEGIN: u8 = 4;
-const SNAPSHOT_CHUNK: u8 = 5;
-const SNAPSHOT_END: u8 = 6;
+const BASE: u8 = 7;
 
-impl<'a> GroupRecord<'a> {
+impl GroupRecord {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = Writer::new();
         match self {
@@ -72,40 +67,28 @@ impl<'a> GroupRecord<'a> {
                 out.u8(HARD_STATE);
                 put_hard_state(&mut out, hard_state);
             }
-            GroupRecord::SnapshotBegin { index } => {
-                out.u8(SNAPSHOT_BEGIN);
-                out.varint(*index);
-            }
-            GroupRecord::SnapshotChunk(bytes) => {
-                out.u8(SNAPSHOT_CHUNK);
-                out.raw(bytes);
-            }
-            GroupRecord::SnapshotEnd { index, term, voters, hard_state, length } => {
-                out.u8(SNAPSHOT_END);
+            GroupRecord::Base { index, term, voters, hard_state } => {
+                out.u8(BASE);
                 out.varint(*index);
                 out.varint(*term);
                 put_voters(&mut out, voters);
                 put_hard_state(&mut out, hard_state);
-                out.varint(*length);
             }
         }
         out.into_vec()
     }
 
-    pub(crate) fn decode(bytes: &'a [u8]) -> Result<GroupRecord<'a>, Malformed> {
+    pub(crate) fn decode(bytes: &[u8]) -> Result<GroupRecord, Malformed> {
         let mut reader = Reader::new(bytes);
         let record = match reader.u8("group record kind")? {
             BORN => GroupRecord::Born { voters: take_voters(&mut reader)? },
             ENTRY => GroupRecord::Entry(take_entry(&mut reader)?),
             HARD_STATE => GroupRecord::HardState(take_hard_state(&mut reader)?),
-            SNAPSHOT_BEGIN => GroupRecord::SnapshotBegin { index: reader.varint("snapshot index")? },
-            SNAPSHOT_CHUNK => return Ok(GroupRecord::SnapshotChunk(reader.rest())),
-            SNAPSHOT_END => GroupRecord::SnapshotEnd {
-                index: reader.varint("snapshot index")?,
-                term: reader.varint("snapshot term")?,
+            BASE => GroupRecord::Base {
+                index: reader.varint("base index")?,
+                term: reader.varint("base term")?,
                 voters: take_voters(&mut reader)?,
                 hard_state: take_hard_state(&mut reader)?,
-                length: reader.varint("snapshot length")?,
             },
             _ => return Err(Malformed("group record kind")),
         };
@@ -198,14 +181,12 @@ mod tests {
         #[test]
         fn records_round_trip(a: u64, b: u64, c: u64, voters: Vec<u64>, data: Vec<u8>) {
             let mut entry = Entry { index: a, term: b, ..Entry::default() };
-            entry.data = data.clone().into();
+            entry.data = data.into();
             for record in [
                 GroupRecord::Born { voters: voters.clone() },
                 GroupRecord::Entry(entry),
                 GroupRecord::HardState(hard_state(a, b, c)),
-                GroupRecord::SnapshotBegin { index: a },
-                GroupRecord::SnapshotChunk(&data),
-                GroupRecord::SnapshotEnd { index: a, term: b, voters, hard_state: hard_state(a, b, c), length: c },
+                GroupRecord::Base { index: a, term: b, voters, hard_state: hard_state(a, b, c) },
             ] {
                 let bytes = record.encode();
                 prop_assert_eq!(GroupRecord::decode(&bytes), Ok(record));

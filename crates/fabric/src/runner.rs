@@ -9,8 +9,8 @@
 //! `docs/adr/0003-whoever-has-an-event-runs-the-spine.md`. The technique is known as flat
 //! combining: Hendler et al., SPAA 2010.)
 //!
-//! What must not happen on other people's threads is left to a thread of the spine's own: waiting
-//! for time, and work that takes long (snapshots, see [`Pace::Own`]; freeing dropped tables).
+//! What must not happen on other people's threads, waiting for time, is left to a thread of the
+//! spine's own. Nothing in the spine takes long or waits for the disk.
 
 use std::{
     sync::{Arc, Condvar, Mutex, PoisonError, TryLockError},
@@ -18,15 +18,6 @@ use std::{
 };
 
 use crate::{shared::Shared, spine::Spine};
-
-/// On whose thread the spine runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Pace {
-    /// A door's or the log's: others wait for it.
-    Borrowed,
-    /// Its own: a large snapshot may be taken.
-    Own,
-}
 
 /// How long a refused write waits before it is tried again, and the finest step of timers.
 const RETRY_AFTER: Duration = Duration::from_millis(50);
@@ -63,10 +54,10 @@ impl Runner {
                 Err(TryLockError::WouldBlock) => return,
             };
             let Some(spine) = place.as_mut() else { return };
-            spine.turn(Pace::Borrowed);
+            spine.turn();
             let own = spine.needs_own_thread();
             drop(place);
-            if own || shared.has_trash() {
+            if own {
                 self.ring();
             }
             if shared.events.is_empty() {
@@ -82,11 +73,10 @@ impl Runner {
         while self.wait(again) {
             let mut place = self.spine.lock().unwrap_or_else(PoisonError::into_inner);
             let Some(spine) = place.as_mut() else { return };
-            spine.turn(Pace::Own);
+            spine.turn();
             spine.retry();
             again = spine.needs_own_thread().then_some(RETRY_AFTER);
             drop(place);
-            shared.empty_trash();
             if !shared.events.is_empty() {
                 self.run(shared);
             }

@@ -1,16 +1,20 @@
 //! What can be set about the spine.
 
+use disk_engine::tree::TreeSettings;
+
 /// Settings of the spine.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Memory that stored data may take, in bytes: tables, Machines and requests in flight
-    /// together. Writes above it are refused as busy. Default 512 MiB; at least 16 MiB; until
-    /// tables have files on disk, this bounds how much a node can hold.
+    /// Memory that this node takes for data, in bytes: blocks of files kept in memory, what is not
+    /// in files yet, Machines, requests in flight. Default 512 MiB; at least 1 MiB. See
+    /// [`Settings::tree_settings`] for who gets how much.
     pub memory_budget_bytes: usize,
-    /// A Machine is snapshotted once its log since the last snapshot passes this many bytes, or
-    /// the size of that snapshot if larger, so that the work stays in proportion. Default 16 MiB;
-    /// at least 1 byte (tests).
-    pub snapshot_after_bytes: u64,
+    /// Bytes by which the log may grow before what it still has to keep is moved forward, so that
+    /// it can forget the rest; also about what a start after a crash has to read. Default 256 MiB.
+    pub log_keep_bytes: u64,
+    /// The engine's settings. What it says of memory is an upper bound beside the shares of the
+    /// budget.
+    pub tree: TreeSettings,
     /// Proposals and conditional writes in flight, in bytes, above which more are refused as
     /// busy. Default 64 MiB; at least 1 MiB.
     pub in_flight_bytes: usize,
@@ -24,10 +28,34 @@ impl Default for Settings {
     fn default() -> Settings {
         Settings {
             memory_budget_bytes: 512 << 20,
-            snapshot_after_bytes: 16 << 20,
+            log_keep_bytes: 256 << 20,
+            tree: TreeSettings { cache_bytes: usize::MAX, ..TreeSettings::default() },
             in_flight_bytes: 64 << 20,
             log: disk_log::LogSettings::default(),
             cluster_name: "holdfast".to_owned(),
         }
     }
 }
+
+impl Settings {
+    /// The engine's settings with its shares of the memory: three eighths for blocks of files, an
+    /// eighth for memtables that are being filled, and as much again for those that wait for their
+    /// files. The rest, three eighths, is for Machines and requests.
+    pub(crate) fn tree_settings(&self) -> TreeSettings {
+        let eighth = self.memory_budget_bytes / 8;
+        TreeSettings {
+            cache_bytes: self.tree.cache_bytes.min(3 * eighth),
+            memtables_bytes: self.tree.memtables_bytes.min(eighth.max(MEMTABLE_BYTES_MIN)),
+            memtable_bytes: self.tree.memtable_bytes.min((eighth / 2).max(MEMTABLE_BYTES_MIN)),
+            ..self.tree.clone()
+        }
+    }
+
+    /// Bytes of memtables, full ones included, above which writes are refused.
+    pub(crate) fn memtables_max(&self) -> usize {
+        2 * self.tree_settings().memtables_bytes
+    }
+}
+
+/// The smallest memtable the engine takes.
+const MEMTABLE_BYTES_MIN: usize = 256;

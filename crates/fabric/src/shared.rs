@@ -3,50 +3,127 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, Mutex, PoisonError, RwLock,
-        atomic::{AtomicUsize, Ordering},
+        Arc, Mutex, OnceLock, PoisonError, RwLock,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
 };
 
-use base::{Cause, GroupId, TableId};
-use disk_engine::{Dropped, MemoryEngine};
+use base::{Cause, GroupId, Mutation, Position, TableId};
+use disk_engine::Engine;
+use store::Done;
+use world::World;
 
 use crate::{
-    catalog::Published, group::GroupShared, mailbox::Mailbox, runner::Runner, settings::Settings,
-    spine::Event,
+    catalog::Published, group::GroupShared, mailbox::Mailbox, pace::{self, Pace}, readers::Readers,
+    runner::Runner, settings::Settings, spine::Event, upkeep::Bell,
 };
 
-/// Replication factor by table.
-type Factors = BTreeMap<TableId, u32>;
+/// What writes and upkeep want to know of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TableFacts {
+    /// Its replication factor.
+    pub(crate) factor: u32,
+    /// For how long its deletions are kept, if it says so.
+    pub(crate) deletions_kept_seconds: Option<u64>,
+}
+
+/// Records of the log after which upkeep looks whether the log can forget something.
+const UPKEEP_RECORDS: u64 = 4096;
+
+type Facts = BTreeMap<TableId, TableFacts>;
 
 /// State with more than one reader. The spine's thread owns everything else.
 pub(crate) struct Shared {
     pub(crate) settings: Settings,
-    pub(crate) engine: MemoryEngine,
+    pub(crate) engine: Engine,
     pub(crate) published: Published,
     pub(crate) events: Mailbox<Event>,
     pub(crate) runner: Runner,
-    factors: RwLock<Arc<Factors>>,
+    pub(crate) upkeep: Bell,
+    pub(crate) readers: Arc<Readers>,
+    pub(crate) pace: Arc<Pace>,
+    /// The position of the last record of mutations that was applied.
+    pub(crate) tables_at: AtomicU64,
+    /// At this position upkeep looks again.
+    upkeep_at: AtomicU64,
+    is_real: bool,
+    memtables_max: usize,
+    cache_bytes: usize,
+    failed: OnceLock<Cause>,
+    facts: RwLock<Arc<Facts>>,
     groups: RwLock<BTreeMap<GroupId, Arc<GroupShared>>>,
-    trash: Mutex<Vec<Dropped>>,
+    doomed: Mutex<Vec<TableId>>,
     in_flight_bytes: AtomicUsize,
     machines_bytes: AtomicUsize,
 }
 
 impl Shared {
-    pub(crate) fn new(settings: Settings, engine: MemoryEngine, published: Published) -> Shared {
+    pub(crate) fn new(settings: Settings, engine: Engine, published: Published, world: &World) -> Shared {
         Shared {
+            memtables_max: settings.memtables_max(),
+            cache_bytes: settings.tree_settings().cache_bytes,
             settings,
             engine,
             published,
             events: Mailbox::new(),
             runner: Runner::default(),
-            factors: RwLock::default(),
+            upkeep: Bell::default(),
+            readers: Arc::default(),
+            pace: Arc::new(Pace::new(world.clock.clone())),
+            tables_at: AtomicU64::new(0),
+            upkeep_at: AtomicU64::new(UPKEEP_RECORDS),
+            is_real: world.disk.is_real(),
+            failed: OnceLock::new(),
+            facts: RwLock::default(),
             groups: RwLock::default(),
-            trash: Mutex::default(),
+            doomed: Mutex::default(),
             in_flight_bytes: AtomicUsize::new(0),
             machines_bytes: AtomicUsize::new(0),
         }
+    }
+
+    /// Nothing may be written any more: what the tree is on the disk, nobody knows.
+    pub(crate) fn fail(&self, cause: Cause) {
+        if self.is_real {
+            world::process::die(&format!("the engine failed: {cause}"));
+        }
+        tracing::error!("the engine failed: {cause}");
+        let _ = self.failed.set(cause);
+    }
+
+    /// Why the node is at its end, if it is.
+    pub(crate) fn failure(&self) -> Option<&Cause> {
+        self.failed.get()
+    }
+
+    /// Applies the record of mutations at `position`, which is durable. There is one caller, the
+    /// log, so this is in the order of the log.
+    pub(crate) fn apply(&self, position: Position, mutations: &[Mutation]) -> Result<(), Cause> {
+        if let Err(error) = self.engine.apply(position, mutations) {
+            let cause = Cause::from(error);
+            self.fail(cause.clone());
+            // It is in the log: a start may find it.
+            return Err(Cause::uncertain(cause.message));
+        }
+        self.tables_at.store(position.0, Ordering::Release);
+        self.wake_upkeep(position);
+        Ok(())
+    }
+
+    /// Tells upkeep, if it may have something to do now that the log has reached `position`: when
+    /// memtables wait, and from time to time, because the log grows by what ends in no memtable too.
+    pub(crate) fn wake_upkeep(&self, position: Position) {
+        let due = self.upkeep_at.load(Ordering::Relaxed);
+        if position.0 >= due || self.engine.forest().debt().frozen_bytes > 0 {
+            self.upkeep_at.store(position.0 + UPKEEP_RECORDS, Ordering::Relaxed);
+            self.upkeep.ring();
+        }
+    }
+
+    /// Answers a write, later if there is much debt.
+    pub(crate) fn answer(&self, done: Done<()>, room: Admitted) {
+        let delay = pace::delay(&self.engine.forest().debt(), self.memtables_max);
+        self.pace.answer(done, room, delay);
     }
 
     /// Brings an event to the spine, and runs it if nobody does.
@@ -57,31 +134,38 @@ impl Shared {
 
     /// The replication factor of a table that exists.
     pub(crate) fn factor(&self, table: TableId) -> Result<u32, Cause> {
-        let factors = self.factors.read().unwrap_or_else(PoisonError::into_inner);
-        factors.get(&table).copied().ok_or_else(|| Cause::absent("the table does not exist any more"))
+        let facts = self.facts.read().unwrap_or_else(PoisonError::into_inner);
+        let found = facts.get(&table).map(|facts| facts.factor);
+        found.ok_or_else(|| Cause::absent("the table does not exist any more"))
+    }
+
+    /// For how long deletions of a table are kept, if it says so.
+    pub(crate) fn deletions_kept_seconds(&self, table: TableId) -> Option<u64> {
+        let facts = self.facts.read().unwrap_or_else(PoisonError::into_inner);
+        facts.get(&crate::paxos::owner(table))?.deletions_kept_seconds
     }
 
     /// Replaces the set of tables that exist.
-    pub(crate) fn publish_tables(&self, factors: Factors) {
-        *self.factors.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(factors);
+    pub(crate) fn publish_tables(&self, facts: Facts) {
+        *self.facts.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(facts);
     }
 
-    /// Forgets a dropped table. Mutations of it still on their way are discarded when they come;
-    /// its memory is freed by [`Shared::empty_trash`].
+    /// Forgets a dropped table, soon, on upkeep's thread: that writes to the disk. Mutations of it
+    /// still on their way are void when they come.
     pub(crate) fn drop_table(&self, table: TableId) {
-        let dropped = [table, crate::paxos::companion(table)].map(|table| self.engine.drop_table(table));
-        self.trash.lock().unwrap_or_else(PoisonError::into_inner).extend(dropped);
+        self.drop_later(table);
+        self.drop_later(crate::paxos::companion(table));
+        self.upkeep.ring();
     }
 
-    /// Whether dropped tables wait to be freed.
-    pub(crate) fn has_trash(&self) -> bool {
-        !self.trash.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    /// Puts a table among those to be dropped.
+    pub(crate) fn drop_later(&self, table: TableId) {
+        self.doomed.lock().unwrap_or_else(PoisonError::into_inner).push(table);
     }
 
-    /// Frees dropped tables, which may take long.
-    pub(crate) fn empty_trash(&self) {
-        let trash = std::mem::take(&mut *self.trash.lock().unwrap_or_else(PoisonError::into_inner));
-        drop(trash);
+    /// The tables that are to be dropped.
+    pub(crate) fn take_doomed(&self) -> Vec<TableId> {
+        std::mem::take(&mut *self.doomed.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub(crate) fn register_group(&self, id: GroupId, group: Arc<GroupShared>) {
@@ -93,6 +177,11 @@ impl Shared {
         groups.get(&id).cloned().ok_or_else(|| Cause::absent(format!("no Machine has the id {id}")))
     }
 
+    /// The groups here.
+    pub(crate) fn group_ids(&self) -> Vec<GroupId> {
+        self.groups.read().unwrap_or_else(PoisonError::into_inner).keys().copied().collect()
+    }
+
     /// Adds up what Machines hold, after some applied entries.
     pub(crate) fn count_machines(&self) {
         let groups = self.groups.read().unwrap_or_else(PoisonError::into_inner);
@@ -100,26 +189,33 @@ impl Shared {
         self.machines_bytes.store(bytes, Ordering::Relaxed);
     }
 
-    /// Bytes of stored data in memory.
+    /// Bytes of memory that can only be had back by writing or deleting: memtables and Machines.
     pub(crate) fn memory_bytes(&self) -> usize {
-        self.engine.weight_bytes() as usize + self.machines_bytes.load(Ordering::Relaxed)
+        self.engine.forest().debt().memtable_bytes as usize + self.machines_bytes.load(Ordering::Relaxed)
     }
 
     /// Reserves room for a request of `bytes`, or refuses it as busy: nothing was done.
     pub(crate) fn admit(self: &Arc<Self>, bytes: usize) -> Result<Admitted, Cause> {
-        let stored = self.memory_bytes();
+        if let Some(cause) = self.failure() {
+            return Err(cause.clone());
+        }
+        let memtables = self.engine.forest().debt().memtable_bytes as usize;
+        if memtables > self.memtables_max {
+            self.upkeep.ring();
+            return refuse("memtables", "what was written is not in files yet: the disk is full or too slow".into());
+        }
+        let stored = memtables + self.machines_bytes.load(Ordering::Relaxed);
         let admitted = self.reserve(bytes);
         let in_flight = self.in_flight_bytes.load(Ordering::Relaxed);
-        if stored + in_flight > self.settings.memory_budget_bytes {
-            metrics::counter!("holdfast_refused_total", "why" => "memory").increment(1);
-            return Err(Cause::busy(format!(
-                "memory.budget_bytes is used up: {stored} of {} bytes are stored",
-                self.settings.memory_budget_bytes
-            )));
+        let budget = self.settings.memory_budget_bytes - self.cache_bytes;
+        if stored + in_flight > budget {
+            return refuse(
+                "memory",
+                format!("memory.budget_bytes is used up: {stored} bytes are held, of {budget} beside the cache"),
+            );
         }
         if in_flight > self.settings.in_flight_bytes {
-            metrics::counter!("holdfast_refused_total", "why" => "in_flight").increment(1);
-            return Err(Cause::busy("too many requests are in flight"));
+            return refuse("in_flight", "too many requests are in flight".into());
         }
         Ok(admitted)
     }
@@ -142,4 +238,9 @@ impl Drop for Admitted {
     fn drop(&mut self) {
         self.shared.in_flight_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
     }
+}
+
+fn refuse<T>(why: &'static str, message: String) -> Result<T, Cause> {
+    metrics::counter!("holdfast_refused_total", "why" => why).increment(1);
+    Err(Cause::busy(message))
 }

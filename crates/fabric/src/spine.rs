@@ -14,14 +14,14 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use base::{Cause, GroupId, Hlc, Position};
 use bytes::Bytes;
+use core_quorum::paxos::Acceptor;
 use disk_log::{Durable, LogWriter};
 use store::{Cas, CasOutcome, Done, Page, Read};
 
 use crate::{
     group::{Completes, Group},
-    paxos::Paxos,
+    paxos::{self, Paxos},
     records,
-    runner::Pace,
     shared::{Admitted, Shared},
 };
 
@@ -31,12 +31,20 @@ pub(crate) enum Event {
     Propose { group: GroupId, entry: Bytes, done: Done<Bytes>, room: Admitted },
     /// A linearizable read of a Machine wants to begin.
     Barrier { group: GroupId, done: Done<()> },
-    /// Records of a group are durable.
-    GroupDurable { group: GroupId, completes: Completes },
+    /// Records of a group are durable, the last one at `position`.
+    GroupDurable { group: GroupId, completes: Completes, position: Position },
+    /// Files hold a Machine's state as it is after its entries up to `up_to`.
+    Flushed { group: GroupId, up_to: Position },
+    /// The log wants to forget what stands before `floor`.
+    RaiseFloor { floor: Position },
     /// A conditional write.
     Cas { cas: Cas, done: Done<CasOutcome>, room: Admitted },
     /// A read that must be linearizable with conditional writes.
     SerialRead { read: Read, done: Done<Page>, room: Admitted },
+    /// The acceptor of a partition was read.
+    PaxosLoaded { key: paxos::Key, acceptor: Result<Acceptor, Cause> },
+    /// Rows that the round of a partition asked for were read.
+    PaxosRows { key: paxos::Key, number: u64, page: Result<Page, Cause> },
     /// A record of a Paxos round is durable.
     PaxosDurable { token: u64 },
     /// An upper bound of the clock is durable.
@@ -63,7 +71,7 @@ impl Spine {
         group.campaign();
         self.groups.insert(id, group);
         self.shared.count_machines();
-        self.pump(id, Pace::Own);
+        self.pump(id);
     }
 
     /// Whether every group leads here and has caught up.
@@ -82,7 +90,7 @@ impl Spine {
     }
 
     /// Handles what is waiting now; says whether there was anything.
-    pub(crate) fn turn(&mut self, pace: Pace) -> bool {
+    pub(crate) fn turn(&mut self) -> bool {
         let mut inbox = std::mem::take(&mut self.inbox);
         self.shared.events.take(&mut inbox);
         let any = !inbox.is_empty();
@@ -95,20 +103,17 @@ impl Spine {
             }
         }
         self.inbox = inbox;
-        if pace == Pace::Own {
-            touched = self.groups.keys().copied().collect();
-        }
         for group in touched {
-            self.pump(group, pace);
+            self.pump(group);
         }
         self.paxos.turn(&self.shared, &self.log);
         any
     }
 
-    /// Whether something waits for time to pass, or takes long.
+    /// Whether something waits for time to pass.
     pub(crate) fn needs_own_thread(&self) -> bool {
         self.paxos.has_timers()
-            || self.groups.values().any(|group| group.is_stalled() || group.wants_snapshot())
+            || self.groups.values().any(Group::is_stalled)
     }
 
     /// Offers the log again what it refused.
@@ -116,7 +121,7 @@ impl Spine {
         let stalled: Vec<_> =
             self.groups.iter().filter(|(_, group)| group.is_stalled()).map(|(id, _)| *id).collect();
         for group in stalled {
-            self.pump(group, Pace::Own);
+            self.pump(group);
         }
     }
 
@@ -137,17 +142,35 @@ impl Spine {
                 }
                 Some(group)
             }
-            Event::GroupDurable { group, completes } => {
+            Event::GroupDurable { group, completes, position } => {
                 let state = self.groups.get_mut(&group)?;
                 match completes {
                     Completes::Ready(number) => state.persisted(number),
-                    Completes::Snapshot => {
-                        if let Some(up_to) = state.snapshot_persisted() {
-                            self.log.trim(records::stream_of(group), up_to);
-                        }
+                    Completes::Base => {
+                        let up_to = state.base_persisted(position);
+                        self.log.trim(records::stream_of(group), up_to);
                     }
                 }
                 Some(group)
+            }
+            Event::Flushed { group, up_to } => {
+                self.groups.get_mut(&group)?.flushed(up_to);
+                Some(group)
+            }
+            Event::RaiseFloor { floor } => {
+                self.paxos.raise_floor(&self.shared, &self.log, floor);
+                self.groups.values_mut().for_each(|group| group.raise_floor(floor));
+                let all: Vec<GroupId> = self.groups.keys().copied().collect();
+                all.into_iter().for_each(|group| self.pump(group));
+                None
+            }
+            Event::PaxosLoaded { key, acceptor } => {
+                self.paxos.loaded(key, acceptor);
+                None
+            }
+            Event::PaxosRows { key, number, page } => {
+                self.paxos.rows_read(&self.shared, key, number, page);
+                None
             }
             Event::Cas { cas, done, room } => {
                 self.paxos.begin_cas(&self.shared, cas, done, room);
@@ -169,9 +192,10 @@ impl Spine {
     }
 
     /// Lets a group work and brings what it wants written to the log.
-    fn pump(&mut self, id: GroupId, pace: Pace) {
+    fn pump(&mut self, id: GroupId) {
         let Some(group) = self.groups.get_mut(&id) else { return };
-        while let Some(outgoing) = group.turn(pace) {
+        let mut last = None;
+        while let Some(outgoing) = group.turn() {
             let completes = outgoing.completes;
             let done: Box<dyn Durable> = match completes {
                 None => Box::new(|_| ()),
@@ -179,21 +203,30 @@ impl Spine {
                     let shared = self.shared.clone();
                     // An error ends the log, and with it the node.
                     Box::new(move |outcome: Result<Position, Cause>| {
-                        if outcome.is_ok() {
-                            shared.post(Event::GroupDurable { group: id, completes });
+                        if let Ok(position) = outcome {
+                            shared.post(Event::GroupDurable { group: id, completes, position });
                         }
                     })
                 }
             };
             match self.log.append(records::stream_of(id), &outgoing.record, done) {
-                Ok(position) => group.accepted(position),
+                Ok(position) => {
+                    last = Some(position);
+                    group.accepted(position);
+                }
                 Err(refused) => {
                     group.refused(&refused.cause, !self.log.stats().has_reserve);
                     break;
                 }
             }
         }
+        if let Some(cause) = group.failed.take() {
+            self.shared.fail(cause);
+        }
         self.shared.count_machines();
+        if let Some(position) = last {
+            self.shared.wake_upkeep(position);
+        }
     }
 }
 

@@ -1,7 +1,7 @@
-//! What the Raft core reads back: entries since the last snapshot, in memory.
+//! What the Raft core reads back: entries that may still be asked for, in memory.
 //!
-//! The log on disk is the truth and is only read at start; this mirror is bounded by the snapshot
-//! rule (see [`crate::group`]).
+//! The log on disk is the truth and is only read at start. What every voter has applied is let go
+//! of (see [`crate::group`]); to the core that looks like entries under a snapshot.
 
 use std::collections::VecDeque;
 
@@ -15,7 +15,7 @@ use raft::{
 pub(crate) struct GroupStorage {
     pub(crate) hard_state: HardState,
     pub(crate) conf_state: ConfState,
-    /// Index and term of the last entry the snapshot covers; zeros before the first snapshot.
+    /// Index and term of the last entry that was let go of; zeros before the first.
     pub(crate) snapshot_index: u64,
     pub(crate) snapshot_term: u64,
     /// Dense, from `snapshot_index + 1`.
@@ -28,14 +28,14 @@ impl GroupStorage {
         let Some(first) = entries.first() else { return };
         assert!(
             first.index > self.snapshot_index,
-            "an entry under the snapshot is committed and cannot change"
+            "an entry that was let go of is committed and cannot change"
         );
         assert!(first.index <= self.last() + 1, "entries are dense");
         self.entries.truncate((first.index - self.snapshot_index - 1) as usize);
         self.entries.extend(entries.iter().cloned());
     }
 
-    /// Forgets entries up to `index`, which a durable snapshot covers.
+    /// Forgets entries up to `index`.
     pub(crate) fn compact(&mut self, index: u64, term: u64) {
         while self.entries.front().is_some_and(|entry| entry.index <= index) {
             self.entries.pop_front();

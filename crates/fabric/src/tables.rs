@@ -1,15 +1,19 @@
 //! [`store::Tables`]: the hot path.
 //!
 //! A write goes from the caller's thread into the log's queue and is done on the log's thread; a
-//! read is done inline. What must be linearizable with conditional writes goes to the spine.
+//! read is done inline if what it needs is in memory, or else by a thread that may wait for the disk
+//! (see [`crate::readers`]). What must be linearizable with conditional writes goes to the spine.
 
 use std::sync::Arc;
 
-use base::{Cause, Class, Mutation, NodeId, Position, Writer};
+use base::{
+    Cause, Change, Class, MAX_CLUSTERING_KEY_BYTES, MAX_PARTITION_KEY_BYTES, Mutation, NodeId, Position, TableId,
+    Writer,
+};
 use core_quorum::{Merge, ReadRound, ReadStep, Replicas, WriteOutcome, WriteRound};
-use disk_engine::{MemoryEngine, ReadSpec};
+use disk_engine::{ReadSpec, tree::{Patience, TreeError}};
 use disk_log::{Durable, LogWriter};
-use store::{Action, Cas, CasOutcome, Consistency, Done, Page, Permit, Read, Selection, Target, Write};
+use store::{Action, Cas, CasOutcome, Done, Page, Permit, Read, Selection, Target, Write};
 
 use crate::{
     consistency::{is_serial, required},
@@ -23,6 +27,7 @@ use crate::{
 pub(crate) const SCAN_ROWS_MAX: u64 = 10_000;
 
 /// The waist's view of the tables.
+#[derive(Clone)]
 pub(crate) struct TablesHandle {
     shared: Arc<Shared>,
     log: LogWriter,
@@ -48,7 +53,7 @@ impl TablesHandle {
             mutation: write.mutation,
             round,
             done,
-            _room: room,
+            room,
         };
         // The one message of the round, to the one replica.
         if let Err(refused) = self.log.append(records::TABLES, &payload.into_vec(), Box::new(pending)) {
@@ -60,6 +65,7 @@ impl TablesHandle {
 
     fn prepare_write(&self, permit: Permit, write: &Write) -> Result<(WriteRound, Admitted), Cause> {
         permit.check(Action::Write, Target::Table(write.mutation.table))?;
+        check_keys(&write.mutation)?;
         if is_serial(write.consistency) {
             return Err(Cause::invalid("a write has no serial consistency"));
         }
@@ -69,12 +75,40 @@ impl TablesHandle {
         Ok((round, room))
     }
 
-    fn read_now(&self, read: Read) -> Result<Page, Cause> {
-        let table = read.table;
-        let factor = self.shared.factor(table)?;
+    /// Reads what is in memory here and now, what is not on a thread that may wait for the disk.
+    fn begin_read(&self, read: Read, done: Done<Page>) {
+        let round = match self.prepare_read(&read) {
+            Ok(round) => round,
+            Err(cause) => return done.complete(Err(cause)),
+        };
+        let spec = spec_of(read, SCAN_ROWS_MAX);
+        match self.shared.engine.read(&spec, Patience::Now) {
+            Err(TreeError::NotNow) => {}
+            found => {
+                let page = found.map_err(Cause::from).and_then(|page| self.end_read(round, spec.table, page));
+                return done.complete(page);
+            }
+        }
+        let own = self.clone();
+        self.shared.readers.submit(move |turn| {
+            let found = turn.and_then(|()| Ok(own.shared.engine.read(&spec, Patience::Wait)?));
+            done.complete(found.and_then(|page| own.end_read(round, spec.table, page)));
+        });
+    }
+
+    fn prepare_read(&self, read: &Read) -> Result<ReadRound<LocalAnswer>, Cause> {
+        let factor = self.shared.factor(read.table)?;
         let required = required(read.consistency, factor);
-        let mut round = ReadRound::<LocalAnswer>::begin(Replicas::one(self.local), required)?;
-        match round.answered(self.local, LocalAnswer(read_engine(&self.shared.engine, read, SCAN_ROWS_MAX))) {
+        Ok(ReadRound::begin(Replicas::one(self.local), required)?)
+    }
+
+    fn end_read(
+        &self,
+        mut round: ReadRound<LocalAnswer>,
+        table: TableId,
+        page: Page,
+    ) -> Result<Page, Cause> {
+        match round.answered(self.local, LocalAnswer(page)) {
             // It may have been dropped meanwhile: then it is gone, and not empty.
             ReadStep::Done { answer: LocalAnswer(page), .. } if page.partitions.is_empty() => {
                 self.shared.factor(table).map(|_| page)
@@ -113,8 +147,10 @@ impl store::Tables for TablesHandle {
             }
             return;
         }
-        let page = permit.check(Action::Read, Target::Table(read.table)).and_then(|()| self.read_now(read));
-        done.complete(page);
+        match permit.check(Action::Read, Target::Table(read.table)) {
+            Ok(()) => self.begin_read(read, done),
+            Err(cause) => done.complete(Err(cause)),
+        }
     }
 
     fn compare_and_set(&self, permit: Permit, cas: Cas, done: Done<CasOutcome>) {
@@ -135,16 +171,15 @@ struct PendingWrite {
     mutation: Mutation,
     round: WriteRound,
     done: Done<()>,
-    _room: Admitted,
+    room: Admitted,
 }
 
 impl Durable for PendingWrite {
     fn durable(mut self: Box<Self>, outcome: Result<Position, Cause>) {
-        let (settled, cause) = match outcome {
-            Ok(_) => {
-                self.shared.engine.apply(&self.mutation);
-                (self.round.acknowledged(self.local), None)
-            }
+        let mutation = std::slice::from_ref(&self.mutation);
+        let applied = outcome.and_then(|position| self.shared.apply(position, mutation));
+        let (settled, cause) = match applied {
+            Ok(()) => (self.round.acknowledged(self.local), None),
             Err(cause) if matches!(cause.class, Class::Uncertain { .. }) => {
                 (self.round.failed(self.local), Some(cause))
             }
@@ -152,7 +187,7 @@ impl Durable for PendingWrite {
         };
         let Some(settled) = settled else { return };
         let answer = match settled {
-            WriteOutcome::Done => Ok(()),
+            WriteOutcome::Done => return self.shared.answer(self.done, self.room),
             WriteOutcome::Refused => Err(cause.unwrap_or_else(|| Cause::busy("every replica refused"))),
             WriteOutcome::Uncertain { received, required } => Err(Cause::new(
                 Class::Uncertain { received, required },
@@ -178,9 +213,10 @@ impl Merge for LocalAnswer {
     }
 }
 
-/// Reads local rows, whatever the consistency asked for; the page ends after `scan_rows` looked at.
-pub(crate) fn read_engine(engine: &MemoryEngine, read: Read, scan_rows: u64) -> Page {
-    engine.read(&ReadSpec {
+/// A read of local rows, whatever the consistency asked for; the page ends after `scan_rows` looked
+/// at.
+pub(crate) fn spec_of(read: Read, scan_rows: u64) -> ReadSpec {
+    ReadSpec {
         table: read.table,
         selection: read.selection,
         after: read.after,
@@ -189,30 +225,35 @@ pub(crate) fn read_engine(engine: &MemoryEngine, read: Read, scan_rows: u64) -> 
         limit_bytes: read.limit_bytes,
         scan_rows,
         now_seconds: read.now_seconds,
-    })
+    }
 }
 
-/// Reads the rows a condition looks at; a condition that looks at very many is refused, because
-/// the spine has other rounds to serve.
-pub(crate) fn read_for_cas(engine: &MemoryEngine, cas: &Cas) -> Result<Page, Cause> {
+/// The rows a condition looks at.
+pub(crate) fn spec_of_cas(cas: &Cas) -> ReadSpec {
     let selection =
         Selection::Partition { key: cas.key.clone(), slices: cas.slices.clone(), reversed: false };
-    let page = read_engine(
-        engine,
-        Read {
-            table: cas.table,
-            selection,
-            after: None,
-            columns: None,
-            limit_rows: usize::MAX,
-            limit_bytes: usize::MAX,
-            now_seconds: cas.now_seconds,
-            consistency: Consistency::LocalOne,
-        },
-        SCAN_ROWS_MAX,
-    );
-    match page.more {
-        None => Ok(page),
-        Some(_) => Err(Cause::invalid(format!("a condition looks at {SCAN_ROWS_MAX} rows at most"))),
+    let whole = ReadSpec::partition(cas.table, cas.key.clone(), cas.now_seconds);
+    ReadSpec { selection, scan_rows: SCAN_ROWS_MAX, ..whole }
+}
+
+/// Refuses keys that the engine does not take.
+fn check_keys(mutation: &Mutation) -> Result<(), Cause> {
+    if mutation.key.len() > MAX_PARTITION_KEY_BYTES {
+        let bytes = mutation.key.len();
+        return Err(Cause::invalid(format!("a partition key of {bytes} bytes, {MAX_PARTITION_KEY_BYTES} at most")));
+    }
+    let longest = mutation.changes.iter().map(|change| match change {
+        Change::Row { clustering, .. } => clustering.len(),
+        // Bounds of a range end with a byte more than a key has.
+        Change::DeleteRows { from, to, .. } => {
+            from.len().max(to.as_ref().map_or(0, bytes::Bytes::len)).saturating_sub(1)
+        }
+        Change::DeletePartition { .. } => 0,
+    });
+    match longest.max() {
+        Some(bytes) if bytes > MAX_CLUSTERING_KEY_BYTES => Err(Cause::invalid(format!(
+            "a clustering key of {bytes} bytes, {MAX_CLUSTERING_KEY_BYTES} at most"
+        ))),
+        _ => Ok(()),
     }
 }

@@ -9,6 +9,7 @@ mod refusals;
 mod stories;
 mod truncate;
 
+use disk_engine::tree::TreeSettings;
 use store::{
     Machine, Store,
     conformance::{self, Subject, TALLY_GROUP, Tally},
@@ -30,9 +31,19 @@ fn moving_world(disk: Disk, seed: u64) -> World {
     World { clock: Clock::real(), ..world(disk, seed) }
 }
 
-/// Small enough that a short program fills segments and takes snapshots.
+/// Small enough that a short program fills segments, makes files and compacts them.
 fn tiny() -> Settings {
-    let mut settings = Settings { snapshot_after_bytes: 300, ..Settings::default() };
+    let tree = TreeSettings {
+        block_bytes: 128,
+        memtable_bytes: 1_000,
+        memtables_bytes: 1 << 20,
+        file_bytes: 1_000,
+        tier_runs: 2,
+        level_bytes: 4_000,
+        cache_bytes: 4_000,
+        ..TreeSettings::default()
+    };
+    let mut settings = Settings { log_keep_bytes: 16 << 10, tree, ..Settings::default() };
     settings.log.segment_bytes = 8 << 10;
     settings.log.max_record_bytes = 3 << 10;
     settings.log.queue_bytes = 7 << 10;

@@ -16,7 +16,7 @@ pub(crate) struct Settings {
     cluster: Cluster,
     memory: Memory,
     log: Log,
-    machine: Machine,
+    engine: Engine,
     cql: Cql,
     zookeeper: ZooKeeper,
 }
@@ -41,12 +41,25 @@ struct Log {
     queue_bytes: Option<u64>,
     gather_us: Option<u64>,
     prepare_bytes: Option<u64>,
+    keep_bytes: Option<u64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-struct Machine {
-    snapshot_after_bytes: Option<u64>,
+struct Engine {
+    cache_bytes: Option<usize>,
+    memtable_bytes: Option<usize>,
+    block_bytes: Option<usize>,
+    file_bytes: Option<u64>,
+    level_bytes: Option<u64>,
+    compression: Option<Compression>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Compression {
+    None,
+    Lz4,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -90,6 +103,23 @@ pub(crate) struct Rooms {
     pub(crate) zookeeper: door_zk::Settings,
 }
 
+impl Engine {
+    fn lay(&self, tree: &mut fabric::TreeSettings) -> Result<(), Refusal> {
+        set("engine.cache_bytes", &mut tree.cache_bytes, self.cache_bytes, |_| true)?;
+        let memtable = self.memtable_bytes;
+        set("engine.memtable_bytes", &mut tree.memtable_bytes, memtable, within(64 << 10, 1 << 30))?;
+        set("engine.block_bytes", &mut tree.block_bytes, self.block_bytes, within(512, 1 << 20))?;
+        let least = (tree.block_bytes as u64).max(64 << 10);
+        set("engine.file_bytes", &mut tree.file_bytes, self.file_bytes, within(least, 1 << 30))?;
+        set("engine.level_bytes", &mut tree.level_bytes, self.level_bytes, within(64 << 10, 1 << 40))?;
+        let compression = self.compression.map(|compression| match compression {
+            Compression::None => fabric::Compression::None,
+            Compression::Lz4 => fabric::Compression::Lz4,
+        });
+        set("engine.compression", &mut tree.compression, compression, |_| true)
+    }
+}
+
 impl Settings {
     /// What each room is given: its defaults, and what was set.
     pub(crate) fn rooms(&self) -> Result<Rooms, Refusal> {
@@ -104,13 +134,13 @@ impl Settings {
             "log.max_record_bytes",
             &mut log.max_record_bytes,
             self.log.max_record_bytes,
-            within(1 << 10, 1 << 30),
+            within(1 << 10, 16 << 20),
         )?;
         set("log.queue_bytes", &mut log.queue_bytes, self.log.queue_bytes, within(64 << 10, 1 << 30))?;
         set("log.gather_us", &mut log.gather_us, self.log.gather_us, within(0, 10_000))?;
         set("log.prepare_bytes", &mut log.prepare_bytes, self.log.prepare_bytes, within(0, 32 << 20))?;
-        let after = self.machine.snapshot_after_bytes;
-        set("machine.snapshot_after_bytes", &mut fabric.snapshot_after_bytes, after, within(1, 1 << 40))?;
+        set("log.keep_bytes", &mut fabric.log_keep_bytes, self.log.keep_bytes, within(64 << 10, 1 << 40))?;
+        self.engine.lay(&mut fabric.tree)?;
 
         let mut cql = door_cql::Settings::default();
         let filtering = self.cql.filtering.map(|filtering| match filtering {

@@ -112,7 +112,8 @@ impl Program {
                 column("a", ColumnKind::Regular),
                 column("b", ColumnKind::Regular),
             ],
-            options: BTreeMap::new(),
+            // Timestamps here are of 1970: deletions are to be kept that long.
+            options: [("gc_grace_seconds".into(), "2000000000".into())].into(),
             uuid: 1,
         };
         self.change(subject, SchemaChange::CreateTable(draft.clone())).expect("a new table");

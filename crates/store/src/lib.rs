@@ -23,7 +23,7 @@ pub use catalog::{
 };
 pub use done::{Done, Inbox, Waiter, waiter};
 pub use gate::{Action, Gate, Permit, Principal, Target};
-pub use machines::{Machine, Machines, Proposal};
+pub use machines::{Changes, Machine, Machines, Proposal};
 pub use tables::{Cas, CasOutcome, Consistency, Decide, Read, Tables, Write};
 
 use std::sync::Arc;

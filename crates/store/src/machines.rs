@@ -10,22 +10,63 @@ use crate::{Done, Permit};
 
 /// A replicated state machine. `apply` is a pure function of the state and the entry: the time,
 /// random numbers and limits of the moment travel inside the entry, put there by the proposer.
+///
+/// Its durable state is a tree of keys and values of its own. What it keeps in memory is up to it:
+/// everything, or a part.
 pub trait Machine: Send {
-    /// Applies the entry at `index` and returns its result, which the proposer gets.
+    /// Applies the entry at `index` and returns its result, which the proposer gets; says in
+    /// `changes` what that changes of the durable state. The spine writes this together with the
+    /// index, so the two never part.
     ///
-    /// Entries come in order, each once; after a restart, those since the last snapshot come
-    /// again, to the restored state. An entry that cannot be carried out is a result, not a
-    /// failure: every replica must agree that it could not.
-    fn apply(&mut self, index: u64, entry: &[u8]) -> Bytes;
+    /// Entries come in order, each once; after a restart, those behind the index that is durable
+    /// with the state come again, to the restored state. An entry that cannot be carried out is a
+    /// result, not a failure: every replica must agree that it could not.
+    fn apply(&mut self, index: u64, entry: &[u8], changes: &mut Changes) -> Bytes;
 
-    /// Writes the whole state, in chunks of at most 1 MiB.
-    fn snapshot(&self, out: &mut dyn FnMut(&[u8]));
-
-    /// Replaces the state by what [`Machine::snapshot`] wrote, given as one slice.
-    fn restore(&mut self, snapshot: &[u8]) -> Result<(), Cause>;
+    /// Takes up the durable state, once, before the first entry: keys ascending, each once.
+    fn restore(&mut self, state: &mut dyn Iterator<Item = Result<(Bytes, Bytes), Cause>>)
+    -> Result<(), Cause>;
 
     /// Bytes of memory the state takes, roughly: what the memory budget counts.
     fn weight(&self) -> usize;
+}
+
+/// What an entry changes of a Machine's durable state. Of two changes of one key the later counts.
+///
+/// Keys are bounded at 64 KiB and values at 8 MiB; a Machine refuses entries that would pass them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes(Vec<(Bytes, Option<Bytes>)>);
+
+impl Changes {
+    /// Bytes of the longest key.
+    pub const MAX_KEY_BYTES: usize = 64 << 10;
+    /// Bytes of the longest value.
+    pub const MAX_VALUE_BYTES: usize = 8 << 20;
+
+    /// No changes.
+    pub fn new() -> Changes {
+        Changes::default()
+    }
+
+    /// Gives `key` this value.
+    pub fn put(&mut self, key: impl Into<Bytes>, value: impl Into<Bytes>) {
+        self.0.push((key.into(), Some(value.into())));
+    }
+
+    /// Removes `key`, if it is there.
+    pub fn delete(&mut self, key: impl Into<Bytes>) {
+        self.0.push((key.into(), None));
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The changes in the order in which they were made; `None` removes the key. None are left.
+    pub fn drain(&mut self) -> impl Iterator<Item = (Bytes, Option<Bytes>)> {
+        self.0.drain(..)
+    }
 }
 
 /// An entry on its way to a Machine.

@@ -16,7 +16,8 @@ use crate::wire::{
 async fn open_door() -> (SocketAddr, door::ShutdownTrigger, world::task::JoinHandle<()>) {
     let settings = Settings { tick_ms: 50, ..Settings::default() };
     let (machine, door) = crate::new(settings, Clock::real(), Entropy::real());
-    let inner = Inner { machine, index: 0, held: None, refuse: None, log: Vec::new() };
+    let inner =
+        Inner { machine, state: Durable::default(), index: 0, held: None, refuse: None, log: Vec::new() };
     let store = Store {
         gate: Arc::new(Gate::open()),
         catalog: Arc::new(Nothing),

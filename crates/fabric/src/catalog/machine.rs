@@ -4,10 +4,10 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use base::{Cause, ColumnId, SpaceId, TableId, Writer, token_of};
 use bytes::Bytes;
-use store::{Column, Machine, Node, Schema, SchemaChange, SchemaEvent, Space, Table, TableDraft};
+use store::{Changes, Column, Machine, Node, Schema, SchemaChange, SchemaEvent, Space, Table, TableDraft};
 
 use super::codec::{Command, State, encode_result};
-use crate::shared::Shared;
+use crate::shared::{Shared, TableFacts};
 
 /// The state, and where it is published.
 pub(crate) struct CatalogMachine {
@@ -134,10 +134,14 @@ impl CatalogMachine {
             version: self.version(),
             spaces: self.state.spaces.clone(),
         });
+        let facts = |space: &Space, table: &Table| TableFacts {
+            factor: space.replication_factor(),
+            deletions_kept_seconds: table.options.get("gc_grace_seconds").and_then(|kept| kept.parse().ok()),
+        };
         let tables = schema
             .spaces
             .values()
-            .flat_map(|space| space.tables.values().map(|table| (table.id, space.replication_factor())));
+            .flat_map(|space| space.tables.values().map(|table| (table.id, facts(space, table))));
         self.shared.publish_tables(tables.collect());
         self.shared.published.publish_schema(schema.clone());
         self.shared.published.publish_cluster(self.state.cluster_name.clone(), self.state.nodes.clone());
@@ -157,22 +161,30 @@ impl CatalogMachine {
     }
 }
 
+/// The one key of the catalog's tree.
+const STATE: &[u8] = b"catalog";
+
 impl Machine for CatalogMachine {
-    fn apply(&mut self, _index: u64, entry: &[u8]) -> Bytes {
+    fn apply(&mut self, _index: u64, entry: &[u8], changes: &mut Changes) -> Bytes {
         let result = match Command::decode(entry) {
             Ok(command) => self.run(command),
             // Proposed by a node that knows more than this one; the same answer everywhere.
             Err(malformed) => Err(Cause::invalid(malformed.to_string())),
         };
+        if result.is_ok() {
+            changes.put(STATE, self.state.encode());
+        }
         encode_result(&result).into()
     }
 
-    fn snapshot(&self, out: &mut dyn FnMut(&[u8])) {
-        self.state.encode().chunks(1 << 20).for_each(out);
-    }
-
-    fn restore(&mut self, snapshot: &[u8]) -> Result<(), Cause> {
-        self.state = State::decode(snapshot)?;
+    fn restore(
+        &mut self,
+        state: &mut dyn Iterator<Item = Result<(Bytes, Bytes), Cause>>,
+    ) -> Result<(), Cause> {
+        for entry in state {
+            let (_, value) = entry?;
+            self.state = State::decode(&value)?;
+        }
         self.publish();
         Ok(())
     }

@@ -37,6 +37,11 @@ impl Ballots {
         (next.0 + ROOM_US > self.bound.0).then_some(Hlc(next.0 + AHEAD_US))
     }
 
+    /// The bound that is durable.
+    pub(super) fn bound(&self) -> Hlc {
+        self.bound
+    }
+
     /// `bound` is durable.
     pub(super) fn set_bound(&mut self, bound: Hlc) {
         self.bound = self.bound.max(bound);

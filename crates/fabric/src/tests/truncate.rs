@@ -4,7 +4,7 @@ use base::{Class, TableId};
 use store::{Action, SchemaChange, Store, Target, waiter};
 use world::Disk;
 
-use super::{power_cut, tally, tiny, world};
+use super::{power_cut, stories, tally, tiny, world};
 use crate::{Addresses, Stepped};
 
 fn truncate(store: &Store) -> store::Waiter<std::sync::Arc<store::Schema>> {
@@ -90,22 +90,13 @@ fn what_is_under_way_when_a_table_is_truncated_is_discarded() {
 /// Truncating is a way out of used-up memory, as dropping is.
 #[test]
 fn a_table_can_be_truncated_when_memory_is_used_up() {
-    let settings = crate::Settings { memory_budget_bytes: 64 << 10, ..tiny() };
+    let settings = crate::Settings { memory_budget_bytes: 16 << 10, ..tiny() };
     let world = world(Disk::in_memory(), 1);
     let mut node = Stepped::start(&world, settings, tally(), Addresses::new()).unwrap();
-    let table = power_cut::define(&mut node);
-    let refused = (0..1_000).find_map(|number| {
-        let (done, answer) = waiter();
-        power_cut::write(node.store(), table, number, done);
-        node.settle().unwrap();
-        answer.wait().err()
-    });
+    power_cut::define(&mut node);
+    let refused = (0..2_000).find_map(|number| stories::propose(&mut node, number).err());
     assert_eq!(refused.unwrap().class, Class::Busy);
     let truncated = truncate(node.store());
     node.settle().unwrap();
     truncated.wait().unwrap();
-    let (done, answer) = waiter();
-    power_cut::write(node.store(), id_of(&node), 1, done);
-    node.settle().unwrap();
-    answer.wait().unwrap();
 }

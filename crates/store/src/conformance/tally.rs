@@ -3,7 +3,11 @@
 use base::{Cause, Reader, Writer};
 use bytes::Bytes;
 
-use crate::Machine;
+use crate::{Changes, Machine};
+
+/// First bytes of keys: the last index, and the numbers by the order in which they came.
+const LAST_INDEX: u8 = 0;
+const NUMBER: u8 = 1;
 
 /// Keeps numbers in the order they came; answers each with all so far. Panics if an index comes
 /// twice or out of order, which no driver may do.
@@ -14,26 +18,30 @@ pub struct Tally {
 }
 
 impl Machine for Tally {
-    fn apply(&mut self, index: u64, entry: &[u8]) -> Bytes {
+    fn apply(&mut self, index: u64, entry: &[u8], changes: &mut Changes) -> Bytes {
         assert!(index > self.last_index, "entry {index} after entry {}", self.last_index);
         self.last_index = index;
         let mut reader = Reader::new(entry);
+        changes.put(&[LAST_INDEX][..], index.to_le_bytes().to_vec());
         if let Ok(number) = reader.u64("number") {
+            let nth = self.numbers.len() as u64;
+            changes.put([&[NUMBER][..], &nth.to_be_bytes()].concat(), number.to_le_bytes().to_vec());
             self.numbers.push(number);
         }
         encode(&self.numbers)
     }
 
-    fn snapshot(&self, out: &mut dyn FnMut(&[u8])) {
-        // Two chunks, so that a snapshot has a middle to be interrupted in.
-        out(&self.last_index.to_le_bytes());
-        out(&encode(&self.numbers));
-    }
-
-    fn restore(&mut self, snapshot: &[u8]) -> Result<(), Cause> {
-        let mut reader = Reader::new(snapshot);
-        self.last_index = reader.u64("last index")?;
-        self.numbers = decode(reader.rest())?;
+    fn restore(
+        &mut self,
+        state: &mut dyn Iterator<Item = Result<(Bytes, Bytes), Cause>>,
+    ) -> Result<(), Cause> {
+        for entry in state {
+            let (key, value) = entry?;
+            match key.first() {
+                Some(&LAST_INDEX) => self.last_index = Reader::new(&value).u64("last index")?,
+                _ => self.numbers.push(Reader::new(&value).u64("number")?),
+            }
+        }
         Ok(())
     }
 
