@@ -1,21 +1,22 @@
-//! Blocks of entries: keys share what they have in common with the one before, and every 16th entry
-//! (a restart point) shares nothing, so that a search can begin there. Drawn in `format`.
+//! Blocks of entries: keys share what they have in common with the one before, but for restart
+//! points, which share nothing, so that a search can begin there. Drawn in `format`.
 //!
-//! A [`BlockCursor`] decodes one run between restart points at a time; that makes going backward
-//! as simple as going forward.
+//! Two ways through a block. [`Block::find`] and [`Block::collect`] look for one key and make no copy
+//! of any: while keys ascend it is enough to know how many bytes of the sought key the last one had
+//! ([`Search`]). A [`BlockCursor`] stands at an entry, whose key it puts together, and goes both ways.
 
-use std::{cmp::Ordering, ops::Range, sync::Arc};
+use std::{cmp::Ordering, ops::Range};
 
 use base::{Malformed, Reader};
 use bytes::Bytes;
 
-/// Entries from one restart point to the next. LevelDB's figure: fewer make blocks larger, more
-/// make seeks decode more.
-const INTERVAL: usize = 16;
+use super::memtable::Versions;
 
 /// Makes the payload of a block.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct BlockBuilder {
+    /// Entries from one restart point to the next.
+    interval: usize,
     bytes: Vec<u8>,
     restarts: Vec<u32>,
     entries: usize,
@@ -23,18 +24,26 @@ pub(crate) struct BlockBuilder {
 }
 
 impl BlockBuilder {
+    /// `interval` entries from one restart point to the next: fewer make the block larger, more make
+    /// a search decode more.
+    pub(crate) fn new(interval: usize) -> BlockBuilder {
+        let (bytes, restarts, last_key) = (Vec::new(), Vec::new(), Vec::new());
+        BlockBuilder { interval, bytes, restarts, entries: 0, last_key }
+    }
+
     /// Adds an entry, which is behind the one before.
-    pub(crate) fn push(&mut self, key: &[u8], position: u64, value: &[u8]) {
+    pub(crate) fn push(&mut self, key: &[u8], sequence: u64, value: &[u8]) {
         let mut shared = 0;
-        if self.entries.is_multiple_of(INTERVAL) {
+        if self.entries.is_multiple_of(self.interval) {
             self.restarts.push(self.bytes.len() as u32);
         } else {
-            shared = key.iter().zip(&self.last_key).take_while(|(a, b)| a == b).count();
+            shared = common(key, &self.last_key);
         }
-        for number in [shared as u64, (key.len() - shared) as u64, position, value.len() as u64] {
+        for number in [shared as u64, (key.len() - shared) as u64, value.len() as u64] {
             put_varint(&mut self.bytes, number);
         }
         self.bytes.extend_from_slice(&key[shared..]);
+        put_varint(&mut self.bytes, sequence);
         self.bytes.extend_from_slice(value);
         self.last_key.truncate(shared);
         self.last_key.extend_from_slice(&key[shared..]);
@@ -45,8 +54,8 @@ impl BlockBuilder {
         self.bytes.len() + 4 * self.restarts.len() + 4
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.entries == 0
+    pub(crate) fn entries(&self) -> usize {
+        self.entries
     }
 
     /// The key pushed last.
@@ -54,16 +63,26 @@ impl BlockBuilder {
         &self.last_key
     }
 
-    /// The payload; the builder is empty again.
-    pub(crate) fn finish(&mut self) -> Vec<u8> {
-        let mut bytes = std::mem::take(&mut self.bytes);
+    /// Ends the payload and gives it to `with`; the builder is empty again.
+    pub(crate) fn finish<T>(&mut self, with: impl FnOnce(&[u8]) -> T) -> T {
         for restart in &self.restarts {
-            bytes.extend_from_slice(&restart.to_le_bytes());
+            self.bytes.extend_from_slice(&restart.to_le_bytes());
         }
-        bytes.extend_from_slice(&(self.restarts.len() as u32).to_le_bytes());
-        *self = BlockBuilder::default();
-        bytes
+        self.bytes.extend_from_slice(&(self.restarts.len() as u32).to_le_bytes());
+        let done = with(&self.bytes);
+        self.bytes.clear();
+        self.restarts.clear();
+        self.last_key.clear();
+        self.entries = 0;
+        done
     }
+}
+
+/// How many bytes two keys begin with in common.
+pub(crate) fn common(a: &[u8], b: &[u8]) -> usize {
+    // Eight at a time: keys of a table share much.
+    let words = a.chunks_exact(8).zip(b.chunks_exact(8)).take_while(|(a, b)| a == b).count() * 8;
+    words + a[words..].iter().zip(&b[words..]).take_while(|(a, b)| a == b).count()
 }
 
 fn put_varint(out: &mut Vec<u8>, mut value: u64) {
@@ -74,8 +93,8 @@ fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     out.push(value as u8);
 }
 
-/// A block, read.
-#[derive(Debug)]
+/// A block, read. Clones are the same block.
+#[derive(Clone, Debug)]
 pub(crate) struct Block {
     bytes: Bytes,
     /// Where the entries end and the restart points begin.
@@ -83,169 +102,277 @@ pub(crate) struct Block {
     restarts: usize,
 }
 
-const BLOCK: &str = "block";
+const BLOCK: Malformed = Malformed("block");
 
-impl Block {
-    pub(crate) fn parse(payload: Vec<u8>) -> Result<Block, Malformed> {
-        let bytes = Bytes::from(payload);
-        let count_at = bytes.len().checked_sub(4).ok_or(Malformed(BLOCK))?;
-        let restarts = Reader::new(&bytes[count_at..]).u32(BLOCK)? as usize;
-        let table = restarts.checked_mul(4).ok_or(Malformed(BLOCK))?;
-        let end = count_at.checked_sub(table).ok_or(Malformed(BLOCK))?;
-        Ok(Block { bytes, end, restarts })
-    }
-
-    pub(crate) fn memory_bytes(&self) -> usize {
-        self.bytes.len()
-    }
-
-    /// Where run `run` of entries begins; the end of the entries for the run after the last.
-    fn run_start(&self, run: usize) -> Result<usize, Malformed> {
-        if run >= self.restarts {
-            return Ok(self.end);
-        }
-        let start = Reader::new(&self.bytes[self.end + 4 * run..]).u32(BLOCK)? as usize;
-        if start <= self.end { Ok(start) } else { Err(Malformed(BLOCK)) }
-    }
-
-    /// The key and the position of the first entry of a run, which shares nothing.
-    fn begins(&self, run: usize) -> Result<(&[u8], u64), Malformed> {
-        let mut reader = Reader::new(&self.bytes[self.run_start(run)?..self.end]);
-        let shared = reader.varint(BLOCK)?;
-        let rest = reader.varint(BLOCK)? as usize;
-        let position = reader.varint(BLOCK)?;
-        reader.varint(BLOCK)?;
-        if shared == 0 { Ok((reader.take(rest, BLOCK)?, position)) } else { Err(Malformed(BLOCK)) }
-    }
-}
-
+/// An entry, as offsets in its block.
 #[derive(Clone, Debug)]
-struct Item {
-    key: Range<usize>,
-    position: u64,
+struct Entry {
+    shared: usize,
+    /// The rest of the key.
+    rest: Range<usize>,
+    sequence: u64,
+    /// Its end is where the next entry begins.
     value: Range<usize>,
 }
 
-/// A place in a block: before, at, or behind its entries.
+impl Block {
+    pub(crate) fn parse(bytes: Bytes) -> Result<Block, Malformed> {
+        let count_at = bytes.len().checked_sub(4).ok_or(BLOCK)?;
+        let restarts = Reader::new(&bytes[count_at..]).u32(BLOCK.0)? as usize;
+        let table = restarts.checked_mul(4).ok_or(BLOCK)?;
+        let end = count_at.checked_sub(table).ok_or(BLOCK)?;
+        Ok(Block { bytes, end, restarts })
+    }
+
+    /// Where restart point `nth` is.
+    fn restart(&self, nth: usize) -> Result<usize, Malformed> {
+        let at = self.end + 4 * nth;
+        let bytes = self.bytes.get(at..at + 4).and_then(|bytes| bytes.first_chunk());
+        Ok(u32::from_le_bytes(*bytes.ok_or(BLOCK)?) as usize)
+    }
+
+    /// The entry at `at`.
+    fn entry(&self, at: usize) -> Result<Entry, Malformed> {
+        let bytes = self.bytes.get(at..self.end).ok_or(BLOCK)?;
+        let mut reader = Reader::new(bytes);
+        let [shared, rest, value] = match *bytes {
+            // Nearly always, and worth it.
+            [shared, rest, value, ..] if (shared | rest | value) < 0x80 => {
+                reader = Reader::new(&bytes[3..]);
+                [shared, rest, value].map(usize::from)
+            }
+            _ => [varint(&mut reader)?, varint(&mut reader)?, varint(&mut reader)?],
+        };
+        let rest_at = self.end - reader.rest().len();
+        reader.take(rest, BLOCK.0)?;
+        let sequence = reader.varint(BLOCK.0)?;
+        let value_at = self.end - reader.rest().len();
+        reader.take(value, BLOCK.0)?;
+        Ok(Entry { shared, rest: rest_at..rest_at + rest, sequence, value: value_at..value_at + value })
+    }
+
+    /// The restart point from which to go on to find (`key`, `sequence`): the last that is before it,
+    /// or the first.
+    fn restart_before(&self, key: &[u8], sequence: u64) -> Result<usize, Malformed> {
+        let (mut low, mut high) = (0, self.restarts);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let entry = self.entry(self.restart(middle)?)?;
+            if entry.shared > 0 {
+                return Err(BLOCK);
+            }
+            match compare(&self.bytes[entry.rest], entry.sequence, key, sequence) {
+                Ordering::Less => low = middle + 1,
+                _ => high = middle,
+            }
+        }
+        if self.restarts == 0 { Ok(self.end) } else { self.restart(low.saturating_sub(1)) }
+    }
+
+    /// The value of the first entry at or behind (`key`, `sequence`).
+    pub(crate) fn find(&self, key: &[u8], sequence: u64) -> Result<Option<Bytes>, Malformed> {
+        let found = Search::begin(self, key, sequence)?.next()?;
+        Ok(found.map(|(entry, _)| self.bytes.slice(entry.value)))
+    }
+
+    /// Adds to `into` the values of `key` with this sequence and earlier ones. If they go on to the
+    /// end of the block, so that more may be in the next one, returns the sequence of the last.
+    pub(crate) fn collect(
+        &self,
+        key: &[u8],
+        sequence: u64,
+        into: &mut Versions,
+    ) -> Result<Option<u64>, Malformed> {
+        let mut search = Search::begin(self, key, sequence)?;
+        let mut last = None;
+        while let Some((entry, equal)) = search.next()? {
+            if !equal {
+                return Ok(None);
+            }
+            last = Some(entry.sequence);
+            into.push((entry.sequence, self.bytes.slice(entry.value)));
+        }
+        Ok(last)
+    }
+}
+
+fn varint(reader: &mut Reader<'_>) -> Result<usize, Malformed> {
+    usize::try_from(reader.varint(BLOCK.0)?).map_err(|_| BLOCK)
+}
+
+/// Entries at and behind (`key`, `sequence`), told from their places: of each only whether it has
+/// the key.
+struct Search<'a> {
+    block: &'a Block,
+    key: &'a [u8],
+    sequence: u64,
+    at: usize,
+    /// Bytes of the sought key that the entry before begins with.
+    matched: usize,
+}
+
+impl<'a> Search<'a> {
+    fn begin(block: &'a Block, key: &'a [u8], sequence: u64) -> Result<Search<'a>, Malformed> {
+        let at = block.restart_before(key, sequence)?;
+        Ok(Search { block, key, sequence, at, matched: 0 })
+    }
+
+    /// The next entry that is not before the place; `None` at the end of the block. Not to be asked
+    /// again once it has been one with another key.
+    fn next(&mut self) -> Result<Option<(Entry, bool)>, Malformed> {
+        while self.at < self.block.end {
+            let entry = self.block.entry(self.at)?;
+            self.at = entry.value.end;
+            match self.order(&entry) {
+                Ordering::Less => {}
+                Ordering::Equal if entry.sequence > self.sequence => {}
+                order => return Ok(Some((entry, order == Ordering::Equal))),
+            }
+        }
+        Ok(None)
+    }
+
+    /// How the key of `entry` stands to the sought one, which all keys before it did not reach.
+    fn order(&mut self, entry: &Entry) -> Ordering {
+        match entry.shared {
+            // A restart point, or it differs from the first byte on.
+            0 => self.matched = 0,
+            shared if shared < self.matched => return Ordering::Greater,
+            // What made the one before too small is in this one too.
+            shared if shared > self.matched => return Ordering::Less,
+            _ => {}
+        }
+        let (rest, sought) = (&self.block.bytes[entry.rest.clone()], &self.key[self.matched..]);
+        let more = common(rest, sought);
+        self.matched += more;
+        rest[more..].cmp(&sought[more..])
+    }
+}
+
+/// A place in a block: at an entry, or at none.
 #[derive(Debug)]
 pub(crate) struct BlockCursor {
-    block: Arc<Block>,
-    run: usize,
-    /// The keys of the run, one after the other.
-    keys: Vec<u8>,
-    items: Vec<Item>,
-    at: Option<usize>,
+    block: Block,
+    /// Where the entry it is at begins.
+    at: usize,
+    entry: Option<Entry>,
+    /// The key, unless it stands whole in the block.
+    key: Vec<u8>,
+    whole: bool,
 }
 
 impl BlockCursor {
     /// A cursor at no entry.
-    pub(crate) fn new(block: Arc<Block>) -> BlockCursor {
-        BlockCursor { block, run: 0, keys: Vec::new(), items: Vec::new(), at: None }
+    pub(crate) fn new(block: Block) -> BlockCursor {
+        BlockCursor { block, at: 0, entry: None, key: Vec::new(), whole: false }
     }
 
-    /// The entry it is at: key, position, value.
-    pub(crate) fn entry(&self) -> Option<(&[u8], u64, Bytes)> {
-        let item = &self.items[self.at?];
-        Some((&self.keys[item.key.clone()], item.position, self.block.bytes.slice(item.value.clone())))
+    /// Takes another block; it is at no entry of it.
+    pub(crate) fn reset(&mut self, block: Block) {
+        self.block = block;
+        self.entry = None;
+    }
+
+    /// Goes to no entry.
+    pub(crate) fn leave(&mut self) {
+        self.entry = None;
     }
 
     /// The key of the entry it is at.
     pub(crate) fn key(&self) -> Option<&[u8]> {
-        Some(&self.keys[self.items[self.at?].key.clone()])
+        let entry = self.entry.as_ref()?;
+        Some(if self.whole { &self.block.bytes[entry.rest.clone()] } else { &self.key })
+    }
+
+    /// Sequence and value of the entry it is at.
+    pub(crate) fn value(&self) -> Option<(u64, Bytes)> {
+        let entry = self.entry.as_ref()?;
+        Some((entry.sequence, self.block.bytes.slice(entry.value.clone())))
+    }
+
+    /// Goes to the entry at `at`, which is behind the one it is at, or a restart point if it is at none;
+    /// to no entry if that is the end.
+    fn enter(&mut self, at: usize) -> Result<(), Malformed> {
+        let before = self.entry.take();
+        if at == self.block.end {
+            return Ok(());
+        }
+        let entry = self.block.entry(at)?;
+        if entry.shared == 0 {
+            self.whole = true;
+        } else {
+            let before = before.ok_or(BLOCK)?;
+            if self.whole {
+                self.key.clear();
+                self.key.extend_from_slice(&self.block.bytes[before.rest]);
+                self.whole = false;
+            }
+            if entry.shared > self.key.len() {
+                return Err(BLOCK);
+            }
+            self.key.truncate(entry.shared);
+            self.key.extend_from_slice(&self.block.bytes[entry.rest.clone()]);
+        }
+        self.at = at;
+        self.entry = Some(entry);
+        Ok(())
     }
 
     pub(crate) fn first(&mut self) -> Result<(), Malformed> {
-        self.load(0)?;
-        self.at = (!self.items.is_empty()).then_some(0);
-        Ok(())
+        self.entry = None;
+        self.enter(0)
     }
 
     pub(crate) fn last(&mut self) -> Result<(), Malformed> {
-        self.load(self.block.restarts.saturating_sub(1))?;
-        self.at = self.items.len().checked_sub(1);
-        Ok(())
+        self.before(self.block.end)
     }
 
     pub(crate) fn next(&mut self) -> Result<(), Malformed> {
-        let Some(at) = self.at else { return Ok(()) };
-        if at + 1 < self.items.len() {
-            self.at = Some(at + 1);
-        } else if self.run + 1 < self.block.restarts {
-            self.load(self.run + 1)?;
-            self.at = Some(0);
-        } else {
-            self.at = None;
+        match &self.entry {
+            Some(entry) => self.enter(entry.value.end),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     pub(crate) fn prev(&mut self) -> Result<(), Malformed> {
-        let Some(at) = self.at else { return Ok(()) };
-        if at > 0 {
-            self.at = Some(at - 1);
-        } else if self.run > 0 {
-            self.load(self.run - 1)?;
-            self.at = self.items.len().checked_sub(1);
-        } else {
-            self.at = None;
-        }
-        Ok(())
+        if self.entry.is_some() { self.before(self.at) } else { Ok(()) }
     }
 
-    /// Goes to the first entry at or behind (`key`, `position`), where within a key later positions
-    /// come first.
-    pub(crate) fn seek(&mut self, key: &[u8], position: u64) -> Result<(), Malformed> {
-        // The last run that begins before the place holds it, or the run behind begins with it.
+    /// Goes to the entry that ends at `end`.
+    fn before(&mut self, end: usize) -> Result<(), Malformed> {
+        self.entry = None;
         let (mut low, mut high) = (0, self.block.restarts);
         while low < high {
             let middle = low + (high - low) / 2;
-            let (first, at) = self.block.begins(middle)?;
-            if compare(first, at, key, position) == Ordering::Less { low = middle + 1 } else { high = middle }
+            if self.block.restart(middle)? < end { low = middle + 1 } else { high = middle }
         }
-        self.load(low.saturating_sub(1))?;
-        self.at = (!self.items.is_empty()).then_some(0);
-        while let Some(item) = self.at.map(|at| &self.items[at]) {
-            if compare(&self.keys[item.key.clone()], item.position, key, position) != Ordering::Less {
-                break;
-            }
-            self.next()?;
+        let Some(nth) = low.checked_sub(1) else { return Ok(()) };
+        self.enter(self.block.restart(nth)?)?;
+        while let Some(entry) = &self.entry
+            && entry.value.end < end
+        {
+            self.enter(entry.value.end)?;
         }
-        Ok(())
+        if self.entry.as_ref().is_some_and(|entry| entry.value.end == end) { Ok(()) } else { Err(BLOCK) }
     }
 
-    /// Decodes a run.
-    fn load(&mut self, run: usize) -> Result<(), Malformed> {
-        self.keys.clear();
-        self.items.clear();
-        (self.run, self.at) = (run, None);
-        let (start, end) = (self.block.run_start(run)?, self.block.run_start(run + 1)?);
-        let bytes = self.block.bytes.get(start..end).ok_or(Malformed(BLOCK))?;
-        let mut reader = Reader::new(bytes);
-        let mut last = 0..0;
-        while !reader.is_empty() {
-            let shared = reader.varint(BLOCK)? as usize;
-            let rest = reader.varint(BLOCK)? as usize;
-            let position = reader.varint(BLOCK)?;
-            let value = reader.varint(BLOCK)? as usize;
-            let rest = reader.take(rest, BLOCK)?;
-            if shared > last.len() {
-                return Err(Malformed(BLOCK));
-            }
-            let from = self.keys.len();
-            self.keys.extend_from_within(last.start..last.start + shared);
-            self.keys.extend_from_slice(rest);
-            last = from..self.keys.len();
-            let value_at = end - reader.rest().len();
-            reader.take(value, BLOCK)?;
-            self.items.push(Item { key: last.clone(), position, value: value_at..value_at + value });
+    /// Goes to the first entry at or behind (`key`, `sequence`), where within a key later sequences
+    /// come first.
+    pub(crate) fn seek(&mut self, key: &[u8], sequence: u64) -> Result<(), Malformed> {
+        self.entry = None;
+        self.enter(self.block.restart_before(key, sequence)?)?;
+        while let (Some(entry), Some(found)) = (&self.entry, self.key())
+            && compare(found, entry.sequence, key, sequence) == Ordering::Less
+        {
+            self.enter(entry.value.end)?;
         }
         Ok(())
     }
 }
 
-/// The order of entries: by key ascending, within a key by position descending.
-pub(crate) fn compare(key: &[u8], position: u64, other_key: &[u8], other_position: u64) -> Ordering {
-    key.cmp(other_key).then(other_position.cmp(&position))
+/// The order of entries: by key ascending, within a key by sequence descending.
+pub(crate) fn compare(key: &[u8], sequence: u64, other_key: &[u8], other_sequence: u64) -> Ordering {
+    key.cmp(other_key).then(other_sequence.cmp(&sequence))
 }
 
 #[cfg(test)]
@@ -260,35 +387,50 @@ mod tests {
 
     type Entries = BTreeMap<(Vec<u8>, Reverse<u64>), Vec<u8>>;
 
-    fn build(entries: &Entries) -> Arc<Block> {
-        let mut builder = BlockBuilder::default();
-        for ((key, position), value) in entries {
-            builder.push(key, position.0, value);
+    fn build(entries: &Entries, interval: usize) -> Block {
+        let mut builder = BlockBuilder::new(interval);
+        for ((key, sequence), value) in entries {
+            builder.push(key, sequence.0, value);
         }
         let len = builder.len();
-        let payload = builder.finish();
-        assert_eq!(payload.len(), len);
-        Arc::new(Block::parse(payload).unwrap())
+        let payload = builder.finish(Bytes::copy_from_slice);
+        assert_eq!((payload.len(), builder.entries()), (len, 0));
+        Block::parse(payload).unwrap()
     }
 
     fn entry_of(cursor: &BlockCursor) -> Option<(Vec<u8>, u64, Vec<u8>)> {
-        cursor.entry().map(|(key, position, value)| (key.to_vec(), position, value.to_vec()))
+        let (sequence, value) = cursor.value()?;
+        Some((cursor.key()?.to_vec(), sequence, value.to_vec()))
+    }
+
+    /// Keys of few letters, most short and some long, so that they share much and differ late.
+    fn key() -> impl Strategy<Value = Vec<u8>> {
+        let tail = prop::collection::vec(0u8..3, 0..6);
+        (tail, prop_oneof![8 => Just(0usize), 1 => 1usize..300, 1 => Just((64 << 10) - 6)]).prop_map(
+            |(tail, same)| {
+                let mut key = vec![1; same];
+                key.extend(tail);
+                key
+            },
+        )
     }
 
     proptest! {
         #[test]
         fn a_block_is_its_entries_both_ways(
             entries in prop::collection::btree_map(
-                (prop::collection::vec(0u8..3, 0..6), (0u64..400).prop_map(Reverse)),
-                prop::collection::vec(any::<u8>(), 0..4),
+                (key(), (0u64..400).prop_map(Reverse)),
+                prop_oneof![prop::collection::vec(any::<u8>(), 0..4), prop::collection::vec(any::<u8>(), 200)],
                 0..60,
             ),
-            sought in (prop::collection::vec(0u8..3, 0..6), 0u64..400),
+            interval in prop_oneof![Just(1usize), Just(2), Just(16)],
+            sought in (key(), 0u64..400),
         ) {
             let entries: Entries = entries;
             let expected: Vec<_> =
-                entries.iter().map(|((key, position), value)| (key.clone(), position.0, value.clone())).collect();
-            let mut cursor = BlockCursor::new(build(&entries));
+                entries.iter().map(|((key, sequence), value)| (key.clone(), sequence.0, value.clone())).collect();
+            let block = build(&entries, interval);
+            let mut cursor = BlockCursor::new(block.clone());
             let mut forward = Vec::new();
             cursor.first().unwrap();
             while let Some(entry) = entry_of(&cursor) {
@@ -304,26 +446,59 @@ mod tests {
             }
             backward.reverse();
             prop_assert_eq!(&backward, &expected);
-            cursor.seek(&sought.0, sought.1).unwrap();
-            let first = entries.range((sought.0.clone(), Reverse(sought.1))..).next();
-            prop_assert_eq!(entry_of(&cursor).map(|e| (e.0, e.1)), first.map(|(k, _)| (k.0.clone(), k.1.0)));
+
+            let places = expected.iter().map(|entry| (entry.0.clone(), entry.1)).chain([sought]);
+            for (key, sequence) in places {
+                let behind = || entries.range((key.clone(), Reverse(sequence))..);
+                cursor.seek(&key, sequence).unwrap();
+                let first = behind().next();
+                prop_assert_eq!(entry_of(&cursor).map(|e| (e.0, e.1)), first.map(|(k, _)| (k.0.clone(), k.1.0)));
+                cursor.prev().unwrap();
+                if first.is_some() {
+                    let before = entries.range(..(key.clone(), Reverse(sequence))).next_back();
+                    prop_assert_eq!(entry_of(&cursor).map(|e| (e.0, e.1)), before.map(|(k, _)| (k.0.clone(), k.1.0)));
+                }
+                let found = block.find(&key, sequence).unwrap();
+                prop_assert_eq!(found.as_deref(), first.map(|entry| entry.1.as_slice()));
+                let mut versions = Versions::new();
+                let last = block.collect(&key, sequence, &mut versions).unwrap();
+                let of_key: Vec<_> = behind()
+                    .take_while(|entry| entry.0.0 == key)
+                    .map(|(key, value)| (key.1.0, Bytes::copy_from_slice(value)))
+                    .collect();
+                let ends = behind().all(|entry| entry.0.0 == key);
+                prop_assert_eq!(last, of_key.last().filter(|_| ends).map(|version| version.0));
+                prop_assert_eq!(versions, of_key);
+            }
         }
 
         #[test]
         fn arbitrary_bytes_do_no_harm(bytes in prop::collection::vec(any::<u8>(), 0..100), restarts in 0u32..4) {
             let mut bytes = bytes;
             bytes.extend_from_slice(&restarts.to_le_bytes());
-            if let Ok(block) = Block::parse(bytes) {
-                let mut cursor = BlockCursor::new(Arc::new(block));
+            if let Ok(block) = Block::parse(bytes.into()) {
+                let _ = (block.find(b"k", 3), block.collect(b"k", 3, &mut Versions::new()));
+                let mut cursor = BlockCursor::new(block);
                 let _ = cursor.seek(b"k", 3);
-                let mut steps = 0;
-                if cursor.first().is_ok() {
-                    while cursor.entry().is_some() && steps < 200 && cursor.next().is_ok() {
-                        steps += 1;
+                for (begin, step) in [
+                    (BlockCursor::first as fn(&mut _) -> _, BlockCursor::next as fn(&mut _) -> _),
+                    (BlockCursor::last, BlockCursor::prev),
+                ] {
+                    let mut steps = 0;
+                    if begin(&mut cursor).is_ok() {
+                        while cursor.key().is_some() && steps < 200 && step(&mut cursor).is_ok() {
+                            steps += 1;
+                        }
                     }
+                    assert!(steps < 200);
                 }
-                let _ = cursor.last();
             }
+        }
+
+        #[test]
+        fn common_is_counted_byte_by_byte(a in prop::collection::vec(0u8..2, 0..30), b in prop::collection::vec(0u8..2, 0..30)) {
+            let naive = a.iter().zip(&b).take_while(|(a, b)| a == b).count();
+            prop_assert_eq!(common(&a, &b), naive);
         }
     }
 }

@@ -11,13 +11,14 @@ use world::{Disk, File};
 
 use super::{
     TreeError, TreeId,
-    block::BlockBuilder,
     file::FileMeta,
     filter,
-    format::{Footer, MAX_MERGED, Place, file_name, seal_block},
-    ranges::Ranges,
+    format::{FilterPlace, Footer, MAX_MERGED, Place, Root, file_name},
+    ranges::{Ranges, encode_marks},
     rule::Merge,
+    seal::{Compression, seal_block},
     settings::TreeSettings,
+    stack::{Blocks, Stack},
 };
 
 /// Bytes gathered before they are written.
@@ -28,21 +29,68 @@ const WRITE_BYTES: usize = 256 << 10;
 pub(crate) struct FileBuilder {
     settings: Arc<TreeSettings>,
     rule: Arc<dyn Merge>,
-    id: u64,
     tree: TreeId,
-    file: File,
-    /// Bytes that are written.
-    written: u64,
-    buffer: Vec<u8>,
-    data: BlockBuilder,
-    last_position: u64,
-    index: BlockBuilder,
+    out: Output,
+    data: Stack,
     key_hashes: Vec<u64>,
     prefix_hashes: Vec<u64>,
     first_key: Option<Bytes>,
     last_key: Vec<u8>,
     entries: u64,
     oldest: i64,
+}
+
+/// The bytes of the file.
+#[derive(Debug)]
+struct Output {
+    id: u64,
+    compression: Compression,
+    file: File,
+    /// Bytes that are written.
+    written: u64,
+    buffer: Vec<u8>,
+}
+
+impl Output {
+    fn offset(&self) -> u64 {
+        self.written + self.buffer.len() as u64
+    }
+
+    fn write(&mut self) -> Result<(), TreeError> {
+        self.file.write_at(&self.buffer, self.written)?;
+        self.written += self.buffer.len() as u64;
+        self.buffer.clear();
+        Ok(())
+    }
+
+    fn sealed(&mut self, payload: &[u8], compression: Compression) -> Result<Place, TreeError> {
+        let offset = self.offset();
+        let len = seal_block(payload, compression, (self.id, offset), &mut self.buffer);
+        if self.buffer.len() >= WRITE_BYTES {
+            self.write()?;
+        }
+        Ok(Place { offset, len: len as u32 })
+    }
+
+    /// Adds the pages of a filter. They are as they are: their bits are as good as random, and equal
+    /// lengths let a reader find a page without an index.
+    fn filter(&mut self, hashes: &[u64]) -> Result<FilterPlace, TreeError> {
+        let pages = filter::pages(hashes);
+        let mut filter = FilterPlace { offset: self.offset(), pages: pages.len() as u32, page_len: 0 };
+        if pages.is_empty() {
+            filter.offset = 0;
+        }
+        for page in &pages {
+            filter.page_len = self.sealed(page, Compression::None)?.len;
+        }
+        Ok(filter)
+    }
+}
+
+impl Blocks for Output {
+    fn block(&mut self, payload: &[u8]) -> Result<Place, TreeError> {
+        self.sealed(payload, self.compression)
+    }
 }
 
 impl FileBuilder {
@@ -53,17 +101,13 @@ impl FileBuilder {
         tree: TreeId,
         id: u64,
     ) -> Result<FileBuilder, TreeError> {
+        let (file, compression) = (disk.create(&file_name(id), 0)?, settings.compression);
         Ok(FileBuilder {
             settings: settings.clone(),
             rule: rule.clone(),
-            id,
             tree,
-            file: disk.create(&file_name(id), 0)?,
-            written: 0,
-            buffer: Vec::new(),
-            data: BlockBuilder::default(),
-            last_position: 0,
-            index: BlockBuilder::default(),
+            out: Output { id, compression, file, written: 0, buffer: Vec::new() },
+            data: Stack::new(settings.block_bytes),
             key_hashes: Vec::new(),
             prefix_hashes: Vec::new(),
             first_key: None,
@@ -74,16 +118,12 @@ impl FileBuilder {
     }
 
     pub(crate) fn id(&self) -> u64 {
-        self.id
+        self.out.id
     }
 
     /// Bytes so far.
     pub(crate) fn bytes(&self) -> u64 {
-        self.offset() + self.data.len() as u64
-    }
-
-    fn offset(&self) -> u64 {
-        self.written + self.buffer.len() as u64
+        self.out.offset() + self.data.pending_bytes() as u64
     }
 
     /// Adds an entry, which is behind the one before.
@@ -105,12 +145,11 @@ impl FileBuilder {
         }
         let oldest = self.rule.oldest(value).map_err(|error| self.malformed(error))?;
         self.oldest = self.oldest.min(oldest);
-        self.data.push(key, position, value);
-        self.last_position = position;
+        self.data.push(&mut self.out, key, position, value)?;
         self.last_key.clear();
         self.last_key.extend_from_slice(key);
         self.entries += 1;
-        if self.data.len() >= self.settings.block_bytes { self.end_data_block() } else { Ok(()) }
+        Ok(())
     }
 
     fn filtered_prefix<'k>(&self, key: &'k [u8]) -> Option<&'k [u8]> {
@@ -123,87 +162,46 @@ impl FileBuilder {
     }
 
     fn malformed(&self, error: Malformed) -> TreeError {
-        super::file::damage(&file_name(self.id), 0, self.tree, &format!("while it was written: {error}"))
-    }
-
-    fn end_data_block(&mut self) -> Result<(), TreeError> {
-        if self.data.is_empty() {
-            return Ok(());
-        }
-        let key = Bytes::copy_from_slice(self.data.last_key());
-        let payload = self.data.finish();
-        let place = self.block(&payload)?;
-        self.index.push(&key, self.last_position, &place.encode());
-        Ok(())
-    }
-
-    fn block(&mut self, payload: &[u8]) -> Result<Place, TreeError> {
-        let offset = self.offset();
-        let stored = seal_block(payload, self.settings.compression, self.id, offset);
-        self.buffer.extend_from_slice(&stored);
-        if self.buffer.len() >= WRITE_BYTES {
-            self.write()?;
-        }
-        Ok(Place { offset, len: stored.len() as u32 })
-    }
-
-    fn write(&mut self) -> Result<(), TreeError> {
-        self.file.write_at(&self.buffer, self.written)?;
-        self.written += self.buffer.len() as u64;
-        self.buffer.clear();
-        Ok(())
+        super::file::damage(&file_name(self.out.id), 0, self.tree, &format!("while it was written: {error}"))
     }
 
     /// Ends the file with the deletions of ranges that go into it. Its bytes are durable then.
     pub(crate) fn finish(mut self, ranges: &Ranges) -> Result<FileMeta, TreeError> {
-        self.end_data_block()?;
+        let (from, to) = self.bounds(ranges);
         let mut footer = Footer {
-            file_id: self.id,
+            file_id: self.out.id,
             tree: self.tree,
-            index: Place::default(),
-            ranges: Place::default(),
-            key_filter: Place::default(),
-            prefix_filter: Place::default(),
+            data: self.data.finish(&mut self.out)?,
+            ranges: Root::default(),
+            key_filter: FilterPlace::default(),
+            prefix_filter: FilterPlace::default(),
             entries: self.entries,
             oldest: self.oldest,
         };
         if !ranges.is_empty() {
-            footer.ranges = self.block(&ranges.encode())?;
+            let mut steps = Stack::new(self.settings.block_bytes);
+            for (key, marks) in ranges.steps() {
+                steps.push(&mut self.out, key, 0, &encode_marks(marks))?;
+            }
+            footer.ranges = steps.finish(&mut self.out)?;
         }
-        if !self.key_hashes.is_empty() {
-            footer.key_filter = self.block(&filter::encode(&self.key_hashes))?;
+        footer.key_filter = self.out.filter(&self.key_hashes)?;
+        footer.prefix_filter = self.out.filter(&self.prefix_hashes)?;
+        self.out.buffer.extend_from_slice(&footer.encode());
+        self.out.write()?;
+        if !sync_skipped(&self.settings) {
+            self.out.file.sync_data()?;
         }
-        if !self.prefix_hashes.is_empty() {
-            footer.prefix_filter = self.block(&filter::encode(&self.prefix_hashes))?;
-        }
-        let index = self.index.finish();
-        footer.index = self.block(&index)?;
-        self.buffer.extend_from_slice(&footer.encode());
-        self.write()?;
-        if !self.sync_skipped() {
-            self.file.sync_data()?;
-        }
-        let (from, to) = self.bounds(ranges);
         Ok(FileMeta {
-            id: self.id,
+            id: self.out.id,
             tree: self.tree,
-            bytes: self.written,
+            bytes: self.out.written,
             entries: self.entries,
             oldest: self.oldest,
             from,
             to,
             has_ranges: !ranges.is_empty(),
         })
-    }
-
-    #[cfg(test)]
-    fn sync_skipped(&self) -> bool {
-        self.settings.sabotaged(super::settings::Sabotage::FileUnsynced)
-    }
-
-    #[cfg(not(test))]
-    fn sync_skipped(&self) -> bool {
-        false
     }
 
     /// The keys it says anything about: from, and the key behind the last.
@@ -217,6 +215,16 @@ impl FileBuilder {
             (one, other) => one.or(other).unwrap_or_default(),
         }
     }
+}
+
+#[cfg(test)]
+fn sync_skipped(settings: &TreeSettings) -> bool {
+    settings.sabotaged(super::settings::Sabotage::FileUnsynced)
+}
+
+#[cfg(not(test))]
+fn sync_skipped(_: &TreeSettings) -> bool {
+    false
 }
 
 /// The first key behind `key`.

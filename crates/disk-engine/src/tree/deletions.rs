@@ -5,7 +5,9 @@
 
 use bytes::Bytes;
 
-use super::{Patience, TreeError, file::overlapping, ranges::Ranges, ranges::seen, read::View};
+use super::{
+    Patience, TreeError, cursor::Access, file::overlapping, ranges::Ranges, ranges::seen, read::View,
+};
 
 /// A stretch of keys, `from <= key < to`, and the latest deletion that covers it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -39,8 +41,9 @@ impl View {
             parts.push(memtable.some_ranges(from, to, limit));
         }
         for run in self.runs.iter() {
-            for file in overlapping(&run.files, from, to).into_iter().filter(|file| file.meta.has_ranges) {
-                parts.push(file.ranges(patience)?.cut_some(from, to, limit));
+            for file in overlapping(&run.files, from, to) {
+                let ranges = file.ranges((from, to), limit, Access::Cached(patience))?;
+                parts.push(ranges.cut_some(from, to, limit));
             }
         }
         parts.retain(|(ranges, _)| !ranges.is_empty());

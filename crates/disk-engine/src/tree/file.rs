@@ -3,19 +3,20 @@
 
 use std::sync::{Arc, OnceLock};
 
-use base::Malformed;
+use base::{Malformed, NO_TIMESTAMP};
 use bytes::Bytes;
-use world::{Disk, DiskError, File};
+use world::DiskError;
 
 use super::{
     Damage, Patience, TreeError, TreeId,
-    block::{Block, BlockCursor},
-    cache::{Cache, Part},
-    filter::{self, Filter},
-    format::{FOOTER, Footer, NoFooter, Place, file_name, open_block},
+    block::Block,
+    cursor::{Access, Cursor},
+    files::Files,
+    filter,
+    format::{FOOTER, FilterPlace, Footer, NoFooter, Place, Root, file_name},
     memtable::Versions,
-    ranges::Ranges,
-    source::Source,
+    ranges::{Mark, Ranges, decode_marks, seen},
+    seal::open_block,
 };
 
 /// What the manifest keeps about a file.
@@ -45,29 +46,12 @@ impl FileMeta {
     }
 }
 
-/// A file, open.
+/// A file that can be read.
 #[derive(Debug)]
 pub(crate) struct FileHandle {
     pub(crate) meta: FileMeta,
-    file: Result<File, DiskError>,
     footer: OnceLock<Footer>,
-    cache: Arc<Cache>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Block,
-    Filter,
-    Ranges,
-}
-
-/// Fills `buffer`, or says that this would wait for the disk.
-fn read(file: &File, buffer: &mut [u8], offset: u64, patience: Patience) -> Result<(), TreeError> {
-    match patience {
-        Patience::Wait => Ok(file.read_at(buffer, offset)?),
-        Patience::Now if file.read_now(buffer, offset)? => Ok(()),
-        Patience::Now => Err(TreeError::NotNow),
-    }
+    files: Arc<Files>,
 }
 
 pub(crate) fn damage(file: &str, offset: u64, tree: TreeId, why: &str) -> TreeError {
@@ -75,26 +59,46 @@ pub(crate) fn damage(file: &str, offset: u64, tree: TreeId, why: &str) -> TreeEr
 }
 
 impl FileHandle {
-    /// Opens a file; that it is missing is told to those who read it.
-    pub(crate) fn open(disk: &Disk, meta: FileMeta, cache: &Arc<Cache>) -> FileHandle {
-        let file = disk.open(&file_name(meta.id));
-        FileHandle { meta, file, footer: OnceLock::new(), cache: cache.clone() }
+    /// A file of a forest. Nothing is read yet; that it is missing is told to those who read it.
+    pub(crate) fn new(meta: FileMeta, files: &Arc<Files>) -> FileHandle {
+        FileHandle { meta, footer: OnceLock::new(), files: files.clone() }
+    }
+
+    /// Opens it and reads its footer, so that the first reader who must not wait need not. What is
+    /// wrong with it is told to those who read it.
+    pub(crate) fn warm(&self) {
+        let _ = self.footer(Patience::Wait);
     }
 
     pub(crate) fn damage(&self, offset: u64, why: &str) -> TreeError {
         damage(&file_name(self.meta.id), offset, self.meta.tree, why)
     }
 
-    fn malformed(&self, place: Place, error: Malformed) -> TreeError {
+    pub(crate) fn malformed(&self, place: Place, error: Malformed) -> TreeError {
         self.damage(place.offset, &error.to_string())
     }
 
-    fn file(&self) -> Result<&File, TreeError> {
-        match &self.file {
-            Ok(file) => Ok(file),
-            Err(DiskError::NotFound { .. }) => Err(self.damage(0, "the file is missing")),
-            Err(error) => Err(error.clone().into()),
+    /// The bytes at `place`, not checked.
+    pub(crate) fn read(&self, place: Place, patience: Patience) -> Result<Bytes, TreeError> {
+        let end = place.offset.checked_add(u64::from(place.len));
+        if end.is_none_or(|end| end > self.meta.bytes) {
+            return Err(self.damage(place.offset, "a block beyond the end"));
         }
+        let file = self.file(patience)?;
+        let mut bytes = vec![0; place.len as usize];
+        match patience {
+            Patience::Wait => file.read_at(&mut bytes, place.offset)?,
+            Patience::Now if file.read_now(&mut bytes, place.offset)? => {}
+            Patience::Now => return Err(TreeError::NotNow),
+        }
+        Ok(bytes.into())
+    }
+
+    fn file(&self, patience: Patience) -> Result<Arc<world::File>, TreeError> {
+        self.files.file(self.meta.id, patience).map_err(|error| match error {
+            TreeError::Disk(DiskError::NotFound { .. }) => self.damage(0, "the file is missing"),
+            error => error,
+        })
     }
 
     fn footer(&self, patience: Patience) -> Result<&Footer, TreeError> {
@@ -105,16 +109,15 @@ impl FileHandle {
         Ok(self.footer.get_or_init(|| footer))
     }
 
-    fn read_footer(&self, patience: Patience) -> Result<Footer, TreeError> {
-        let file = self.file()?;
-        let len = file.len()?;
+    pub(crate) fn read_footer(&self, patience: Patience) -> Result<Footer, TreeError> {
+        let len = self.file(patience)?.len()?;
         if len != self.meta.bytes || len < FOOTER as u64 {
             return Err(self.damage(len, &format!("it is {len} bytes long, not {}", self.meta.bytes)));
         }
         let at = len - FOOTER as u64;
-        let mut bytes = [0; FOOTER];
-        read(file, &mut bytes, at, patience)?;
-        let footer = Footer::decode(&bytes).map_err(|error| match error {
+        let bytes = self.read(Place { offset: at, len: FOOTER as u32 }, patience)?;
+        let bytes = bytes.first_chunk().expect("it was read whole");
+        let footer = Footer::decode(bytes).map_err(|error| match error {
             NoFooter::Version(version) => TreeError::Version { file: file_name(self.meta.id), version },
             NoFooter::Damaged => self.damage(at, "the footer fails its checksum"),
         })?;
@@ -124,346 +127,231 @@ impl FileHandle {
         Ok(footer)
     }
 
-    fn part(&self, place: Place, kind: Kind, patience: Patience) -> Result<Part, TreeError> {
-        let key = (self.meta.id, place.offset);
-        if let Some(part) = self.cache.get(key) {
-            return Ok(part);
+    /// The payload of the block at `place`, from the cache or else from the disk, and then cached.
+    fn part(&self, place: Place, patience: Patience) -> Result<Bytes, TreeError> {
+        if let Some(payload) = self.files.cache.get(self.meta.id, place.offset) {
+            return Ok(payload);
         }
-        let part = self.read_part(place, kind, patience)?;
-        self.cache.put(key, part.clone());
-        Ok(part)
+        let payload = self.read_part(place, patience)?;
+        self.files.cache.put(self.meta.id, place.offset, payload.clone());
+        Ok(payload)
     }
 
-    /// Reads and checks a part, whatever the cache says.
-    fn read_part(&self, place: Place, kind: Kind, patience: Patience) -> Result<Part, TreeError> {
-        let end = place.offset.checked_add(u64::from(place.len));
-        if end.is_none_or(|end| end > self.meta.bytes) {
-            return Err(self.damage(place.offset, "a block beyond the end"));
-        }
-        let mut stored = vec![0; place.len as usize];
-        read(self.file()?, &mut stored, place.offset, patience)?;
-        let payload =
-            open_block(stored, self.meta.id, place.offset).map_err(|why| self.damage(place.offset, why))?;
-        let part = match kind {
-            Kind::Block => Block::parse(payload).map(|block| Part::Block(Arc::new(block))),
-            Kind::Filter => Filter::decode(payload).map(|filter| Part::Filter(Arc::new(filter))),
-            Kind::Ranges => Ranges::decode(&payload).map(|ranges| Part::Ranges(Arc::new(ranges))),
-        };
-        part.map_err(|error| self.malformed(place, error))
+    /// Reads and checks a block, whatever the cache says.
+    pub(crate) fn read_part(&self, place: Place, patience: Patience) -> Result<Bytes, TreeError> {
+        let stored = self.read(place, patience)?;
+        open_block(&stored, self.meta.id, place.offset).map_err(|why| self.damage(place.offset, why))
     }
 
-    fn block(&self, place: Place, patience: Patience) -> Result<BlockCursor, TreeError> {
-        match self.part(place, Kind::Block, patience)? {
-            Part::Block(block) => Ok(BlockCursor::new(block)),
-            _ => Err(self.damage(place.offset, "a block of another kind")),
-        }
+    /// The block at `place`.
+    pub(crate) fn block(&self, place: Place, patience: Patience) -> Result<Block, TreeError> {
+        Block::parse(self.part(place, patience)?).map_err(|error| self.malformed(place, error))
     }
 
-    fn may_hold(&self, filter: Place, key: &[u8], patience: Patience) -> Result<bool, TreeError> {
-        if filter.len == 0 {
+    /// The same, past the cache.
+    pub(crate) fn read_block(&self, place: Place) -> Result<Block, TreeError> {
+        let payload = self.read_part(place, Patience::Wait)?;
+        Block::parse(payload).map_err(|error| self.malformed(place, error))
+    }
+
+    /// False if no key with this hash was put into the filter.
+    fn may_hold(&self, place: FilterPlace, hash: u64, patience: Patience) -> Result<bool, TreeError> {
+        if place.pages == 0 {
             return Ok(true);
         }
-        match self.part(filter, Kind::Filter, patience)? {
-            Part::Filter(found) => Ok(found.may_hold(filter::hash(key))),
-            _ => Err(self.damage(filter.offset, "a block of another kind")),
-        }
+        let page = place.page(filter::page_of(hash, place.pages));
+        let bits = self.part(page, patience)?;
+        filter::may_hold(&bits, hash).map_err(|error| self.malformed(page, error))
     }
 
-    /// False if no key in it has this prefix.
-    pub(crate) fn may_hold_prefix(&self, prefix: &[u8], patience: Patience) -> Result<bool, TreeError> {
-        self.may_hold(self.footer(patience)?.prefix_filter, prefix, patience)
+    /// False if no key in it has the prefix with this hash.
+    pub(crate) fn may_hold_prefix(&self, hash: u64, patience: Patience) -> Result<bool, TreeError> {
+        self.may_hold(self.footer(patience)?.prefix_filter, hash, patience)
     }
 
-    /// The deletions of ranges in it.
-    pub(crate) fn ranges(&self, patience: Patience) -> Result<Arc<Ranges>, TreeError> {
-        let place = self.footer(patience)?.ranges;
-        if place.len == 0 {
-            return Ok(Arc::default());
-        }
-        match self.part(place, Kind::Ranges, patience)? {
-            Part::Ranges(ranges) => Ok(ranges),
-            _ => Err(self.damage(place.offset, "a block of another kind")),
-        }
-    }
-
-    /// Values of `key` up to `position`.
+    /// Adds the values of `key`, whose hash this is, up to `sequence`.
     pub(crate) fn collect(
-        self: &Arc<Self>,
-        key: &[u8],
-        position: u64,
+        &self,
+        (key, hash): (&[u8], u64),
+        mut sequence: u64,
         into: &mut Versions,
         patience: Patience,
     ) -> Result<(), TreeError> {
-        if !self.may_hold(self.footer(patience)?.key_filter, key, patience)? {
+        let footer = self.footer(patience)?;
+        if footer.data.height == 0 || !self.may_hold(footer.key_filter, hash, patience)? {
             return Ok(());
         }
-        let mut cursor = FileCursor::new(self.clone(), patience)?;
-        cursor.seek(key, position)?;
-        while let Some((found, position, value)) = cursor.entry()
-            && found == key
-        {
-            into.push((position, value));
-            cursor.next()?;
+        // Down to the leaf that the first of them is in; once more for each leaf they go on into.
+        'leaf: loop {
+            let mut place = footer.data.place;
+            for _ in 1..footer.data.height {
+                let found = self.block(place, patience)?.find(key, sequence);
+                let below = found.and_then(|value| value.map(|value| Place::decode(&value)).transpose());
+                match below.map_err(|error| self.malformed(place, error))? {
+                    Some(below) => place = below,
+                    None => break 'leaf,
+                }
+            }
+            let leaf = self.block(place, patience)?;
+            let last = leaf.collect(key, sequence, into).map_err(|error| self.malformed(place, error))?;
+            match last {
+                Some(last @ 1..) => sequence = last - 1,
+                _ => break,
+            }
         }
         Ok(())
     }
 
-    /// Of its data blocks that may hold some of `from <= key < to` the last keys, each with the bytes
-    /// of its block: what it holds, told from the index alone.
+    /// A cursor over its entries, at none.
+    pub(crate) fn entries(self: &Arc<Self>, access: Access) -> Result<Cursor, TreeError> {
+        Ok(Cursor::new(self.clone(), self.footer(access.patience())?.data, access))
+    }
+
+    /// The latest timestamp of a deletion of a range with `key` in it, as a reader at `sequence` sees
+    /// it.
+    pub(crate) fn deleted_at(
+        self: &Arc<Self>,
+        key: &[u8],
+        sequence: u64,
+        patience: Patience,
+    ) -> Result<i64, TreeError> {
+        if !self.meta.has_ranges {
+            return Ok(NO_TIMESTAMP);
+        }
+        let mut steps = Steps::new(self, patience)?;
+        steps.at(key, sequence)
+    }
+
+    /// The deletions of ranges in it that touch `from <= key < to`, and perhaps some beside; of more
+    /// than `limit` that many and a few more.
+    pub(crate) fn ranges(
+        self: &Arc<Self>,
+        (from, to): (&[u8], Option<&[u8]>),
+        limit: usize,
+        access: Access,
+    ) -> Result<Ranges, TreeError> {
+        let mut ranges = Ranges::default();
+        if !self.meta.has_ranges {
+            return Ok(ranges);
+        }
+        let root = self.footer(access.patience())?.ranges;
+        let mut cursor = Cursor::new(self.clone(), root, access);
+        // The step that holds at `from` is the last one at or before it.
+        cursor.seek(from, 0)?;
+        if cursor.key() != Some(from) {
+            cursor.prev_or_last()?;
+            if cursor.key().is_none() {
+                cursor.seek(from, 0)?;
+            }
+        }
+        let mut count = 0;
+        while let (Some(key), Some((_, marks))) = (cursor.key(), cursor.value()) {
+            let marks = decode_marks(&marks).map_err(|error| self.malformed(root.place, error))?;
+            count += usize::from(!marks.is_empty());
+            ranges.push_step(key, marks);
+            if count > limit.saturating_add(1) || to.is_some_and(|to| to <= key) {
+                break;
+            }
+            cursor.next()?;
+        }
+        Ok(ranges)
+    }
+
+    /// Of its leaves that may hold some of `from <= key < to` the last keys, or ones that part them
+    /// from the next, each with the bytes of its leaf: what it holds, told from the index alone.
     pub(crate) fn outline(
         self: &Arc<Self>,
         from: &[u8],
         to: Option<&[u8]>,
     ) -> Result<Vec<(Bytes, u64)>, TreeError> {
-        let mut cursor = FileCursor::new(self.clone(), Patience::Wait)?;
-        cursor.index_step(|index| index.seek(from, u64::MAX))?;
+        let root = self.footer(Patience::Wait)?.data;
+        let access = Access::Cached(Patience::Wait);
+        if root.height <= 1 {
+            let mut cursor = Cursor::new(self.clone(), root, access);
+            cursor.seek_below(None)?;
+            let last = cursor.key().map(Bytes::copy_from_slice);
+            return Ok(last.map(|key| (key, u64::from(root.place.len))).into_iter().collect());
+        }
+        // The blocks above the leaves are the leaves of a tree that is lower by one.
+        let mut cursor = Cursor::new(self.clone(), Root { height: root.height - 1, ..root }, access);
+        cursor.seek(from, u64::MAX)?;
         let mut outline = Vec::new();
-        while let Some((key, _, place)) = cursor.index.entry() {
-            let at = cursor.file.footer(Patience::Wait)?.index;
-            let place = Place::decode(&place).map_err(|error| self.malformed(at, error))?;
-            let key = Bytes::copy_from_slice(key);
-            let last = to.is_some_and(|to| to <= key.as_ref());
-            outline.push((key, u64::from(place.len)));
-            if last {
+        while let (Some(key), Some((_, place))) = (cursor.key(), cursor.value()) {
+            let place = Place::decode(&place).map_err(|error| self.malformed(root.place, error))?;
+            outline.push((Bytes::copy_from_slice(key), u64::from(place.len)));
+            if to.is_some_and(|to| to <= key) {
                 break;
             }
-            cursor.index_step(BlockCursor::next)?;
+            cursor.next()?;
         }
         Ok(outline)
     }
 
-    /// Reads and checks all of it, past the cache. Returns what is wrong, place by place.
-    pub(crate) fn verify(&self) -> Vec<TreeError> {
-        let footer = match self.read_footer(Patience::Wait) {
-            Ok(footer) => footer,
-            Err(error) => return vec![error],
-        };
-        let mut faults = Vec::new();
-        let others = [
-            (footer.ranges, Kind::Ranges),
-            (footer.key_filter, Kind::Filter),
-            (footer.prefix_filter, Kind::Filter),
-        ];
-        for (place, kind) in others {
-            if place.len > 0 {
-                faults.extend(self.read_part(place, kind, Patience::Wait).err());
-            }
-        }
-        match self.read_part(footer.index, Kind::Block, Patience::Wait) {
-            Ok(Part::Block(index)) => self.verify_data(index, &footer, &mut faults),
-            Ok(_) => {}
-            Err(error) => faults.push(error),
-        }
-        faults
-    }
-
-    fn verify_data(&self, index: Arc<Block>, footer: &Footer, faults: &mut Vec<TreeError>) {
-        let mut entries = 0;
-        let sound = faults.len();
-        let walk = || -> Result<(), TreeError> {
-            let wrong = |error| self.malformed(footer.index, error);
-            let mut index = BlockCursor::new(index);
-            index.first().map_err(wrong)?;
-            while let Some((_, _, place)) = index.entry() {
-                let place = Place::decode(&place).map_err(wrong)?;
-                match self.verify_block(place) {
-                    Ok(count) => entries += count,
-                    Err(error) => faults.push(error),
-                }
-                index.next().map_err(wrong)?;
-            }
-            Ok(())
-        };
-        let walked = walk();
-        faults.extend(walked.err());
-        if faults.len() == sound && entries != footer.entries {
-            let why = format!("{entries} entries instead of {}", footer.entries);
-            faults.push(self.damage(footer.index.offset, &why));
-        }
-    }
-
-    /// The number of entries of a block.
-    fn verify_block(&self, place: Place) -> Result<u64, TreeError> {
-        let Part::Block(block) = self.read_part(place, Kind::Block, Patience::Wait)? else { return Ok(0) };
-        let wrong = |error| self.malformed(place, error);
-        let mut cursor = BlockCursor::new(block);
-        let mut count = 0;
-        cursor.first().map_err(wrong)?;
-        while cursor.key().is_some() {
-            count += 1;
-            cursor.next().map_err(wrong)?;
-        }
-        Ok(count)
+    /// Forgets what is at hand of it: it is to be removed.
+    pub(crate) fn forget(&self) {
+        self.files.forget(self.meta.id);
     }
 }
 
-/// A place in a file.
+/// The deletions of ranges in a file, asked for one key after another.
 #[derive(Debug)]
-pub(crate) struct FileCursor {
+pub(crate) struct Steps {
     file: Arc<FileHandle>,
-    patience: Patience,
-    index: BlockCursor,
-    data: Option<(Place, BlockCursor)>,
+    cursor: Cursor,
+    /// The stretch of keys that was asked for last, and what holds there.
+    stretch: Option<(Bytes, Option<Bytes>, Vec<Mark>)>,
 }
 
-impl FileCursor {
-    /// At no entry.
-    fn new(file: Arc<FileHandle>, patience: Patience) -> Result<FileCursor, TreeError> {
-        let index = file.block(file.footer(patience)?.index, patience)?;
-        Ok(FileCursor { file, patience, index, data: None })
+impl Steps {
+    pub(crate) fn new(file: &Arc<FileHandle>, patience: Patience) -> Result<Steps, TreeError> {
+        let root = file.footer(patience)?.ranges;
+        let cursor = Cursor::new(file.clone(), root, Access::Cached(patience));
+        Ok(Steps { file: file.clone(), cursor, stretch: None })
     }
 
-    fn entry(&self) -> Option<(&[u8], u64, Bytes)> {
-        self.data.as_ref()?.1.entry()
-    }
-
-    fn key(&self) -> Option<&[u8]> {
-        self.data.as_ref()?.1.key()
-    }
-
-    fn index_step(
-        &mut self,
-        step: impl FnOnce(&mut BlockCursor) -> Result<(), Malformed>,
-    ) -> Result<(), TreeError> {
-        let place = self.file.footer(self.patience)?.index;
-        step(&mut self.index).map_err(|error| self.file.malformed(place, error))
-    }
-
-    fn data_step(
-        &mut self,
-        step: impl FnOnce(&mut BlockCursor) -> Result<(), Malformed>,
-    ) -> Result<(), TreeError> {
-        match &mut self.data {
-            Some((place, data)) => step(data).map_err(|error| self.file.malformed(*place, error)),
-            None => Ok(()),
-        }
-    }
-
-    /// Loads the data block that the index is at, if it is at one.
-    fn load(&mut self) -> Result<(), TreeError> {
-        self.data = None;
-        if let Some((_, _, place)) = self.index.entry() {
-            let at = self.file.footer(self.patience)?.index;
-            let place = Place::decode(&place).map_err(|error| self.file.malformed(at, error))?;
-            self.data = Some((place, self.file.block(place, self.patience)?));
-        }
-        Ok(())
-    }
-
-    /// Goes to the first entry at or behind (`key`, `position`).
-    fn seek(&mut self, key: &[u8], position: u64) -> Result<(), TreeError> {
-        self.index_step(|index| index.seek(key, position))?;
-        self.load()?;
-        self.data_step(|data| data.seek(key, position))
-    }
-
-    /// Goes to the last entry with a key below `to`.
-    fn seek_below(&mut self, to: Option<&[u8]>) -> Result<(), TreeError> {
-        if let Some(to) = to {
-            self.seek(to, u64::MAX)?;
-            if self.entry().is_some() {
-                return self.prev();
-            }
-        }
-        self.index_step(BlockCursor::last)?;
-        self.load()?;
-        self.data_step(BlockCursor::last)
-    }
-
-    fn next(&mut self) -> Result<(), TreeError> {
-        self.data_step(BlockCursor::next)?;
-        if self.data.is_some() && self.key().is_none() {
-            self.index_step(BlockCursor::next)?;
-            self.load()?;
-            self.data_step(BlockCursor::first)?;
-        }
-        Ok(())
-    }
-
-    fn prev(&mut self) -> Result<(), TreeError> {
-        self.data_step(BlockCursor::prev)?;
-        if self.data.is_some() && self.key().is_none() {
-            self.index_step(BlockCursor::prev)?;
-            self.load()?;
-            self.data_step(BlockCursor::last)?;
-        }
-        Ok(())
-    }
-}
-
-/// Files that follow each other, as one [`Source`] of `from <= key < to`.
-#[derive(Debug)]
-pub(crate) struct FilesSource {
-    /// In the order in which they are read, the next one last.
-    files: Vec<Arc<FileHandle>>,
-    from: Bytes,
-    to: Option<Bytes>,
-    backward: bool,
-    patience: Patience,
-    cursor: Option<FileCursor>,
-}
-
-impl FilesSource {
-    /// `files` ascend and do not overlap.
-    pub(crate) fn new(
-        mut files: Vec<Arc<FileHandle>>,
-        from: Bytes,
-        to: Option<Bytes>,
-        backward: bool,
-        patience: Patience,
-    ) -> Result<FilesSource, TreeError> {
-        if !backward {
-            files.reverse();
-        }
-        let mut source = FilesSource { files, from, to, backward, patience, cursor: None };
-        source.settle()?;
-        Ok(source)
-    }
-
-    /// Goes on to the next file while there is no entry.
-    fn settle(&mut self) -> Result<(), TreeError> {
-        while self.cursor.as_ref().is_none_or(|cursor| cursor.key().is_none()) {
-            let Some(file) = self.files.pop() else {
-                self.cursor = None;
-                return Ok(());
-            };
-            let mut cursor = FileCursor::new(file, self.patience)?;
-            if self.backward {
-                cursor.seek_below(self.to.as_deref())?;
-            } else {
-                cursor.seek(&self.from, u64::MAX)?;
-            }
-            self.cursor = Some(cursor);
-        }
-        Ok(())
-    }
-}
-
-impl Source for FilesSource {
-    fn key(&self) -> Option<&[u8]> {
-        let key = self.cursor.as_ref()?.key()?;
-        let within = if self.backward {
-            self.from.as_ref() <= key
-        } else {
-            self.to.as_deref().is_none_or(|to| key < to)
+    /// The latest timestamp of a deletion of `key` that a reader at `sequence` sees.
+    pub(crate) fn at(&mut self, key: &[u8], sequence: u64) -> Result<i64, TreeError> {
+        let holds = |from: &Bytes, to: &Option<Bytes>| {
+            from.as_ref() <= key && to.as_deref().is_none_or(|to| key < to)
         };
-        within.then_some(key)
+        if let Some((from, to, marks)) = &self.stretch
+            && holds(from, to)
+        {
+            return Ok(seen(marks, sequence));
+        }
+        let stretch = self.stretch_of(key)?;
+        let (.., marks) = self.stretch.insert(stretch);
+        Ok(seen(marks, sequence))
     }
 
-    fn take(&mut self, into: &mut Versions) -> Result<(), TreeError> {
-        let Some(cursor) = &mut self.cursor else { return Ok(()) };
-        let Some(key) = cursor.key().map(Bytes::copy_from_slice) else { return Ok(()) };
-        while let Some((found, position, value)) = cursor.entry()
-            && found == key
-        {
-            into.push((position, value));
-            if self.backward { cursor.prev()? } else { cursor.next()? }
+    /// From the last step at or before `key` to the first behind it.
+    fn stretch_of(&mut self, key: &[u8]) -> Result<(Bytes, Option<Bytes>, Vec<Mark>), TreeError> {
+        self.cursor.seek(key, 0)?;
+        if self.cursor.key() == Some(key) {
+            self.cursor.next()?;
         }
-        self.settle()
+        let to = self.cursor.key().map(Bytes::copy_from_slice);
+        if to.is_some() {
+            self.cursor.prev()?
+        } else {
+            self.cursor.seek_below(None)?
+        }
+        let (Some(from), Some((_, marks))) = (self.cursor.key(), self.cursor.value()) else {
+            return Ok((Bytes::new(), to, Vec::new()));
+        };
+        let place = self.file.footer(Patience::Now)?.ranges.place;
+        let marks = decode_marks(&marks).map_err(|error| self.file.malformed(place, error))?;
+        Ok((Bytes::copy_from_slice(from), to, marks))
     }
 }
 
-/// The files of a run that may hold some of `from <= key < to`.
-pub(crate) fn overlapping(files: &[Arc<FileHandle>], from: &[u8], to: Option<&[u8]>) -> Vec<Arc<FileHandle>> {
-    files.iter().filter(|file| file.meta.overlaps(from, to)).cloned().collect()
+/// The files of a run, which ascend and do not overlap, that may say something of `from <= key < to`.
+pub(crate) fn overlapping<'f>(
+    files: &'f [Arc<FileHandle>],
+    from: &[u8],
+    to: Option<&[u8]>,
+) -> &'f [Arc<FileHandle>] {
+    let first = files.partition_point(|file| file.meta.to.as_deref().is_some_and(|end| end <= from));
+    let files = &files[first..];
+    &files[..files.partition_point(|file| to.is_none_or(|to| file.meta.from.as_ref() < to))]
 }

@@ -30,8 +30,8 @@ use world::Disk;
 use super::{
     TreeError, TreeId,
     batch::{Batch, Change},
-    cache::Cache,
     file::FileHandle,
+    files::Files,
     format::{FOLDER, MAX_KEY, MAX_VALUE},
     manifest::Manifest,
     memtable::Memtable,
@@ -55,7 +55,7 @@ pub(crate) struct Inner {
     pub(crate) disk: Disk,
     pub(crate) settings: Arc<TreeSettings>,
     rules: Rules,
-    pub(crate) cache: Arc<Cache>,
+    pub(crate) files: Arc<Files>,
     state: RwLock<State>,
     /// The sequence of the last batch that readers see.
     visible: AtomicU64,
@@ -147,14 +147,14 @@ impl Forest {
     pub fn open(disk: Disk, settings: TreeSettings, rules: Rules) -> Result<Forest, TreeError> {
         settings.check()?;
         disk.make_folder(FOLDER)?;
-        let cache = Arc::new(Cache::new(settings.cache_bytes));
+        let files = Arc::new(Files::new(disk.clone(), settings.cache_bytes, settings.open_files));
         let manifest = Manifest::load_durably(&disk)?;
         super::upkeep::remove_strangers(&disk, &manifest)?;
         let mut state = State { dropped: manifest.dropped.clone(), ..State::default() };
         let mut applied = 0;
         for (id, record) in &manifest.trees {
             let mut tree = Tree::new(rules(*id), record.flushed);
-            let open = |meta: &super::file::FileMeta| Arc::new(FileHandle::open(&disk, meta.clone(), &cache));
+            let open = |meta: &super::file::FileMeta| Arc::new(FileHandle::new(meta.clone(), &files));
             let runs = record
                 .runs
                 .iter()
@@ -167,7 +167,7 @@ impl Forest {
             disk,
             settings: Arc::new(settings),
             rules,
-            cache,
+            files,
             state: RwLock::new(state),
             visible: AtomicU64::new(manifest.sequence),
             applied: AtomicU64::new(applied),
@@ -387,7 +387,7 @@ impl Forest {
 
     /// Memory of cached blocks, indexes and filters.
     pub fn cache_bytes(&self) -> usize {
-        self.inner.cache.bytes()
+        self.inner.files.cache.bytes()
     }
 }
 

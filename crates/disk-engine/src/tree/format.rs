@@ -5,7 +5,10 @@
 //! little-endian; `varint` is LEB128; a checksum is CRC-64/NVME.
 //!
 //! ```text
-//! file = data block... | ranges block? | key filter? | prefix filter? | index block | footer
+//! file = blocks of the entries, each index block behind the blocks below it, the root last
+//!      | blocks of the range deletions, likewise; none if there are none
+//!      | pages of the filter over whole keys | pages of the filter over prefixes
+//!      | footer
 //!
 //! block, as stored
 //!      0   n  payload, compressed as the tag says
@@ -13,25 +16,27 @@
 //!    n+1   4  length of the payload before compression u32, at most 1 GiB
 //!    n+5   8  checksum of: file id u64, offset of the block u64, bytes 0..n+5
 //!
-//! payload of data and index blocks
+//! payload of a leaf or index block
 //!      entry...                                by key ascending, within a key by sequence descending
-//!      offset of each restart point u32...     every 16th entry, which shares nothing
+//!      offset of each restart point u32...     an entry that shares nothing: every 16th of a leaf,
+//!                                              every one of an index block
 //!      number of restart points u32
 //!
-//! entry = shared varint       bytes of the key that equal the entry before
+//! entry = shared varint       bytes of the key that equal the entry before: as many as do
 //!       | rest varint         bytes of the key that follow
-//!       | sequence varint     of the batch that wrote it (the latest one, after a merge)
 //!       | value length varint
-//!       | rest of the key | value
+//!       | rest of the key
+//!       | sequence varint     of the batch that wrote it (the latest one, after a merge)
+//!       | value
 //!
-//! index entry: key and sequence of a data block's last entry, value = its place
+//! leaf of entries             value = what the tree's rule knows
+//! leaf of range deletions     a step function over keys, see `ranges`: the key where it changes,
+//!                             sequence 0, value = (sequence varint | timestamp i64)...
+//! index block                 one entry for each block below: (key, sequence) is at or behind that
+//!                             block's last entry and before the next block's first; value = its place
 //! place = offset u64 | stored length u32       of a block, its 13 last bytes included
 //!
-//! payload of the ranges block                  a step function over keys, see `ranges`
-//!      number of steps varint
-//!    | (key length varint | key | number of marks varint | (sequence varint | timestamp i64)...)...
-//!
-//! payload of a filter block, see `filter`
+//! page of a filter, see `filter`: stored as a block, all pages of a filter equally long
 //!      probes u8 | bits, eight a byte, lowest first
 //!
 //! footer, 128 bytes, at the end
@@ -40,13 +45,17 @@
 //!     12   4  lower half of the checksum of bytes 0..12; 0..16 mean the same in every version
 //!     16   8  file id u64
 //!     24   8  tree u64
-//!     32  12  place of the index block
-//!     44  12  place of the ranges block, zeros for none
-//!     56  12  place of the filter over whole keys, zeros for none
-//!     68  12  place of the filter over prefixes, zeros for none
-//!     80   8  entries u64
-//!     88   8  lowest timestamp of a value i64
-//!     96  24  zeros
+//!     32  12  place of the root over the entries, zeros for none
+//!     44   4  blocks from this root down to a leaf u32, 1 if the root is one; 0 for none
+//!     48  12  place of the root over the range deletions, zeros for none
+//!     60   4  blocks from this root down u32
+//!     64   8  offset of the filter over whole keys
+//!     72   4  its pages u32, 0 for none
+//!     76   4  stored length of each u32
+//!     80  16  the filter over prefixes, likewise
+//!     96   8  entries u64
+//!    104   8  lowest timestamp of a value i64
+//!    112   8  zeros
 //!    120   8  checksum of bytes 0..120
 //! ```
 //!
@@ -64,9 +73,8 @@ pub(crate) const VERSION: u32 = 2;
 pub(crate) const FOOTER: usize = 128;
 /// Bytes behind the payload of a stored block.
 pub(crate) const TRAILER: usize = 13;
-/// The longest payload: one value of the largest size, beside small entries. A filter takes 10 bits
-/// a key, an index some 30 bytes a block, so a file of 1 GiB stays far below.
-const MAX_PAYLOAD: usize = 1 << 30;
+/// The longest payload: one value of the largest size, beside small entries.
+pub(crate) const MAX_PAYLOAD: usize = 1 << 30;
 /// The longest value that merging may make of values.
 pub(crate) const MAX_MERGED: usize = 512 << 20;
 /// The longest key: that of a row, two keys of up to 65,535 bytes that may double when escaped, and
@@ -100,64 +108,39 @@ impl Place {
     }
 }
 
-/// How blocks are compressed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Compression {
-    /// As they are.
-    None,
-    /// LZ4, where it makes a block smaller.
-    Lz4,
-}
-
-/// A block as it is stored at `offset` of file `file_id`.
-pub(crate) fn seal_block(payload: &[u8], compression: Compression, file_id: u64, offset: u64) -> Vec<u8> {
-    let mut out = Vec::new();
-    if compression == Compression::Lz4 {
-        out = lz4_flex::block::compress(payload);
-    }
-    let squeezed = !out.is_empty() && out.len() < payload.len();
-    if !squeezed {
-        out.clear();
-        out.extend_from_slice(payload);
-    }
-    out.push(u8::from(squeezed));
-    out.extend_from_slice(&(payload.len() as u32).to_le_bytes());
-    let check = block_checksum(&out, file_id, offset);
-    out.extend_from_slice(&check.to_le_bytes());
-    out
-}
-
-/// The payload of a stored block, checked.
-pub(crate) fn open_block(mut stored: Vec<u8>, file_id: u64, offset: u64) -> Result<Vec<u8>, &'static str> {
-    let Some(len) = stored.len().checked_sub(TRAILER) else { return Err("the block is too short") };
-    let check = u64::from_le_bytes(tail(&stored, len + 5));
-    if check != block_checksum(&stored[..len + 5], file_id, offset) {
-        return Err("the block fails its checksum");
-    }
-    let raw = u32::from_le_bytes(tail(&stored, len + 1)) as usize;
-    if raw > MAX_PAYLOAD {
-        return Err("the block claims to be too large");
-    }
-    let tag = stored[len];
-    stored.truncate(len);
-    match tag {
-        0 if raw == len => Ok(stored),
-        1 => match lz4_flex::block::decompress(&stored, raw) {
-            Ok(payload) if payload.len() == raw => Ok(payload),
-            _ => Err("the block does not decompress"),
-        },
-        _ => Err("the block has an unknown tag"),
-    }
-}
-
-fn tail<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+pub(crate) fn tail<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
     let mut out = [0; N];
     out.copy_from_slice(&bytes[at..at + N]);
     out
 }
 
-fn block_checksum(bytes: &[u8], file_id: u64, offset: u64) -> u64 {
-    checksum(&[&file_id.to_le_bytes(), &offset.to_le_bytes(), bytes])
+/// The root of ordered blocks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Root {
+    pub(crate) place: Place,
+    /// Blocks from here down to a leaf, this one included; 0 for no blocks at all.
+    pub(crate) height: u32,
+}
+
+/// The most blocks there may be from a root down to a leaf: an index block has two entries at least.
+const MAX_HEIGHT: u32 = 48;
+
+/// Where the pages of a filter stand.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct FilterPlace {
+    pub(crate) offset: u64,
+    /// None if there are 0.
+    pub(crate) pages: u32,
+    /// The stored length of each.
+    pub(crate) page_len: u32,
+}
+
+impl FilterPlace {
+    /// Where page `nth` stands.
+    pub(crate) fn page(self, nth: u32) -> Place {
+        let offset = self.offset.saturating_add(u64::from(nth) * u64::from(self.page_len));
+        Place { offset, len: self.page_len }
+    }
 }
 
 /// What a file says about itself.
@@ -165,10 +148,10 @@ fn block_checksum(bytes: &[u8], file_id: u64, offset: u64) -> u64 {
 pub(crate) struct Footer {
     pub(crate) file_id: u64,
     pub(crate) tree: TreeId,
-    pub(crate) index: Place,
-    pub(crate) ranges: Place,
-    pub(crate) key_filter: Place,
-    pub(crate) prefix_filter: Place,
+    pub(crate) data: Root,
+    pub(crate) ranges: Root,
+    pub(crate) key_filter: FilterPlace,
+    pub(crate) prefix_filter: FilterPlace,
     pub(crate) entries: u64,
     pub(crate) oldest: i64,
 }
@@ -190,12 +173,18 @@ impl Footer {
         out.u32(checksum(&[&MAGIC, &VERSION.to_le_bytes()]) as u32);
         out.u64(self.file_id);
         out.u64(self.tree.0);
-        for place in [self.index, self.ranges, self.key_filter, self.prefix_filter] {
-            out.raw(&place.encode());
+        for root in [self.data, self.ranges] {
+            out.raw(&root.place.encode());
+            out.u32(root.height);
+        }
+        for filter in [self.key_filter, self.prefix_filter] {
+            out.u64(filter.offset);
+            out.u32(filter.pages);
+            out.u32(filter.page_len);
         }
         out.u64(self.entries);
         out.raw(&self.oldest.to_le_bytes());
-        out.raw(&[0; 24]);
+        out.raw(&[0; 8]);
         let mut bytes = [0; FOOTER];
         bytes[..FOOTER - 8].copy_from_slice(&out.into_vec());
         let check = checksum(&[&bytes[..FOOTER - 8]]);
@@ -214,20 +203,26 @@ impl Footer {
         if tail(bytes, FOOTER - 8) != checksum(&[&bytes[..FOOTER - 8]]).to_le_bytes() {
             return Err(NoFooter::Damaged);
         }
-        let place = |at: usize| Place {
-            offset: u64::from_le_bytes(tail(bytes, at)),
-            len: u32::from_le_bytes(tail(bytes, at + 8)),
+        let long = |at: usize| u64::from_le_bytes(tail(bytes, at));
+        let short = |at: usize| u32::from_le_bytes(tail(bytes, at));
+        let root = |at: usize| Root {
+            place: Place { offset: long(at), len: short(at + 8) },
+            height: short(at + 12),
         };
-        Ok(Footer {
-            file_id: u64::from_le_bytes(tail(bytes, 16)),
-            tree: TreeId(u64::from_le_bytes(tail(bytes, 24))),
-            index: place(32),
-            ranges: place(44),
-            key_filter: place(56),
-            prefix_filter: place(68),
-            entries: u64::from_le_bytes(tail(bytes, 80)),
-            oldest: i64::from_le_bytes(tail(bytes, 88)),
-        })
+        let filter =
+            |at: usize| FilterPlace { offset: long(at), pages: short(at + 8), page_len: short(at + 12) };
+        let footer = Footer {
+            file_id: long(16),
+            tree: TreeId(long(24)),
+            data: root(32),
+            ranges: root(48),
+            key_filter: filter(64),
+            prefix_filter: filter(80),
+            entries: long(96),
+            oldest: long(104) as i64,
+        };
+        let sound = [footer.data, footer.ranges].iter().all(|root| root.height <= MAX_HEIGHT);
+        if sound { Ok(footer) } else { Err(NoFooter::Damaged) }
     }
 }
 
@@ -252,33 +247,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_block_is_good_only_where_it_was_written() {
-        let payload = b"abc".repeat(50);
-        for compression in [Compression::None, Compression::Lz4] {
-            let stored = seal_block(&payload, compression, 7, 100);
-            assert_eq!(stored.len() < payload.len(), compression == Compression::Lz4);
-            assert_eq!(open_block(stored.clone(), 7, 100), Ok(payload.clone()));
-            assert!(open_block(stored.clone(), 7, 101).is_err());
-            assert!(open_block(stored.clone(), 8, 100).is_err());
-            for bit in 0..stored.len() * 8 {
-                let mut stored = stored.clone();
-                stored[bit / 8] ^= 1 << (bit % 8);
-                assert!(open_block(stored, 7, 100).is_err());
-            }
-        }
-        assert!(open_block(vec![0; 12], 7, 100).is_err());
-    }
-
-    #[test]
     fn a_footer_comes_back_and_another_version_is_told_from_damage() {
-        let place = |offset| Place { offset, len: 20 };
+        let root = |offset, height| Root { place: Place { offset, len: 20 }, height };
         let footer = Footer {
             file_id: 3,
             tree: TreeId(9),
-            index: place(1),
-            ranges: place(2),
-            key_filter: place(3),
-            prefix_filter: Place::default(),
+            data: root(1, 3),
+            ranges: root(2, 1),
+            key_filter: FilterPlace { offset: 4, pages: 5, page_len: 6 },
+            prefix_filter: FilterPlace::default(),
             entries: 5,
             oldest: -1,
         };
@@ -289,6 +266,8 @@ mod tests {
             bytes[bit / 8] ^= 1 << (bit % 8);
             assert_eq!(Footer::decode(&bytes), Err(NoFooter::Damaged));
         }
+        let high = Footer { data: root(1, MAX_HEIGHT + 1), ..footer };
+        assert_eq!(Footer::decode(&high.encode()), Err(NoFooter::Damaged));
         let mut next = bytes;
         next[8] = 3;
         let check = checksum(&[&next[..12]]) as u32;

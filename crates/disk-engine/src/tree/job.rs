@@ -27,7 +27,7 @@ use super::{
     ranges::{Mark, Ranges},
     rule::Merge,
     settings::TreeSettings,
-    source::{Source, cover, fold, take_next},
+    source::{Merged, cover, fold},
 };
 
 /// What a job takes the place of when it is done.
@@ -55,7 +55,7 @@ pub(crate) struct Plan {
     pub(crate) rule: Arc<dyn Merge>,
     pub(crate) replaces: Replaces,
     pub(crate) level: u8,
-    pub(crate) sources: Vec<Box<dyn Source>>,
+    pub(crate) sources: Merged,
     /// The deletions of ranges in the sources.
     pub(crate) ranges: Ranges,
     /// Sequences of snapshots, ascending.
@@ -92,10 +92,12 @@ impl Job {
     pub(crate) fn step(&mut self, next_file: &mut u64, budget_bytes: u64) -> Result<bool, TreeError> {
         let mut spent = 0;
         while spent < budget_bytes {
-            let Some((key, versions)) = take_next(&mut self.plan.sources, false)? else {
+            if !self.plan.sources.next()? {
                 self.end_file(next_file, None)?;
                 return Ok(true);
-            };
+            }
+            let key = Bytes::copy_from_slice(self.plan.sources.key());
+            let versions = std::mem::take(self.plan.sources.versions());
             spent += versions.iter().map(|version| (key.len() + version.1.len() + 16) as u64).sum::<u64>();
             if self.builder.as_ref().is_some_and(|builder| builder.bytes() >= self.settings.file_bytes) {
                 self.end_file(next_file, Some(&key))?;

@@ -124,7 +124,7 @@ fn into_next(runs: &[Run], mut inputs: Vec<Vec<Arc<FileHandle>>>, level: u8) -> 
     let endless = metas().any(|meta| meta.to.is_none());
     let to = metas().filter_map(|meta| meta.to.clone()).max().filter(|_| !endless);
     if let Some(next) = runs.iter().find(|run| run.level == level) {
-        inputs.push(overlapping(&next.files, &from, to.as_deref()));
+        inputs.push(overlapping(&next.files, &from, to.as_deref()).to_vec());
     }
     inputs.retain(|files| !files.is_empty());
     Pick { inputs, level }

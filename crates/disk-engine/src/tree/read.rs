@@ -4,18 +4,19 @@
 
 use std::sync::Arc;
 
-use base::Malformed;
+use base::{Malformed, NO_TIMESTAMP};
 use bytes::Bytes;
 
 use super::{
     TreeError, TreeId,
-    file::{FilesSource, damage, overlapping},
+    cursor::Access,
+    file::{FileHandle, Steps, damage, overlapping},
+    filter,
     format::FOLDER,
     memtable::{Memtable, Versions},
     pick::Run,
-    ranges::Ranges,
     rule::Merge,
-    source::{MemSource, Source, cover, fold, take_next},
+    source::{FilesSource, MemSource, Merged, Source, cover, fold},
 };
 
 /// Whether a read may wait for the disk.
@@ -43,23 +44,25 @@ pub(crate) struct View {
 impl View {
     pub(crate) fn get(&self, key: &[u8], patience: Patience) -> Result<Option<Bytes>, TreeError> {
         let mut versions = Versions::new();
-        let mut deleted_at = base::NO_TIMESTAMP;
+        let mut deleted_at = NO_TIMESTAMP;
         for memtable in &self.memtables {
             memtable.collect(key, self.position, &mut versions);
             deleted_at = deleted_at.max(memtable.deleted_at(key, self.position));
         }
+        let mut hash = None;
         for run in self.runs.iter() {
             // Ascending and apart: the first that ends behind the key is the only one that may hold it.
             let nth = run.files.partition_point(|file| file.meta.to.as_deref().is_some_and(|to| to <= key));
             if let Some(file) = run.files.get(nth).filter(|file| file.meta.holds(key)) {
-                file.collect(key, self.position, &mut versions, patience)?;
-                if file.meta.has_ranges {
-                    deleted_at = deleted_at.max(file.ranges(patience)?.at(key, self.position));
-                }
+                let hash = *hash.get_or_insert_with(|| filter::hash(key));
+                file.collect((key, hash), self.position, &mut versions, patience)?;
+                deleted_at = deleted_at.max(file.deleted_at(key, self.position, patience)?);
             }
         }
-        versions.sort_by_key(|version| version.0);
-        self.resolve(versions, deleted_at)
+        if versions.len() > 1 {
+            versions.sort_unstable_by_key(|version| version.0);
+        }
+        self.resolve(&mut versions, deleted_at)
     }
 
     /// Of the data blocks that may hold some of `from <= key < to` the last keys, ascending, each
@@ -77,8 +80,9 @@ impl View {
         Ok(outline)
     }
 
-    fn resolve(&self, versions: Versions, deleted_at: i64) -> Result<Option<Bytes>, TreeError> {
-        let seen = versions.into_iter().filter(|version| version.0 <= self.position).map(|version| version.1);
+    /// Folds what is seen of the values of a key, oldest first.
+    fn resolve(&self, versions: &mut Versions, deleted_at: i64) -> Result<Option<Bytes>, TreeError> {
+        let seen = versions.drain(..).filter(|version| version.0 <= self.position).map(|version| version.1);
         let rule = self.rule.as_ref();
         let value = fold(rule, seen).and_then(|value| match value {
             Some(value) => cover(rule, value, deleted_at),
@@ -99,9 +103,9 @@ impl View {
         patience: Patience,
     ) -> Result<Scan, TreeError> {
         let mut scan = Scan {
-            sources: Vec::new(),
-            ranges: Vec::new(),
-            backward,
+            sources: Merged::new(Vec::new(), backward),
+            deletions: Vec::new(),
+            patience,
             view: self,
             files_read: 0,
             failed: false,
@@ -109,31 +113,35 @@ impl View {
         if to.as_ref().is_some_and(|to| *to <= from) {
             return Ok(scan);
         }
+        let mut sources: Vec<Box<dyn Source>> =
+            Vec::with_capacity(scan.view.memtables.len() + scan.view.runs.len());
         for memtable in &scan.view.memtables {
-            let source = MemSource::new(memtable.clone(), from.clone(), to.clone(), backward);
-            scan.sources.push(Box::new(source));
+            sources.push(Box::new(MemSource::new(memtable.clone(), from.clone(), to.clone(), backward)));
         }
-        let prefix = scan.view.shared_prefix(&from, to.as_deref());
+        let prefix = scan.view.shared_prefix(&from, to.as_deref()).map(filter::hash);
         for run in scan.view.runs.iter() {
-            let mut files = Vec::new();
-            for file in overlapping(&run.files, &from, to.as_deref()) {
-                if file.meta.has_ranges {
-                    scan.ranges.push(file.ranges(patience)?);
-                }
+            let reached = overlapping(&run.files, &from, to.as_deref());
+            let deletions: Vec<_> = reached.iter().filter(|file| file.meta.has_ranges).cloned().collect();
+            if !deletions.is_empty() {
+                scan.deletions.push(Deletions { files: deletions, at: None });
+            }
+            let mut files = Vec::with_capacity(reached.len());
+            for file in reached {
                 let skipped = match prefix {
                     Some(prefix) => !file.may_hold_prefix(prefix, patience)?,
                     None => false,
                 };
                 if !skipped {
-                    files.push(file);
+                    files.push(file.clone());
                 }
             }
             scan.files_read += files.len();
             if !files.is_empty() {
-                let source = FilesSource::new(files, from.clone(), to.clone(), backward, patience)?;
-                scan.sources.push(Box::new(source));
+                let (bounds, access) = ((from.clone(), to.clone()), Access::Cached(patience));
+                sources.push(Box::new(FilesSource::new(files, bounds, backward, access)?));
             }
         }
+        scan.sources = Merged::new(sources, backward);
         Ok(scan)
     }
 
@@ -164,13 +172,35 @@ pub struct Step {
     pub value: Option<Bytes>,
 }
 
+/// The deletions of ranges in the files of a run.
+struct Deletions {
+    /// Those that have any, ascending.
+    files: Vec<Arc<FileHandle>>,
+    /// The one that was asked last, by its place among them.
+    at: Option<(usize, Steps)>,
+}
+
+impl Deletions {
+    fn at(&mut self, key: &[u8], sequence: u64, patience: Patience) -> Result<i64, TreeError> {
+        let nth = self.files.partition_point(|file| file.meta.to.as_deref().is_some_and(|to| to <= key));
+        let Some(file) = self.files.get(nth).filter(|file| file.meta.holds(key)) else {
+            return Ok(NO_TIMESTAMP);
+        };
+        if self.at.as_ref().is_none_or(|(at, _)| *at != nth) {
+            self.at = Some((nth, Steps::new(file, patience)?));
+        }
+        let (_, steps) = self.at.as_mut().expect("it was just put there");
+        steps.at(key, sequence)
+    }
+}
+
 /// Keys of a tree in order, each with its value: an iterator that holds its place in the past
 /// whatever is written meanwhile. After an error it ends.
 pub struct Scan {
     view: View,
-    sources: Vec<Box<dyn Source>>,
-    ranges: Vec<Arc<Ranges>>,
-    backward: bool,
+    sources: Merged,
+    deletions: Vec<Deletions>,
+    patience: Patience,
     files_read: usize,
     failed: bool,
 }
@@ -195,12 +225,19 @@ impl Scan {
     }
 
     fn step(&mut self) -> Result<Option<Step>, TreeError> {
-        let Some((key, versions)) = take_next(&mut self.sources, self.backward)? else { return Ok(None) };
-        let position = self.view.position;
-        let in_files = self.ranges.iter().map(|ranges| ranges.at(&key, position));
-        let in_memory = self.view.memtables.iter().map(|memtable| memtable.deleted_at(&key, position));
-        let deleted_at = in_files.chain(in_memory).max().unwrap_or(base::NO_TIMESTAMP);
-        let value = self.view.resolve(versions, deleted_at)?;
+        if !self.sources.next()? {
+            return Ok(None);
+        }
+        let (key, sequence) = (self.sources.key(), self.view.position);
+        let mut deleted_at = NO_TIMESTAMP;
+        for deletions in &mut self.deletions {
+            deleted_at = deleted_at.max(deletions.at(key, sequence, self.patience)?);
+        }
+        for memtable in &self.view.memtables {
+            deleted_at = deleted_at.max(memtable.deleted_at(key, sequence));
+        }
+        let key = Bytes::copy_from_slice(key);
+        let value = self.view.resolve(self.sources.versions(), deleted_at)?;
         Ok(Some(Step { key, value }))
     }
 }

@@ -1,6 +1,6 @@
 //! What may be set about a forest.
 
-use super::{TreeError, format::Compression};
+use super::{TreeError, seal::Compression};
 
 /// Settings of one disk's forest. [`Default`] is what a node uses.
 #[derive(Clone, Debug)]
@@ -29,6 +29,9 @@ pub struct TreeSettings {
     pub level_factor: u64,
     /// Bytes of blocks, indexes and filters kept in memory. Default 256 MiB, 0 for none.
     pub cache_bytes: usize,
+    /// Data files that are kept open at most. Default 512, range 1 to 1,000,000. Reading another one
+    /// has to open it first.
+    pub open_files: usize,
     /// What to do wrong.
     #[cfg(test)]
     pub(crate) sabotage: Option<Sabotage>,
@@ -46,6 +49,7 @@ impl Default for TreeSettings {
             level_bytes: 256 << 20,
             level_factor: 10,
             cache_bytes: 256 << 20,
+            open_files: 512,
             #[cfg(test)]
             sabotage: None,
         }
@@ -97,6 +101,7 @@ impl TreeSettings {
             ((2..=32).contains(&self.tier_runs), "tier_runs is 2 to 32"),
             (self.level_bytes > 0, "level_bytes is above 0"),
             ((2..=100).contains(&self.level_factor), "level_factor is 2 to 100"),
+            ((1..=1_000_000).contains(&self.open_files), "open_files is 1 to 1,000,000"),
         ];
         rules
             .into_iter()

@@ -1,13 +1,16 @@
-//! [`Source`]: keys in order with all that is known of them, and the fold that makes one value of
-//! it. Reads, flushes and compactions are this, with different sources and sinks.
+//! [`Source`]: keys in order with all that is known of them; [`Merged`]: several of them as one; and
+//! the fold that makes one value of what is known. Reads, flushes and compactions are this, with
+//! different sources and sinks.
 
-use std::{collections::VecDeque, ops::Bound, sync::Arc};
+use std::{borrow::Cow, cmp::Ordering, collections::VecDeque, ops::Bound, sync::Arc};
 
 use base::{Malformed, NO_TIMESTAMP};
 use bytes::Bytes;
 
 use super::{
     TreeError,
+    cursor::{Access, Cursor},
+    file::FileHandle,
     memtable::{Memtable, Versions},
     rule::Merge,
 };
@@ -79,22 +82,153 @@ impl Source for MemSource {
     }
 }
 
-/// Takes the next key of all sources with all its values, oldest first.
-pub(crate) fn take_next(
-    sources: &mut [Box<dyn Source>],
+/// Files that follow each other, as one source of `from <= key < to`.
+#[derive(Debug)]
+pub(crate) struct FilesSource {
+    /// In the order in which they are read, the next one last.
+    files: Vec<Arc<FileHandle>>,
+    from: Bytes,
+    to: Option<Bytes>,
     backward: bool,
-) -> Result<Option<(Bytes, Versions)>, TreeError> {
-    let keys = sources.iter().filter_map(|source| source.key());
-    let next = if backward { keys.max() } else { keys.min() };
-    let Some(key) = next.map(Bytes::copy_from_slice) else { return Ok(None) };
-    let mut versions = Versions::new();
-    for source in sources {
-        if source.key() == Some(&key) {
-            source.take(&mut versions)?;
+    access: Access,
+    cursor: Option<Cursor>,
+    /// It has come to the bound.
+    ended: bool,
+    /// The key whose values are being taken.
+    taken: Vec<u8>,
+}
+
+impl FilesSource {
+    /// `files` ascend and do not overlap.
+    pub(crate) fn new(
+        mut files: Vec<Arc<FileHandle>>,
+        (from, to): (Bytes, Option<Bytes>),
+        backward: bool,
+        access: Access,
+    ) -> Result<FilesSource, TreeError> {
+        if !backward {
+            files.reverse();
+        }
+        let (cursor, ended, taken) = (None, false, Vec::new());
+        let mut source = FilesSource { files, from, to, backward, access, cursor, ended, taken };
+        source.settle()?;
+        Ok(source)
+    }
+
+    /// Goes on to the next file while there is no entry, and looks whether the bound is reached.
+    fn settle(&mut self) -> Result<(), TreeError> {
+        loop {
+            if let Some(key) = self.cursor.as_ref().and_then(Cursor::key) {
+                self.ended = if self.backward {
+                    key < self.from.as_ref()
+                } else {
+                    self.to.as_deref().is_some_and(|to| to <= key)
+                };
+                return Ok(());
+            }
+            let Some(file) = self.files.pop() else {
+                self.ended = true;
+                return Ok(());
+            };
+            let mut cursor = file.entries(self.access)?;
+            if self.backward {
+                cursor.seek_below(self.to.as_deref())?;
+            } else {
+                cursor.seek(&self.from, u64::MAX)?;
+            }
+            self.cursor = Some(cursor);
         }
     }
-    versions.sort_by_key(|version| version.0);
-    Ok(Some((key, versions)))
+}
+
+impl Source for FilesSource {
+    fn key(&self) -> Option<&[u8]> {
+        if self.ended { None } else { self.cursor.as_ref()?.key() }
+    }
+
+    fn take(&mut self, into: &mut Versions) -> Result<(), TreeError> {
+        let Some(cursor) = &mut self.cursor else { return Ok(()) };
+        let (Some(key), Some(first)) = (cursor.key(), cursor.value()) else { return Ok(()) };
+        self.taken.clear();
+        self.taken.extend_from_slice(key);
+        into.push(first);
+        loop {
+            if self.backward {
+                cursor.prev()?
+            } else {
+                cursor.next()?
+            }
+            match cursor.value() {
+                Some(more) if cursor.key() == Some(&self.taken) => into.push(more),
+                _ => return self.settle(),
+            }
+        }
+    }
+}
+
+/// Several sources as one: at a key, with all its values.
+pub(crate) struct Merged {
+    sources: Vec<Box<dyn Source>>,
+    /// Those that have keys left, by the key they are at, the next one last.
+    order: Vec<usize>,
+    backward: bool,
+    key: Vec<u8>,
+    versions: Versions,
+}
+
+impl Merged {
+    /// Before the first key.
+    pub(crate) fn new(sources: Vec<Box<dyn Source>>, backward: bool) -> Merged {
+        let order = Vec::with_capacity(sources.len());
+        let count = sources.len();
+        let mut merged = Merged { sources, order, backward, key: Vec::new(), versions: Versions::new() };
+        for nth in 0..count {
+            merged.line_up(nth);
+        }
+        merged
+    }
+
+    /// Puts a source in its place in the order. Mostly it is the next one again, so the search begins
+    /// there; a heap would compare as often where that is so, and more where it is not.
+    fn line_up(&mut self, nth: usize) {
+        let Some(key) = self.sources[nth].key() else { return };
+        let not_before = |other: &usize| {
+            let order = self.sources[*other].key().map(|other| key.cmp(other));
+            order != Some(if self.backward { Ordering::Less } else { Ordering::Greater })
+        };
+        let at = self.order.iter().rposition(not_before);
+        self.order.insert(at.map_or(0, |at| at + 1), nth);
+    }
+
+    /// Goes to the next key; false behind the last. Its values, oldest first, are in
+    /// [`Merged::versions`] then.
+    pub(crate) fn next(&mut self) -> Result<bool, TreeError> {
+        self.versions.clear();
+        let Some(&first) = self.order.last() else { return Ok(false) };
+        self.key.clear();
+        self.key.extend_from_slice(self.sources[first].key().unwrap_or_default());
+        while let Some(&nth) = self.order.last()
+            && self.sources[nth].key() == Some(&self.key)
+        {
+            self.sources[nth].take(&mut self.versions)?;
+            self.order.pop();
+            self.line_up(nth);
+        }
+        if self.versions.len() > 1 {
+            self.versions.sort_unstable_by_key(|version| version.0);
+        }
+        Ok(true)
+    }
+
+    /// The key it is at.
+    pub(crate) fn key(&self) -> &[u8] {
+        &self.key
+    }
+
+    /// The values of that key, oldest first. May be emptied.
+    pub(crate) fn versions(&mut self) -> &mut Versions {
+        &mut self.versions
+    }
 }
 
 /// Folds values, oldest first, into one.
@@ -116,7 +250,7 @@ pub(crate) fn cover(rule: &dyn Merge, value: Bytes, deleted_at: i64) -> Result<O
     }
     let left = rule.cover(&value, deleted_at)?;
     Ok(left.map(|left| match left {
-        std::borrow::Cow::Borrowed(same) => value.slice_ref(same),
-        std::borrow::Cow::Owned(part) => part.into(),
+        Cow::Borrowed(same) => value.slice_ref(same),
+        Cow::Owned(part) => part.into(),
     }))
 }

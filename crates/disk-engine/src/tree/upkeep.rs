@@ -19,15 +19,16 @@ use bytes::Bytes;
 use world::{Disk, DiskError};
 
 use super::{
-    Damage, Horizon, Patience, TreeError, TreeId, Work,
-    file::{FileHandle, FileMeta, FilesSource},
+    Damage, Horizon, TreeError, TreeId, Work,
+    cursor::Access,
+    file::{FileHandle, FileMeta},
     forest::{Forest, Inner, Tree, lock},
     format::{FOLDER, file_name},
     job::{Job, Other, Plan, Replaces},
     manifest::{self, Manifest, RunRecord},
     pick::{Pick, Run, pick, pick_all},
     ranges::Ranges,
-    source::{MemSource, Source},
+    source::{FilesSource, MemSource, Merged, Source},
 };
 
 /// What is under way.
@@ -220,7 +221,7 @@ impl Inner {
                 sequence: last.memtable.last_sequence(),
             },
             level: 0,
-            sources,
+            sources: Merged::new(sources, false),
             ranges,
             // After the sources were chosen: who takes a snapshot from now on sees all of them.
             snapshots: self.snapshot_sequences(),
@@ -239,11 +240,11 @@ impl Inner {
         let inputs: Vec<Arc<FileHandle>> = pick.inputs.iter().flatten().cloned().collect();
         let mut ranges = Ranges::default();
         for file in inputs.iter().filter(|file| file.meta.has_ranges) {
-            ranges.absorb(file.ranges(Patience::Wait)?.as_ref());
+            ranges.absorb(&file.ranges((&[], None), usize::MAX, Access::Ahead)?);
         }
         let mut sources: Vec<Box<dyn Source>> = Vec::new();
         for files in pick.inputs {
-            sources.push(Box::new(FilesSource::new(files, Bytes::new(), None, false, Patience::Wait)?));
+            sources.push(Box::new(FilesSource::new(files, (Bytes::new(), None), false, Access::Ahead)?));
         }
         let others = others(tree, &inputs);
         // Where only order counts, nothing that is still to be written can need a tombstone.
@@ -254,7 +255,7 @@ impl Inner {
             rule: tree.rule.clone(),
             replaces: Replaces::Files(inputs),
             level: pick.level,
-            sources,
+            sources: Merged::new(sources, false),
             ranges,
             snapshots: self.snapshot_sequences(),
             others,
@@ -347,10 +348,12 @@ impl Upkeep {
         let mut manifest = self.manifest.clone();
         let job = slot(self).as_ref().expect("the job has just ended");
         let (id, done, level) = (job.plan.tree, job.done.clone(), job.plan.level);
-        let fresh: Vec<Arc<FileHandle>> = done
-            .iter()
-            .map(|meta| Arc::new(FileHandle::open(&inner.disk, meta.clone(), &inner.cache)))
-            .collect();
+        let open = |meta: &FileMeta| {
+            let file = FileHandle::new(meta.clone(), &inner.files);
+            file.warm();
+            Arc::new(file)
+        };
+        let fresh: Vec<Arc<FileHandle>> = done.iter().map(open).collect();
         let runs = {
             let state = inner.state();
             let tree = state.trees.get(&id).expect("dropping a tree gives up its jobs");
@@ -390,7 +393,7 @@ impl Upkeep {
         self.obsolete = held;
         let free: Vec<Arc<FileHandle>> = free;
         for file in free {
-            inner.cache.forget_file(file.meta.id);
+            file.forget();
             match inner.disk.remove(&file_name(file.meta.id)) {
                 Ok(()) | Err(DiskError::NotFound { .. }) => {}
                 Err(error) => return Err(inner.die(&error.to_string())),

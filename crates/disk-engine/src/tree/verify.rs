@@ -10,8 +10,8 @@ use world::{Disk, DiskError};
 
 use super::{
     Damage, TreeError, TreeId,
-    cache::Cache,
     file::{FileHandle, FileMeta},
+    files::Files,
     format::{FOLDER, FOOTER, Footer, NoFooter, file_name},
     manifest::{self, Manifest},
 };
@@ -64,11 +64,11 @@ pub fn verify(disk: &Disk, tell: &mut dyn FnMut(Finding)) -> Result<Verified, Tr
             walk.unnamed(&names)
         }
     };
-    let cache = Arc::new(Cache::new(0));
+    let at_hand = Arc::new(Files::new(disk.clone(), 0, 1));
     for meta in files {
         walk.count(&file_name(meta.id));
         walk.verified.trees.insert(meta.tree);
-        for error in FileHandle::open(disk, meta, &cache).verify() {
+        for error in FileHandle::new(meta, &at_hand).verify() {
             walk.fault(error);
         }
     }
@@ -152,6 +152,6 @@ fn describe(disk: &Disk, id: u64) -> Result<FileMeta, TreeError> {
         oldest: footer.oldest,
         from: Bytes::new(),
         to: None,
-        has_ranges: footer.ranges.len > 0,
+        has_ranges: footer.ranges.height > 0,
     })
 }

@@ -68,6 +68,24 @@ fn a_scan_of_a_prefix_reads_only_files_that_hold_it() {
 }
 
 #[test]
+fn more_files_than_may_be_open_are_read_all_the_same() {
+    let disk = Disk::in_memory();
+    let settings = TreeSettings { open_files: 3, cache_bytes: 0, tier_runs: 32, ..TreeSettings::default() };
+    let forest = Forest::open(disk, settings, rules()).unwrap();
+    for n in 0..7 {
+        put(&forest, [format!("{n}")]);
+        flush(&forest);
+    }
+    assert!(forest.figures(TREE).files > 3);
+    for n in 0..7 {
+        assert!(forest.get(TREE, format!("{n}").as_bytes()).unwrap().is_some());
+        assert!(forest.inner.files.open_files() <= 3);
+    }
+    assert_eq!(forest.scan(TREE, "", None, true).unwrap().count(), 7);
+    assert_eq!(forest.inner.files.open_files(), 3);
+}
+
+#[test]
 fn what_is_too_large_or_makes_no_sense_is_refused_whole() {
     let forest = forest();
     let refused = |key: Vec<u8>, value: Bytes| {
