@@ -9,6 +9,7 @@
 //! What is there and what is refused stands in the crate's README.
 
 mod acl;
+mod auth;
 mod entry;
 mod faults;
 mod hub;

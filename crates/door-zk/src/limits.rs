@@ -22,6 +22,10 @@ pub struct Settings {
     /// throttled. Default 64 MiB; 64 KiB to the machine's memory. About 300,000 watches, and a
     /// bound on what clients can make the server remember without writing anything.
     pub watch_bytes: usize,
+    /// Who may do everything, as `super:` and the base64 of the SHA-1 of `super:PASSWORD` (or any
+    /// other user's `user:hash`): a client that shows those credentials is not held up by any
+    /// access control list. Default none, as ZooKeeper's.
+    pub super_digest: Option<String>,
     /// Four-letter words that are answered, of `ruok`, `srvr`, `envi`, `isro`. Default `srvr` and
     /// `ruok`. ZooKeeper's default is `srvr`; `envi` tells strangers about the machine.
     pub four_letter_words: Vec<String>,
@@ -38,6 +42,7 @@ impl Default for Settings {
             message_bytes: 0xf_ffff,
             in_flight: 1000,
             watch_bytes: 64 << 20,
+            super_digest: None,
             four_letter_words: vec!["srvr".to_owned(), "ruok".to_owned()],
             connections: door::Limits::default(),
         }

@@ -24,12 +24,13 @@ use metrics::Counter;
 use store::{Action, Done, Inbox, Principal, Proposal, Store, Target};
 
 use crate::{
+    auth::Identity,
     entry::Entry,
     faults::{self, Answer, Code},
     hub::Hub,
     ops::{ReadFn, Reading},
     sessions::Heard,
-    watches::LinkId,
+    watches::{LinkId, Listener},
     wire::{
         jute::{Input, put_i32},
         reply,
@@ -93,11 +94,11 @@ pub(crate) enum Step {
     /// An entry to be applied.
     Write { closes_session: bool },
     /// The state to be current; then the record is answered from it.
-    Read { read: ReadFn, record: Box<[u8]> },
+    Read { read: ReadFn, record: Box<[u8]>, identity: Arc<Identity> },
     /// Nothing.
     Ping,
-    /// Nothing; it is refused. The zxid in the header is this, or the state's.
-    Refuse { code: Code, zxid: Option<i64>, closes: bool },
+    /// Nothing; it is answered by a header and this record. The zxid is this, or the state's.
+    Bare { code: Code, zxid: Option<i64>, record: &'static [u8], closes: bool },
 }
 
 /// A request in flight.
@@ -112,7 +113,7 @@ pub(crate) struct Pending {
 
 impl Pending {
     fn is_ready(&self) -> bool {
-        self.answer.is_some() || matches!(self.step, Step::Ping | Step::Refuse { .. })
+        self.answer.is_some() || matches!(self.step, Step::Ping | Step::Bare { .. })
     }
 }
 
@@ -127,6 +128,7 @@ struct Queue {
 pub(crate) struct Link {
     pub(crate) id: LinkId,
     pub(crate) guest: Guest,
+    pub(crate) listener: Arc<Listener>,
     pub(crate) service: Arc<Service>,
     queue: Mutex<Queue>,
 }
@@ -136,7 +138,9 @@ impl Link {
         let id = service.hub.new_link();
         let queue = Queue { phase: Phase::Connecting, front_tag: 0, pending: VecDeque::new() };
         service.hub.traffic.connections.fetch_add(1, Ordering::Relaxed);
-        Link { id, guest, service, queue: Mutex::new(queue) }
+        let identity = Identity::at(guest.peer.ip());
+        let listener = Arc::new(Listener::new(guest.outbox.clone(), identity));
+        Link { id, guest, listener, service, queue: Mutex::new(queue) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
@@ -219,10 +223,10 @@ impl Link {
                 self.refuse(xid, &cause);
                 self.guest.outbox.close();
             }
-            (Step::Read { read, record }, Ok(_)) => self.read(xid, read, &record),
-            (Step::Ping, Ok(_)) => self.refuse_with(xid, Code::OK, None),
-            (Step::Refuse { code, zxid, closes }, _) => {
-                self.refuse_with(xid, code, zxid);
+            (Step::Read { read, record, identity }, Ok(_)) => self.read(xid, read, &record, &identity),
+            (Step::Ping, Ok(_)) => self.bare(xid, Code::OK, None, &[]),
+            (Step::Bare { code, zxid, record, closes }, _) => {
+                self.bare(xid, code, zxid, record);
                 if closes {
                     self.guest.outbox.close();
                 }
@@ -300,10 +304,10 @@ impl Link {
     }
 
     /// Reads, sets a watch, and puts the answer into the outbox, all under the state's lock.
-    fn read(&self, xid: i32, read: ReadFn, record: &[u8]) {
+    fn read(&self, xid: i32, read: ReadFn, record: &[u8], identity: &Identity) {
         let mut state = self.service.hub.lock();
         let zxid = state.replica.zxid;
-        let mut reading = Reading { state: &mut state, link: self.id, outbox: &self.guest.outbox };
+        let mut reading = Reading { state: &mut state, link: self.id, listener: &self.listener, identity };
         self.guest.outbox.write(|out| {
             reply::frame(out, |out| {
                 let start = out.len();
@@ -319,7 +323,7 @@ impl Link {
     /// Answers a request that the store did not carry out.
     fn refuse(&self, xid: i32, cause: &Cause) {
         match faults::answer(cause) {
-            Answer::Code(code) => self.refuse_with(xid, code, None),
+            Answer::Code(code) => self.bare(xid, code, None, &[]),
             Answer::Close => {
                 tracing::debug!(%cause, "closing a connection over a request");
                 self.guest.outbox.close();
@@ -327,11 +331,14 @@ impl Link {
         }
     }
 
-    /// Answers by a header alone.
-    fn refuse_with(&self, xid: i32, code: Code, zxid: Option<i64>) {
+    /// Answers without looking at the state, but for its zxid.
+    fn bare(&self, xid: i32, code: Code, zxid: Option<i64>, record: &[u8]) {
         let zxid = zxid.unwrap_or_else(|| self.service.hub.lock().replica.zxid);
         self.guest.outbox.write(|out| {
-            reply::frame(out, |out| reply::header(out, xid, zxid, code));
+            reply::frame(out, |out| {
+                reply::header(out, xid, zxid, code);
+                out.extend_from_slice(record);
+            });
         });
     }
 

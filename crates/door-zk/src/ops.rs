@@ -8,22 +8,25 @@ mod close_session;
 mod create;
 mod delete;
 mod exists;
+mod get_acl;
 mod get_children;
 mod get_data;
 mod multi;
 mod reconfig;
+mod set_acl;
 mod set_data;
 mod sync;
+mod who_am_i;
 
 use std::sync::Arc;
 
-use door::Outbox;
-
 use crate::{
+    auth::{Id, Identity},
     entry::What,
     faults::Code,
     hub::State,
-    watches::{Kind, LinkId},
+    tree::Node,
+    watches::{Kind, LinkId, Listener},
     wire::{
         jute::{Input, Malformed},
         request::opcode,
@@ -60,13 +63,27 @@ pub(crate) struct Reading<'a> {
     /// Who reads.
     pub(crate) link: LinkId,
     /// Where its watch events go.
-    pub(crate) outbox: &'a Arc<Outbox>,
+    pub(crate) listener: &'a Arc<Listener>,
+    /// Who it was when it asked.
+    pub(crate) identity: &'a Identity,
 }
 
 impl Reading<'_> {
+    /// The ids of whoever reads.
+    fn ids(&self) -> impl Iterator<Item = Id<'_>> + Clone {
+        self.identity.ids()
+    }
+
+    /// The znode at `path`, if whoever reads may read it.
+    fn readable(&self, path: &str) -> Result<&Node, Code> {
+        let node = self.state.replica.tree.get(path).ok_or(Code::NO_NODE)?;
+        node.check_readable(self.ids())?;
+        Ok(node)
+    }
+
     /// Sets a watch for whoever reads.
     fn watch(&mut self, kind: Kind, path: &str) {
-        self.state.watches.add(kind, path, self.link, self.outbox);
+        self.state.watches.add(kind, path, self.link, self.listener);
     }
 }
 
@@ -77,13 +94,15 @@ impl From<Malformed> for Code {
 }
 
 /// The table, by opcode.
-pub(crate) static OPERATIONS: [Operation; 12] = [
+pub(crate) static OPERATIONS: [Operation; 15] = [
     Operation { code: opcode::CLOSE_SESSION, name: "closeSession", run: Run::Write(close_session::decode) },
     Operation { code: opcode::CREATE, name: "create", run: Run::Write(create::decode) },
     Operation { code: opcode::DELETE, name: "delete", run: Run::Write(delete::decode) },
     Operation { code: opcode::EXISTS, name: "exists", run: Run::Read(exists::read) },
     Operation { code: opcode::GET_DATA, name: "getData", run: Run::Read(get_data::read) },
     Operation { code: opcode::SET_DATA, name: "setData", run: Run::Write(set_data::decode) },
+    Operation { code: opcode::GET_ACL, name: "getACL", run: Run::Read(get_acl::read) },
+    Operation { code: opcode::SET_ACL, name: "setACL", run: Run::Write(set_acl::decode) },
     Operation { code: opcode::GET_CHILDREN, name: "getChildren", run: Run::Read(get_children::read) },
     Operation { code: opcode::SYNC, name: "sync", run: Run::Read(sync::read) },
     Operation {
@@ -94,6 +113,7 @@ pub(crate) static OPERATIONS: [Operation; 12] = [
     Operation { code: opcode::MULTI, name: "multi", run: Run::Write(multi::decode) },
     Operation { code: opcode::CREATE2, name: "create2", run: Run::Write(create::decode_with_stat) },
     Operation { code: opcode::RECONFIG, name: "reconfig", run: Run::Write(reconfig::decode) },
+    Operation { code: opcode::WHO_AM_I, name: "whoAmI", run: Run::Read(who_am_i::read) },
 ];
 
 /// The row of an opcode and its number.

@@ -128,9 +128,9 @@ impl Replica {
         out
     }
 
-    fn stamp(&mut self, entry: &Entry<'_>) -> Stamp {
+    fn stamp<'a>(&mut self, entry: &'a Entry<'a>) -> Stamp<'a> {
         self.zxid += 1;
-        Stamp { zxid: self.zxid, time_ms: entry.time_ms, session: entry.session }
+        Stamp { zxid: self.zxid, time_ms: entry.time_ms, session: entry.session, ids: &entry.ids }
     }
 
     /// Session ids look like ZooKeeper's (server 1, time, counter) and only rise, so an id is
@@ -147,7 +147,7 @@ impl Replica {
     /// Makes one change and appends its record to `out`.
     fn change<'a>(
         &mut self,
-        stamp: Stamp,
+        stamp: Stamp<'a>,
         change: &'a Change<'a>,
         effects: &mut Effects<'a>,
         out: &mut Vec<u8>,
@@ -168,7 +168,11 @@ impl Replica {
                 let stat = self.tree.set_data(stamp, path, *data, *version, trace)?;
                 reply::stat(out, &stat);
             }
-            Change::Check { path, version } => self.tree.check(path, *version)?,
+            Change::SetAcl { path, acl, version } => {
+                let stat = self.tree.set_acl(stamp, path, acl, *version, trace)?;
+                reply::stat(out, &stat);
+            }
+            Change::Check { path, version } => self.tree.check(stamp, path, *version)?,
             Change::Unsupported => return Err(Code::UNIMPLEMENTED),
         }
         Ok(())
@@ -176,7 +180,7 @@ impl Replica {
 
     fn multi<'a>(
         &mut self,
-        stamp: Stamp,
+        stamp: Stamp<'a>,
         changes: &'a [Change<'a>],
         effects: &mut Effects<'a>,
         out: &mut Vec<u8>,
@@ -213,6 +217,8 @@ fn opcode_of(change: &Change<'_>) -> i32 {
         Change::Create { with_stat: true, .. } => opcode::CREATE2,
         Change::Delete { .. } => opcode::DELETE,
         Change::SetData { .. } => opcode::SET_DATA,
+        // Never in a multi, whose decoder does not know it.
+        Change::SetAcl { .. } => opcode::SET_ACL,
         Change::Check { .. } => opcode::CHECK,
         Change::Unsupported => opcode::ERROR,
     }

@@ -20,7 +20,8 @@ pub(crate) use self::record::{NODE, Restoring, node_key};
 
 use self::journal::Undo;
 use crate::{
-    acl::{self, Acl},
+    acl::{self, Acl, AclTable},
+    auth::Id,
     faults::Code,
     path,
     wire::{
@@ -86,9 +87,14 @@ impl Node {
         self.children.keys().map(|name| &**name)
     }
 
-    /// Fails unless clients may read it.
-    pub(crate) fn check_readable(&self) -> Result<(), Code> {
-        self.acl.check(acl::READ)
+    /// Who may do what with it.
+    pub(crate) fn acl(&self) -> &Acl {
+        &self.acl
+    }
+
+    /// Fails unless someone with these ids may read it.
+    pub(crate) fn check_readable<'a>(&self, ids: impl Iterator<Item = Id<'a>> + Clone) -> Result<(), Code> {
+        self.acl.check(acl::READ, ids)
     }
 
     fn data_len(&self) -> usize {
@@ -115,13 +121,22 @@ impl Node {
 
 /// What stamps a change: when, in which transaction, by whom.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Stamp {
+pub(crate) struct Stamp<'a> {
     /// The transaction.
     pub(crate) zxid: i64,
     /// Milliseconds since 1970, by the proposer's clock.
     pub(crate) time_ms: i64,
     /// The session that asks.
     pub(crate) session: i64,
+    /// Who asks.
+    pub(crate) ids: &'a [Id<'a>],
+}
+
+impl Stamp<'_> {
+    /// Fails unless who asks may do `perms` with what `acl` guards.
+    fn check(&self, acl: &Acl, perms: i32) -> Result<(), Code> {
+        acl.check(perms, self.ids.iter().copied())
+    }
 }
 
 /// A change that watches are about.
@@ -131,10 +146,10 @@ pub(crate) struct Event<'a> {
     pub(crate) kind: EventKind,
     /// The znode.
     pub(crate) path: Cow<'a, str>,
-    /// Whether clients may read it; others must not learn of it.
-    pub(crate) readable: bool,
-    /// Whether clients may read its parent.
-    pub(crate) parent_readable: bool,
+    /// Who may do what with it: who may not read it must not learn of the event.
+    pub(crate) acl: Acl,
+    /// The same of its parent, when that has one child more or fewer.
+    pub(crate) parent_acl: Option<Acl>,
 }
 
 /// What operations do beside changing the tree.
@@ -211,6 +226,8 @@ pub(crate) struct Tree {
     ephemerals: BTreeMap<i64, BTreeSet<Box<str>>>,
     /// Bytes of memory, roughly.
     weight: usize,
+    /// The ACLs of all nodes.
+    acls: AclTable,
     /// How to undo what was done since [`Tree::begin`].
     journal: Option<Vec<Undo>>,
 }
@@ -234,6 +251,7 @@ impl Tree {
             free: Vec::new(),
             ephemerals: BTreeMap::new(),
             weight: NODE_BYTES,
+            acls: AclTable::default(),
             journal: None,
         }
     }
@@ -260,22 +278,22 @@ impl Tree {
 
     /// Bytes of memory, roughly.
     pub(crate) fn weight(&self) -> usize {
-        self.weight
+        self.weight + self.acls.weight()
     }
 
     /// Makes a znode; gives its path, which a sequential one learns only now.
     pub(crate) fn create<'a>(
         &mut self,
-        stamp: Stamp,
+        stamp: Stamp<'_>,
         draft: Draft<'a>,
         trace: &mut Trace<'a>,
     ) -> Result<Cow<'a, str>, Code> {
         let (ephemeral, sequential) = mode(draft.mode)?;
         let (parent_path, _) = path::split(draft.path)?;
-        let acl = Acl::from_entries(draft.acl)?;
+        let acl = Acl::from_entries(draft.acl, stamp.ids)?;
         let parent = self.find(parent_path).ok_or(Code::NO_NODE)?;
         let above = self.node(parent);
-        above.acl.check(acl::CREATE)?;
+        stamp.check(&above.acl, acl::CREATE)?;
         let path = if sequential {
             // Java's "%010d" and Rust's agree on negative numbers, to which the counter may wrap.
             Cow::Owned(format!("{}{:010}", draft.path, above.creations))
@@ -300,8 +318,8 @@ impl Tree {
         trace.events.push(Event {
             kind: EventKind::Created,
             path: path.clone(),
-            readable: acl.allows(acl::READ),
-            parent_readable: above.acl.allows(acl::READ),
+            acl: acl.clone(),
+            parent_acl: Some(above.acl.clone()),
         });
         let node = Node {
             data: draft.data.map(Box::from),
@@ -329,7 +347,7 @@ impl Tree {
     /// Removes a znode.
     pub(crate) fn delete<'a>(
         &mut self,
-        stamp: Stamp,
+        stamp: Stamp<'_>,
         path: &'a str,
         version: i32,
         trace: &mut Trace<'a>,
@@ -340,7 +358,7 @@ impl Tree {
         }
         let parent = self.find(parent_path).ok_or(Code::NO_NODE)?;
         let above = self.node(parent);
-        above.acl.check(acl::DELETE)?;
+        stamp.check(&above.acl, acl::DELETE)?;
         let node = self.node(*above.children.get(name).ok_or(Code::NO_NODE)?);
         next_version(node.version, version)?;
         if !node.children.is_empty() {
@@ -353,7 +371,7 @@ impl Tree {
     /// Sets the data of a znode; gives its Stat.
     pub(crate) fn set_data<'a>(
         &mut self,
-        stamp: Stamp,
+        stamp: Stamp<'_>,
         path: &'a str,
         data: Option<&[u8]>,
         version: i32,
@@ -362,7 +380,7 @@ impl Tree {
         path::validate(path)?;
         let id = self.find(path).ok_or(Code::NO_NODE)?;
         let node = self.node_mut(id);
-        node.acl.check(acl::WRITE)?;
+        stamp.check(&node.acl, acl::WRITE)?;
         let next = next_version(node.version, version)?;
         fits(path, data)?;
         let was_bytes = node.data_len();
@@ -372,24 +390,49 @@ impl Tree {
         node.version = next;
         node.mzxid = stamp.zxid;
         node.mtime = stamp.time_ms;
-        let (stat, readable) = (node.stat(), node.acl.allows(acl::READ));
+        let (stat, acl) = (node.stat(), node.acl.clone());
         self.weight = self.weight - was_bytes + data.map_or(0, <[u8]>::len);
         self.record(undo, path);
         trace.touched.insert(Cow::Borrowed(path));
         trace.events.push(Event {
             kind: EventKind::DataChanged,
             path: Cow::Borrowed(path),
-            readable,
-            parent_readable: false,
+            acl,
+            parent_acl: None,
         });
         Ok(stat)
     }
 
+    /// Sets the ACL of a znode, whose ACL has this version; gives its Stat.
+    pub(crate) fn set_acl<'a>(
+        &mut self,
+        stamp: Stamp<'_>,
+        path: &'a str,
+        entries: &[Ace<'_>],
+        version: i32,
+        trace: &mut Trace<'a>,
+    ) -> Result<Stat, Code> {
+        path::validate(path)?;
+        let acl = Acl::from_entries(entries, stamp.ids)?;
+        let id = self.find(path).ok_or(Code::NO_NODE)?;
+        let node = self.node(id);
+        stamp.check(&node.acl, acl::ADMIN)?;
+        let aversion = next_version(node.aversion, version)?;
+        let acl = self.acls.intern(acl);
+        let node = self.node_mut(id);
+        node.aversion = aversion;
+        let was = std::mem::replace(&mut node.acl, acl);
+        let stat = node.stat();
+        self.acls.release(&was);
+        trace.touched.insert(Cow::Borrowed(path));
+        Ok(stat)
+    }
+
     /// Fails unless a znode is there and has this version; -1 is any.
-    pub(crate) fn check(&self, path: &str, version: i32) -> Result<(), Code> {
+    pub(crate) fn check(&self, stamp: Stamp<'_>, path: &str, version: i32) -> Result<(), Code> {
         path::validate(path)?;
         let node = self.get(path).ok_or(Code::NO_NODE)?;
-        node.check_readable()?;
+        stamp.check(&node.acl, acl::READ)?;
         next_version(node.version, version).map(drop)
     }
 
@@ -407,8 +450,7 @@ impl Tree {
         self.forget_ephemeral(node.owner, &path);
         let above = self.node_mut(parent);
         let pzxid = std::mem::replace(&mut above.pzxid, zxid);
-        let parent_readable = above.acl.allows(acl::READ);
-        let readable = node.acl.allows(acl::READ);
+        let (acl, parent_acl) = (node.acl.clone(), Some(above.acl.clone()));
         if self.journal.is_some() {
             self.record(
                 Undo::Delete { id, parent, path: Box::default(), node: Box::new(node), pzxid },
@@ -416,7 +458,7 @@ impl Tree {
             );
         }
         trace.touch_both(path.clone());
-        trace.events.push(Event { kind: EventKind::Deleted, path, readable, parent_readable });
+        trace.events.push(Event { kind: EventKind::Deleted, path, acl, parent_acl });
     }
 
     fn forget_ephemeral(&mut self, owner: i64, path: &str) {
@@ -445,7 +487,8 @@ impl Tree {
     }
 
     /// Puts a node under `parent`.
-    fn attach(&mut self, parent: u32, name: &str, node: Node) -> u32 {
+    fn attach(&mut self, parent: u32, name: &str, mut node: Node) -> u32 {
+        node.acl = self.acls.intern(node.acl);
         self.weight += NODE_BYTES + name.len() + node.data_len();
         let id = match self.free.pop() {
             Some(id) => {
@@ -466,6 +509,7 @@ impl Tree {
         let id = self.node_mut(parent).children.remove(name).expect("the node is there");
         let node = self.nodes[id as usize].take().expect("ids in the tree are of live nodes");
         self.free.push(id);
+        self.acls.release(&node.acl);
         self.weight -= NODE_BYTES + name.len() + node.data_len();
         (id, node)
     }

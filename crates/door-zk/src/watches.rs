@@ -7,12 +7,14 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use door::Outbox;
 
 use crate::{
+    acl::{self, Acl},
+    auth::Identity,
     faults::Code,
     path,
     tree::Event,
@@ -36,8 +38,34 @@ const WATCH_BYTES: usize = 160;
 
 type Table = BTreeMap<Arc<str>, BTreeSet<LinkId>>;
 
-struct Watcher {
+/// A connection as its watches see it: where it is told, and who it is at the moment.
+pub(crate) struct Listener {
     outbox: Arc<Outbox>,
+    identity: Mutex<Arc<Identity>>,
+}
+
+impl Listener {
+    pub(crate) fn new(outbox: Arc<Outbox>, identity: Identity) -> Listener {
+        Listener { outbox, identity: Mutex::new(Arc::new(identity)) }
+    }
+
+    /// Who it is.
+    pub(crate) fn identity(&self) -> Arc<Identity> {
+        self.identity.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// It has shown credentials.
+    pub(crate) fn identify(&self, identity: Identity) {
+        *self.identity.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(identity);
+    }
+
+    fn may_read(&self, acl: &Acl) -> bool {
+        acl.allows(acl::READ, self.identity().ids())
+    }
+}
+
+struct Watcher {
+    listener: Arc<Listener>,
     on: BTreeSet<(Kind, Arc<str>)>,
 }
 
@@ -76,7 +104,7 @@ impl Watches {
     }
 
     /// Tells `link` of the next change.
-    pub(crate) fn add(&mut self, kind: Kind, path: &str, link: LinkId, outbox: &Arc<Outbox>) {
+    pub(crate) fn add(&mut self, kind: Kind, path: &str, link: LinkId, listener: &Arc<Listener>) {
         let table = match kind {
             Kind::Data => &mut self.data,
             Kind::Children => &mut self.children,
@@ -91,7 +119,7 @@ impl Watches {
             let watcher = self
                 .watchers
                 .entry(link)
-                .or_insert_with(|| Watcher { outbox: outbox.clone(), on: BTreeSet::new() });
+                .or_insert_with(|| Watcher { listener: listener.clone(), on: BTreeSet::new() });
             watcher.on.insert((kind, path));
         }
     }
@@ -121,19 +149,18 @@ impl Watches {
         }
         let path = &*event.path;
         let told = self.take(Kind::Data, path);
-        self.tell(&told, event.readable, event.kind, path, zxid);
-        if event.kind == EventKind::DataChanged {
-            return;
-        }
+        self.tell(&told, &event.acl, event.kind, path, zxid);
         if event.kind == EventKind::Deleted {
             // One who watched both is told once.
             let mut others = self.take(Kind::Children, path);
             others.retain(|link| !told.contains(link));
-            self.tell(&others, event.readable, EventKind::Deleted, path, zxid);
+            self.tell(&others, &event.acl, EventKind::Deleted, path, zxid);
         }
-        let parent = path::parent(path);
-        let told = self.take(Kind::Children, parent);
-        self.tell(&told, event.parent_readable, EventKind::ChildrenChanged, parent, zxid);
+        if let Some(acl) = &event.parent_acl {
+            let parent = path::parent(path);
+            let told = self.take(Kind::Children, parent);
+            self.tell(&told, acl, EventKind::ChildrenChanged, parent, zxid);
+        }
     }
 
     /// Removes the watches of one kind on a path and gives who had them.
@@ -158,16 +185,18 @@ impl Watches {
         self.bytes -= WATCH_BYTES + path.len();
     }
 
-    fn tell(&self, links: &BTreeSet<LinkId>, readable: bool, kind: EventKind, path: &str, zxid: i64) {
-        // Who may not read the znode loses the watch and learns nothing.
-        if links.is_empty() || !readable {
+    /// Tells of an event at `path`. Who may not read the znode loses the watch and learns nothing.
+    fn tell(&self, links: &BTreeSet<LinkId>, acl: &Acl, kind: EventKind, path: &str, zxid: i64) {
+        if links.is_empty() {
             return;
         }
         let mut frame = Vec::with_capacity(path.len() + 32);
         reply::event(&mut frame, kind, path, zxid);
         for link in links {
-            if let Some(watcher) = self.watchers.get(link) {
-                watcher.outbox.push(&frame);
+            if let Some(watcher) = self.watchers.get(link)
+                && watcher.listener.may_read(acl)
+            {
+                watcher.listener.outbox.push(&frame);
             }
         }
     }
@@ -176,14 +205,21 @@ impl Watches {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::request::Ace;
 
     fn event(kind: EventKind, path: &str) -> Event<'_> {
-        Event { kind, path: path.into(), readable: true, parent_readable: true }
+        let parent_acl = (kind != EventKind::DataChanged).then(Acl::open);
+        Event { kind, path: path.into(), acl: Acl::open(), parent_acl }
+    }
+
+    fn listener() -> Arc<Listener> {
+        let identity = Identity::at("127.0.0.1".parse().expect("an address"));
+        Arc::new(Listener::new(Arc::new(Outbox::detached()), identity))
     }
 
     /// What was told: kinds and paths.
-    fn told(outbox: &Outbox) -> Vec<(u8, String)> {
-        let bytes = outbox.drain();
+    fn told(listener: &Listener) -> Vec<(u8, String)> {
+        let bytes = listener.outbox.drain();
         let mut rest = &bytes[..];
         let mut told = Vec::new();
         while let crate::wire::Frame::Whole(frame) = crate::wire::frame(rest, 1000) {
@@ -195,7 +231,7 @@ mod tests {
 
     #[test]
     fn a_watch_fires_once_for_whom_set_it() {
-        let (a, b) = (Arc::new(Outbox::detached()), Arc::new(Outbox::detached()));
+        let (a, b) = (listener(), listener());
         let mut watches = Watches::new(1 << 20);
         watches.add(Kind::Data, "/x", 1, &a);
         watches.add(Kind::Data, "/x", 1, &a);
@@ -209,7 +245,7 @@ mod tests {
 
     #[test]
     fn a_deletion_is_told_once_to_one_who_watched_both() {
-        let a = Arc::new(Outbox::detached());
+        let a = listener();
         let mut watches = Watches::new(1 << 20);
         watches.add(Kind::Data, "/x", 1, &a);
         watches.add(Kind::Children, "/x", 1, &a);
@@ -219,16 +255,23 @@ mod tests {
 
     #[test]
     fn what_may_not_be_read_is_not_told() {
-        let a = Arc::new(Outbox::detached());
+        let a = listener();
         let mut watches = Watches::new(1 << 20);
+        let pat = Ace { perms: acl::READ, scheme: "digest", id: "pat:WHGn0d6WM4lGFEKDvqymXAwzUzA=" };
+        let acl = Acl::from_entries(&[pat], &[]).expect("a valid list");
+        let closed = || Event { acl: acl.clone(), ..event(EventKind::Created, "/x") };
         watches.add(Kind::Data, "/x", 1, &a);
-        watches.fire(&Event { readable: false, ..event(EventKind::Created, "/x") }, 1);
+        watches.fire(&closed(), 1);
         assert_eq!((told(&a), watches.len()), (vec![], 0));
+        watches.add(Kind::Data, "/x", 1, &a);
+        a.identify(a.identity().with("digest", Some(b"pat:pass"), None).expect("good credentials"));
+        watches.fire(&closed(), 2);
+        assert_eq!(told(&a), [(1, "/x".to_owned())]);
     }
 
     #[test]
     fn a_connection_that_goes_takes_its_watches_along() {
-        let a = Arc::new(Outbox::detached());
+        let a = listener();
         let mut watches = Watches::new(2 * WATCH_BYTES + 4);
         watches.add(Kind::Data, "/x", 1, &a);
         watches.add(Kind::Children, "/y", 1, &a);

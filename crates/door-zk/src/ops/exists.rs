@@ -18,7 +18,7 @@ pub(super) fn read(reading: &mut Reading<'_>, mut record: Input<'_>, out: &mut V
     }
     let stat = match reading.state.replica.tree.get(look.path) {
         Some(node) => {
-            node.check_readable()?;
+            node.check_readable(reading.ids())?;
             Some(node.stat())
         }
         None => None,

@@ -19,7 +19,9 @@ struct Story {
 impl Story {
     fn new() -> Story {
         let four_letter_words = vec!["ruok".to_owned(), "isro".to_owned()];
-        let settings = Settings { four_letter_words, in_flight: 4, ..Settings::default() };
+        // The operator's user is `super` with the password `secret`.
+        let super_digest = Some("super:lK75jTNcA+U9vtVEw5vB51mj/w4=".to_owned());
+        let settings = Settings { four_letter_words, super_digest, in_flight: 4, ..Settings::default() };
         Story { house: House::new(settings), clients: BTreeMap::new() }
     }
 
@@ -136,17 +138,16 @@ fn operation(words: &[&str]) -> (i32, Vec<u8>) {
                 Some("ephemeral-sequential") => 3,
                 Some(number) => number.parse().unwrap(),
             };
-            let acl = match option("acl").as_deref() {
-                None => vec![(31, "world", "anyone")],
-                Some("none") => vec![],
-                Some("digest") => vec![(31, "digest", "u:h")],
-                Some(perms) => vec![(perms.parse().unwrap(), "world", "anyone")],
-            };
+            let list = option("acl");
+            let acl = acl(list.as_deref());
             let code = if words[0] == "create" { opcode::CREATE } else { opcode::CREATE2 };
             (code, create(path, data.as_deref(), &acl, mode))
         }
         "delete" => (opcode::DELETE, versioned(path, version)),
         "check" => (opcode::CHECK, versioned(path, version)),
+        "getacl" => (opcode::GET_ACL, text(path)),
+        "setacl" => (opcode::SET_ACL, set_acl(path, &acl(option("acl").as_deref()), version)),
+        "whoami" => (opcode::WHO_AM_I, vec![]),
         "set" => (opcode::SET_DATA, set_data(path, data.as_deref(), version)),
         "exists" => (opcode::EXISTS, look(path, flag("watch"))),
         "get" => (opcode::GET_DATA, look(path, flag("watch"))),
@@ -155,9 +156,24 @@ fn operation(words: &[&str]) -> (i32, Vec<u8>) {
         "sync" => (opcode::SYNC, look(path, false)),
         "ping" => (opcode::PING, vec![]),
         "close" => (opcode::CLOSE_SESSION, vec![]),
-        "auth" => (opcode::AUTH, vec![]),
+        "auth" => (opcode::AUTH, options.first().map_or(vec![], |scheme| auth(scheme, options.get(1)))),
+        "sasl" => (opcode::SASL, text("token")),
+        "reconfig" => (opcode::RECONFIG, [&text("")[..], &text(""), &text("members"), &[0; 8]].concat()),
         "garbled" => (options[0].parse().unwrap(), vec![0, 0, 0, 9]),
         number => (number.parse().unwrap(), vec![]),
+    }
+}
+
+/// A list as a story writes it: `perms/scheme/id,…`, or only the permissions of everyone.
+fn acl(list: Option<&str>) -> Vec<(i32, &str, &str)> {
+    match list {
+        None => vec![(31, "world", "anyone")],
+        Some("none") => vec![],
+        Some(list) if !list.contains('/') => vec![(list.parse().unwrap(), "world", "anyone")],
+        Some(list) => {
+            let entries = list.split(',').map(|entry| entry.splitn(3, '/').collect::<Vec<_>>());
+            entries.map(|parts| (parts[0].parse().unwrap(), parts[1], parts[2])).collect()
+        }
     }
 }
 

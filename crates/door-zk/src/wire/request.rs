@@ -10,6 +10,8 @@ pub(crate) mod opcode {
     pub(crate) const EXISTS: i32 = 3;
     pub(crate) const GET_DATA: i32 = 4;
     pub(crate) const SET_DATA: i32 = 5;
+    pub(crate) const GET_ACL: i32 = 6;
+    pub(crate) const SET_ACL: i32 = 7;
     pub(crate) const GET_CHILDREN: i32 = 8;
     pub(crate) const SYNC: i32 = 9;
     pub(crate) const PING: i32 = 11;
@@ -22,6 +24,7 @@ pub(crate) mod opcode {
     pub(crate) const CREATE_TTL: i32 = 21;
     pub(crate) const AUTH: i32 = 100;
     pub(crate) const SASL: i32 = 102;
+    pub(crate) const WHO_AM_I: i32 = 107;
     pub(crate) const CLOSE_SESSION: i32 = -11;
     /// The type of an error in a multi's results.
     pub(crate) const ERROR: i32 = -1;
@@ -129,6 +132,15 @@ pub(crate) enum Change<'a> {
         /// The version it must have; -1 is any.
         version: i32,
     },
+    /// setACL, never inside multi.
+    SetAcl {
+        /// The znode.
+        path: &'a str,
+        /// The new list.
+        acl: Vec<Ace<'a>>,
+        /// The version the list must have; -1 is any.
+        version: i32,
+    },
     /// check, only inside multi.
     Check {
         /// The znode.
@@ -140,10 +152,7 @@ pub(crate) enum Change<'a> {
     Unsupported,
 }
 
-/// Decodes the record of create, or of create2 when `with_stat`.
-pub(crate) fn create<'a>(input: &mut Input<'a>, with_stat: bool) -> Result<Change<'a>, Malformed> {
-    let path = input.text()?;
-    let data = input.buffer()?;
+fn acl<'a>(input: &mut Input<'a>) -> Result<Vec<Ace<'a>>, Malformed> {
     let count = input.count(ACE_BYTES)?;
     let mut acl = Vec::with_capacity(count);
     for _ in 0..count {
@@ -153,6 +162,14 @@ pub(crate) fn create<'a>(input: &mut Input<'a>, with_stat: bool) -> Result<Chang
         let id = input.string()?.unwrap_or_default();
         acl.push(Ace { perms, scheme, id });
     }
+    Ok(acl)
+}
+
+/// Decodes the record of create, or of create2 when `with_stat`.
+pub(crate) fn create<'a>(input: &mut Input<'a>, with_stat: bool) -> Result<Change<'a>, Malformed> {
+    let path = input.text()?;
+    let data = input.buffer()?;
+    let acl = acl(input)?;
     Ok(Change::Create { path, data, acl, mode: input.i32()?, with_stat })
 }
 
@@ -164,6 +181,28 @@ pub(crate) fn delete<'a>(input: &mut Input<'a>) -> Result<Change<'a>, Malformed>
 /// Decodes the record of setData.
 pub(crate) fn set_data<'a>(input: &mut Input<'a>) -> Result<Change<'a>, Malformed> {
     Ok(Change::SetData { path: input.text()?, data: input.buffer()?, version: input.i32()? })
+}
+
+/// Decodes the record of setACL.
+pub(crate) fn set_acl<'a>(input: &mut Input<'a>) -> Result<Change<'a>, Malformed> {
+    Ok(Change::SetAcl { path: input.text()?, acl: acl(input)?, version: input.i32()? })
+}
+
+/// Credentials that a client shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Credentials<'a> {
+    /// What kind of.
+    pub(crate) scheme: &'a str,
+    /// The credentials; an address needs none.
+    pub(crate) auth: Option<&'a [u8]>,
+}
+
+/// Decodes the record of auth.
+pub(crate) fn credentials<'a>(input: &mut Input<'a>) -> Result<Credentials<'a>, Malformed> {
+    let _type = input.i32()?;
+    // No scheme has an empty name, so null is as unknown.
+    let scheme = input.string()?.unwrap_or_default();
+    Ok(Credentials { scheme, auth: input.buffer()? })
 }
 
 fn check<'a>(input: &mut Input<'a>) -> Result<Change<'a>, Malformed> {
@@ -274,6 +313,8 @@ mod tests {
             let _ = create(&mut input.clone(), true);
             let _ = delete(&mut input.clone());
             let _ = set_data(&mut input.clone());
+            let _ = set_acl(&mut input.clone());
+            let _ = credentials(&mut input.clone());
             if let Ok(changes) = multi(&mut input.clone()) {
                 prop_assert!(changes.len() <= bytes.len() / 9);
             }
