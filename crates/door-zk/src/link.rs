@@ -307,8 +307,12 @@ impl Link {
     fn read(&self, xid: i32, read: ReadFn, record: &[u8], identity: &Identity) {
         let mut state = self.service.hub.lock();
         let zxid = state.replica.zxid;
-        let mut reading = Reading { state: &mut state, link: self.id, listener: &self.listener, identity };
+        let link = self.id;
+        let mut events = Vec::new();
+        let mut reading =
+            Reading { state: &mut state, link, listener: &self.listener, identity, events: &mut events };
         self.guest.outbox.write(|out| {
+            let before = out.len();
             reply::frame(out, |out| {
                 let start = out.len();
                 reply::header(out, xid, zxid, Code::OK);
@@ -317,6 +321,9 @@ impl Link {
                     reply::header(out, xid, zxid, code);
                 }
             });
+            if !reading.events.is_empty() {
+                out.splice(before..before, reading.events.drain(..));
+            }
         });
     }
 
@@ -359,7 +366,7 @@ impl Link {
         }
         drop(queue);
         let mut state = self.service.hub.lock();
-        state.watches.remove(self.id);
+        state.watches.remove_all(self.id);
         if let Phase::Live(live) = phase {
             state.sessions.detach(live.session, self.id);
         }

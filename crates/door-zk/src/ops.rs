@@ -4,6 +4,7 @@
 //! everything acknowledged before. A *write* becomes an entry of the log. What has no row is
 //! refused ([`crate::session`]).
 
+mod add_watch;
 mod close_session;
 mod create;
 mod delete;
@@ -15,7 +16,9 @@ mod multi;
 mod reconfig;
 mod set_acl;
 mod set_data;
+mod set_watches;
 mod sync;
+mod watches;
 mod who_am_i;
 
 use std::sync::Arc;
@@ -26,7 +29,7 @@ use crate::{
     faults::Code,
     hub::State,
     tree::Node,
-    watches::{Kind, LinkId, Listener},
+    watches::{Kind, LinkId, Listener, Mode},
     wire::{
         jute::{Input, Malformed},
         request::opcode,
@@ -66,6 +69,8 @@ pub(crate) struct Reading<'a> {
     pub(crate) listener: &'a Arc<Listener>,
     /// Who it was when it asked.
     pub(crate) identity: &'a Identity,
+    /// Frames that it is to get before the answer.
+    pub(crate) events: &'a mut Vec<u8>,
 }
 
 impl Reading<'_> {
@@ -83,7 +88,11 @@ impl Reading<'_> {
 
     /// Sets a watch for whoever reads.
     fn watch(&mut self, kind: Kind, path: &str) {
-        self.state.watches.add(kind, path, self.link, self.listener);
+        self.add_watch(kind, Mode::Standard, path);
+    }
+
+    fn add_watch(&mut self, kind: Kind, mode: Mode, path: &str) {
+        self.state.watches.add(kind, mode, path, self.link, self.listener);
     }
 }
 
@@ -94,7 +103,7 @@ impl From<Malformed> for Code {
 }
 
 /// The table, by opcode.
-pub(crate) static OPERATIONS: [Operation; 15] = [
+pub(crate) static OPERATIONS: [Operation; 20] = [
     Operation { code: opcode::CLOSE_SESSION, name: "closeSession", run: Run::Write(close_session::decode) },
     Operation { code: opcode::CREATE, name: "create", run: Run::Write(create::decode) },
     Operation { code: opcode::DELETE, name: "delete", run: Run::Write(delete::decode) },
@@ -113,6 +122,11 @@ pub(crate) static OPERATIONS: [Operation; 15] = [
     Operation { code: opcode::MULTI, name: "multi", run: Run::Write(multi::decode) },
     Operation { code: opcode::CREATE2, name: "create2", run: Run::Write(create::decode_with_stat) },
     Operation { code: opcode::RECONFIG, name: "reconfig", run: Run::Write(reconfig::decode) },
+    Operation { code: opcode::CHECK_WATCHES, name: "checkWatches", run: Run::Read(watches::check) },
+    Operation { code: opcode::REMOVE_WATCHES, name: "removeWatches", run: Run::Read(watches::remove) },
+    Operation { code: opcode::SET_WATCHES, name: "setWatches", run: Run::Read(set_watches::read) },
+    Operation { code: opcode::SET_WATCHES2, name: "setWatches2", run: Run::Read(set_watches::read_all) },
+    Operation { code: opcode::ADD_WATCH, name: "addWatch", run: Run::Read(add_watch::read) },
     Operation { code: opcode::WHO_AM_I, name: "whoAmI", run: Run::Read(who_am_i::read) },
 ];
 

@@ -29,7 +29,7 @@ fn children(
     let look = request::look(&mut record)?;
     let node = reading.readable(look.path)?;
     if look.watch {
-        reading.state.watches.check_room(look.path)?;
+        reading.state.watches.check_room([look.path])?;
     }
     reply::strings(out, node.children());
     if with_stat {

@@ -14,7 +14,7 @@ pub(super) fn read(reading: &mut Reading<'_>, mut record: Input<'_>, out: &mut V
     let look = request::look(&mut record)?;
     let node = reading.readable(look.path)?;
     if look.watch {
-        reading.state.watches.check_room(look.path)?;
+        reading.state.watches.check_room([look.path])?;
     }
     put_buffer(out, node.data.as_deref());
     reply::stat(out, &node.stat());

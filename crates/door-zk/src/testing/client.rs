@@ -132,6 +132,7 @@ impl Client {
         let xid = match code {
             opcode::PING => -2,
             opcode::AUTH => -4,
+            opcode::SET_WATCHES | opcode::SET_WATCHES2 => -8,
             _ => self.xid,
         };
         self.sent.insert(xid, code);
@@ -252,6 +253,7 @@ fn record(input: &mut Input<'_>, code: i32, line: &mut String) {
             assert_eq!(input.buffer().unwrap(), None, "a token");
             line.push_str("null");
         }
+        opcode::ADD_WATCH => write!(line, "code {}", input.i32().unwrap()).unwrap(),
         opcode::MULTI => multi(input, line),
         _ => line.push_str("ok"),
     }
@@ -318,6 +320,17 @@ pub(crate) fn versioned(path: &str, version: i32) -> Vec<u8> {
 pub(crate) fn text(path: &str) -> Vec<u8> {
     let mut out = Vec::new();
     put_str(&mut out, path);
+    out
+}
+
+/// Encodes the record of setWatches: lists of paths, with commas between them.
+pub(crate) fn set_watches(zxid: i64, lists: &[String]) -> Vec<u8> {
+    let mut out = zxid.to_be_bytes().to_vec();
+    for list in lists {
+        let paths: Vec<&str> = list.split(',').filter(|path| !path.is_empty()).collect();
+        put_i32(&mut out, paths.len() as i32);
+        paths.iter().for_each(|path| put_str(&mut out, path));
+    }
     out
 }
 

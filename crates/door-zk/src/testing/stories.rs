@@ -147,6 +147,37 @@ fn operation(words: &[&str]) -> (i32, Vec<u8>) {
         "check" => (opcode::CHECK, versioned(path, version)),
         "getacl" => (opcode::GET_ACL, text(path)),
         "setacl" => (opcode::SET_ACL, set_acl(path, &acl(option("acl").as_deref()), version)),
+        "addwatch" => {
+            let mode = match option("mode").unwrap().as_str() {
+                "persistent" => 0,
+                "recursive" => 1,
+                number => number.parse().unwrap(),
+            };
+            (opcode::ADD_WATCH, versioned(path, mode))
+        }
+        "checkwatches" | "removewatches" => {
+            let kind = match option("type").unwrap().as_str() {
+                "children" => 1,
+                "data" => 2,
+                "any" => 3,
+                "persistent" => 4,
+                "recursive" => 5,
+                number => number.parse().unwrap(),
+            };
+            let code =
+                if words[0] == "checkwatches" { opcode::CHECK_WATCHES } else { opcode::REMOVE_WATCHES };
+            (code, versioned(path, kind))
+        }
+        "setwatches" | "setwatches2" => {
+            let zxid = option("zxid").unwrap().parse().unwrap();
+            let (code, names) = if words[0] == "setwatches" {
+                (opcode::SET_WATCHES, &["data", "exist", "children"][..])
+            } else {
+                (opcode::SET_WATCHES2, &["data", "exist", "children", "persistent", "recursive"][..])
+            };
+            let lists: Vec<_> = names.iter().map(|name| option(name).unwrap_or_default()).collect();
+            (code, set_watches(zxid, &lists))
+        }
         "whoami" => (opcode::WHO_AM_I, vec![]),
         "set" => (opcode::SET_DATA, set_data(path, data.as_deref(), version)),
         "exists" => (opcode::EXISTS, look(path, flag("watch"))),

@@ -1,7 +1,10 @@
 //! Requests as clients send them: the connect request, and after it a header (xid, opcode) and
 //! the opcode's record. Trailing bytes are ignored, as ZooKeeper does: newer clients append fields.
 
-use super::jute::{Input, Malformed};
+use super::{
+    LENGTH_BYTES,
+    jute::{Input, Malformed},
+};
 
 /// Opcodes, by ZooKeeper's names.
 pub(crate) mod opcode {
@@ -20,10 +23,15 @@ pub(crate) mod opcode {
     pub(crate) const MULTI: i32 = 14;
     pub(crate) const CREATE2: i32 = 15;
     pub(crate) const RECONFIG: i32 = 16;
+    pub(crate) const CHECK_WATCHES: i32 = 17;
+    pub(crate) const REMOVE_WATCHES: i32 = 18;
     pub(crate) const CREATE_CONTAINER: i32 = 19;
     pub(crate) const CREATE_TTL: i32 = 21;
     pub(crate) const AUTH: i32 = 100;
     pub(crate) const SASL: i32 = 102;
+    pub(crate) const SET_WATCHES: i32 = 101;
+    pub(crate) const SET_WATCHES2: i32 = 105;
+    pub(crate) const ADD_WATCH: i32 = 106;
     pub(crate) const WHO_AM_I: i32 = 107;
     pub(crate) const CLOSE_SESSION: i32 = -11;
     /// The type of an error in a multi's results.
@@ -209,6 +217,12 @@ fn check<'a>(input: &mut Input<'a>) -> Result<Change<'a>, Malformed> {
     Ok(Change::Check { path: input.text()?, version: input.i32()? })
 }
 
+/// Decodes a vector of strings, none of them null.
+pub(crate) fn texts<'a>(input: &mut Input<'a>) -> Result<Vec<&'a str>, Malformed> {
+    let count = input.count(LENGTH_BYTES)?;
+    (0..count).map(|_| input.text()).collect()
+}
+
 /// Decodes the record of multi: operations, each behind a header (opcode, done, error), until a
 /// header says done.
 pub(crate) fn multi<'a>(input: &mut Input<'a>) -> Result<Vec<Change<'a>>, Malformed> {
@@ -315,6 +329,7 @@ mod tests {
             let _ = set_data(&mut input.clone());
             let _ = set_acl(&mut input.clone());
             let _ = credentials(&mut input.clone());
+            let _ = texts(&mut input.clone());
             if let Ok(changes) = multi(&mut input.clone()) {
                 prop_assert!(changes.len() <= bytes.len() / 9);
             }

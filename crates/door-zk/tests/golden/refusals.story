@@ -16,7 +16,7 @@ b< 1: error -6 zxid=-1
 b< connection closed
 c> connects 10000
 c< connected timeout=10000
-c> 101
+c> 13
 c< 1: error -6 zxid=-1
 c< connection closed
 d> connects 10000
