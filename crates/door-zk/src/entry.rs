@@ -5,15 +5,16 @@
 //! a scheme and an id), then a kind and its fields. Version 1 had no ids.
 //! Kinds: 1 a session opens (timeout u32, 16 bytes password), 2 it closes, 3 one change, 4 a multi
 //! (a count and that many changes), 5 a request that was refused already and only takes its zxid
-//! (code). Changes: 1 create, 2 create2 (path, data, ACL, mode), 3 delete, 4 setData, 5 check, 6
-//! one that is unsupported, 7 setACL. Data is 0 for null, or 1 and bytes.
+//! (code), 6 the removal of a znode that has outlived itself (path). Changes: 1 create, 2 create2, 8
+//! createContainer (path, data, ACL, mode), 9 createTTL (the same and the time to live, i64 in ms), 3
+//! delete, 4 setData, 5 check, 7 setACL. Data is 0 for null, or 1 and bytes.
 
 use base::{Malformed, Reader, Writer};
 
 use crate::{
     auth::Id,
     faults::Code,
-    wire::request::{Ace, Change},
+    wire::request::{Ace, Change, Form},
 };
 
 const VERSION: u8 = 2;
@@ -52,6 +53,8 @@ pub(crate) enum What<'a> {
     One(Change<'a>),
     /// Changes several, all or none.
     Multi(Vec<Change<'a>>),
+    /// Removes a container or a znode with a time to live, if it is still due.
+    Reap(&'a str),
     /// Changes nothing: the request is refused with this code. ZooKeeper counts a transaction for
     /// some of these.
     Refuse(Code),
@@ -63,7 +66,7 @@ impl What<'_> {
         let frees = |change: &Change<'_>| matches!(change, Change::Delete { .. } | Change::Check { .. });
         match self {
             What::Open { .. } => false,
-            What::Close | What::Refuse(_) => true,
+            What::Close | What::Reap(_) | What::Refuse(_) => true,
             What::One(change) => frees(change),
             What::Multi(changes) => changes.iter().all(frees),
         }
@@ -100,6 +103,10 @@ impl Entry<'_> {
                 for change in changes {
                     write_change(&mut out, change);
                 }
+            }
+            What::Reap(path) => {
+                out.u8(6);
+                out.str(path);
             }
             What::Refuse(code) => {
                 out.u8(5);
@@ -153,6 +160,7 @@ impl<'a> Entry<'a> {
                 What::Multi(changes)
             }
             5 => What::Refuse(Code::from_number(input.u32("code")? as i32)),
+            6 => What::Reap(input.str("path")?),
             _ => return Err(Malformed("kind")),
         };
         input.end("entry")?;
@@ -203,12 +211,20 @@ fn read_acl<'a>(input: &mut Reader<'a>) -> Result<Vec<Ace<'a>>, Malformed> {
 
 fn write_change(out: &mut Writer, change: &Change<'_>) {
     match change {
-        Change::Create { path, data, acl, mode, with_stat } => {
-            out.u8(if *with_stat { 2 } else { 1 });
+        Change::Create { path, data, acl, mode, form } => {
+            out.u8(match form {
+                Form::Plain => 1,
+                Form::WithStat => 2,
+                Form::Container => 8,
+                Form::Ttl(_) => 9,
+            });
             out.str(path);
             write_data(out, *data);
             write_acl(out, acl);
             out.u32(*mode as u32);
+            if let Form::Ttl(ms) = form {
+                out.i64(*ms);
+            }
         }
         Change::Delete { path, version } => {
             out.u8(3);
@@ -226,7 +242,6 @@ fn write_change(out: &mut Writer, change: &Change<'_>) {
             out.str(path);
             out.u32(*version as u32);
         }
-        Change::Unsupported => out.u8(6),
         Change::SetAcl { path, acl, version } => {
             out.u8(7);
             out.str(path);
@@ -239,12 +254,18 @@ fn write_change(out: &mut Writer, change: &Change<'_>) {
 fn read_change<'a>(input: &mut Reader<'a>) -> Result<Change<'a>, Malformed> {
     let kind = input.u8("change")?;
     Ok(match kind {
-        1 | 2 => {
+        1 | 2 | 8 | 9 => {
             let path = input.str("path")?;
             let data = read_data(input)?;
             let acl = read_acl(input)?;
             let mode = input.u32("mode")? as i32;
-            Change::Create { path, data, acl, mode, with_stat: kind == 2 }
+            let form = match kind {
+                1 => Form::Plain,
+                2 => Form::WithStat,
+                8 => Form::Container,
+                _ => Form::Ttl(input.i64("time to live")?),
+            };
+            Change::Create { path, data, acl, mode, form }
         }
         3 => Change::Delete { path: input.str("path")?, version: input.u32("version")? as i32 },
         4 => {
@@ -252,7 +273,6 @@ fn read_change<'a>(input: &mut Reader<'a>) -> Result<Change<'a>, Malformed> {
             Change::SetData { path, data, version: input.u32("version")? as i32 }
         }
         5 => Change::Check { path: input.str("path")?, version: input.u32("version")? as i32 },
-        6 => Change::Unsupported,
         7 => {
             let (path, acl) = (input.str("path")?, read_acl(input)?);
             Change::SetAcl { path, acl, version: input.u32("version")? as i32 }
@@ -272,8 +292,11 @@ pub(crate) mod tests {
     pub(crate) const OPEN_ACL: Ace<'static> = Ace { perms: 31, scheme: "world", id: "anyone" };
 
     fn samples() -> Vec<What<'static>> {
-        let create =
-            Change::Create { path: "/a/b", data: Some(b"x"), acl: vec![OPEN_ACL], mode: -3, with_stat: true };
+        let make = |form| {
+            let (data, acl) = (Some(&b"x"[..]), vec![OPEN_ACL]);
+            Change::Create { path: "/a/b", data, acl, mode: -3, form }
+        };
+        let create = make(Form::WithStat);
         let set = Change::SetData { path: "/ä", data: None, version: -1 };
         let delete = Change::Delete { path: "/", version: i32::MIN };
         let check = Change::Check { path: "", version: 3 };
@@ -283,7 +306,9 @@ pub(crate) mod tests {
             What::One(create.clone()),
             What::One(set.clone()),
             What::Multi(vec![]),
-            What::Multi(vec![create, set, delete, check, Change::Unsupported]),
+            What::Multi(vec![create, set, delete, check]),
+            What::Multi(vec![make(Form::Plain), make(Form::Container), make(Form::Ttl(-9))]),
+            What::Reap("/ü"),
             What::Refuse(Code::MARSHALLING_ERROR),
             What::One(Change::SetAcl { path: "/a", acl: vec![OPEN_ACL], version: 7 }),
         ]

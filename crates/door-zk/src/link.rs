@@ -223,7 +223,7 @@ impl Link {
                 self.refuse(xid, &cause);
                 self.guest.outbox.close();
             }
-            (Step::Read { read, record, identity }, Ok(_)) => self.read(xid, read, &record, &identity),
+            (Step::Read { read, record, identity }, Ok(_)) => self.read(queue, xid, read, &record, &identity),
             (Step::Ping, Ok(_)) => self.bare(xid, Code::OK, None, &[]),
             (Step::Bare { code, zxid, record, closes }, _) => {
                 self.bare(xid, code, zxid, record);
@@ -304,13 +304,20 @@ impl Link {
     }
 
     /// Reads, sets a watch, and puts the answer into the outbox, all under the state's lock.
-    fn read(&self, xid: i32, read: ReadFn, record: &[u8], identity: &Identity) {
+    fn read(&self, queue: &Queue, xid: i32, read: ReadFn, record: &[u8], identity: &Identity) {
+        let session = if let Phase::Live(live) = &queue.phase { live.session } else { 0 };
         let mut state = self.service.hub.lock();
         let zxid = state.replica.zxid;
         let link = self.id;
         let mut events = Vec::new();
-        let mut reading =
-            Reading { state: &mut state, link, listener: &self.listener, identity, events: &mut events };
+        let mut reading = Reading {
+            state: &mut state,
+            link,
+            session,
+            listener: &self.listener,
+            identity,
+            events: &mut events,
+        };
         self.guest.outbox.write(|out| {
             let before = out.len();
             reply::frame(out, |out| {

@@ -10,9 +10,12 @@ mod create;
 mod delete;
 mod exists;
 mod get_acl;
+mod get_all_children_number;
 mod get_children;
 mod get_data;
+mod get_ephemerals;
 mod multi;
+mod multi_read;
 mod reconfig;
 mod set_acl;
 mod set_data;
@@ -65,6 +68,8 @@ pub(crate) struct Reading<'a> {
     pub(crate) state: &'a mut State,
     /// Who reads.
     pub(crate) link: LinkId,
+    /// Its session.
+    pub(crate) session: i64,
     /// Where its watch events go.
     pub(crate) listener: &'a Arc<Listener>,
     /// Who it was when it asked.
@@ -103,7 +108,7 @@ impl From<Malformed> for Code {
 }
 
 /// The table, by opcode.
-pub(crate) static OPERATIONS: [Operation; 20] = [
+pub(crate) static OPERATIONS: [Operation; 25] = [
     Operation { code: opcode::CLOSE_SESSION, name: "closeSession", run: Run::Write(close_session::decode) },
     Operation { code: opcode::CREATE, name: "create", run: Run::Write(create::decode) },
     Operation { code: opcode::DELETE, name: "delete", run: Run::Write(delete::decode) },
@@ -124,7 +129,20 @@ pub(crate) static OPERATIONS: [Operation; 20] = [
     Operation { code: opcode::RECONFIG, name: "reconfig", run: Run::Write(reconfig::decode) },
     Operation { code: opcode::CHECK_WATCHES, name: "checkWatches", run: Run::Read(watches::check) },
     Operation { code: opcode::REMOVE_WATCHES, name: "removeWatches", run: Run::Read(watches::remove) },
+    Operation {
+        code: opcode::CREATE_CONTAINER,
+        name: "createContainer",
+        run: Run::Write(create::decode_container),
+    },
+    Operation { code: opcode::CREATE_TTL, name: "createTTL", run: Run::Write(create::decode_ttl) },
+    Operation { code: opcode::MULTI_READ, name: "multiRead", run: Run::Read(multi_read::read) },
     Operation { code: opcode::SET_WATCHES, name: "setWatches", run: Run::Read(set_watches::read) },
+    Operation { code: opcode::GET_EPHEMERALS, name: "getEphemerals", run: Run::Read(get_ephemerals::read) },
+    Operation {
+        code: opcode::GET_ALL_CHILDREN_NUMBER,
+        name: "getAllChildrenNumber",
+        run: Run::Read(get_all_children_number::read),
+    },
     Operation { code: opcode::SET_WATCHES2, name: "setWatches2", run: Run::Read(set_watches::read_all) },
     Operation { code: opcode::ADD_WATCH, name: "addWatch", run: Run::Read(add_watch::read) },
     Operation { code: opcode::WHO_AM_I, name: "whoAmI", run: Run::Read(who_am_i::read) },

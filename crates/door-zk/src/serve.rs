@@ -16,6 +16,7 @@ use crate::{
     link::Service,
     machine::TreeMachine,
     ops::OPERATIONS,
+    reaper::reap_for_ever,
     session::Connection,
 };
 
@@ -59,7 +60,8 @@ impl Door {
         };
         tokio::select! {
             () = connections => {}
-            () = end_silent_sessions(service) => {}
+            () = end_silent_sessions(service.clone()) => {}
+            () = reap_for_ever(service) => {}
         }
     }
 

@@ -13,7 +13,11 @@ use crate::{
     auth::Id,
     entry::tests::OPEN_ACL,
     testing::Durable,
-    wire::{jute::Input, reply::Stat, request::Ace},
+    wire::{
+        jute::Input,
+        reply::Stat,
+        request::{Ace, Form},
+    },
 };
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,6 +63,7 @@ impl Model {
         let num_children = self.children(path).len() as i32;
         Some(Stat {
             num_children,
+            ephemeral_owner: node.stat.ephemeral_owner.max(0),
             cversion: 2 * node.created_children - num_children,
             data_length: node.data.as_ref().map_or(0, |data| data.len() as i32),
             ..node.stat
@@ -73,18 +78,19 @@ impl Model {
             node.acl.iter().any(|grant| grant.perms & perms != 0 && known(grant)).then_some(()).ok_or(-102)
         };
         match change {
-            Change::Create { path, data, mode, acl, .. } => {
+            Change::Create { path, data, mode, acl, form } => {
+                let owner = owner(*mode, *form, session)?;
                 let parent = &path[..path.rfind('/').unwrap()];
                 let above = self.nodes.get(parent).ok_or(-101)?;
                 may(above, 4)?;
                 let mut path = (*path).to_owned();
-                if mode & 2 != 0 {
+                if matches!(mode, 2 | 3 | 6) {
                     path = format!("{path}{:010}", above.created_children);
                 }
                 if self.nodes.contains_key(&path) {
                     return Err(-110);
                 }
-                if above.stat.ephemeral_owner != 0 {
+                if above.stat.ephemeral_owner > 0 {
                     return Err(-108);
                 }
                 let above = self.nodes.get_mut(parent).unwrap();
@@ -96,7 +102,7 @@ impl Model {
                     pzxid: zxid,
                     ctime: time_ms,
                     mtime: time_ms,
-                    ephemeral_owner: if mode & 1 != 0 { session } else { 0 },
+                    ephemeral_owner: owner,
                     ..Stat::default()
                 };
                 let data = data.map(<[u8]>::to_vec);
@@ -141,9 +147,20 @@ impl Model {
                     return Err(-103);
                 }
             }
-            Change::Unsupported => return Err(-6),
         }
         Ok(())
+    }
+
+    /// Whether the server itself may remove it.
+    fn is_due(&self, path: &str, time_ms: i64) -> bool {
+        let node = &self.nodes[path];
+        let is_due = match node.stat.ephemeral_owner {
+            i64::MIN => node.created_children > 0,
+            // All that the programs draw.
+            owner if owner == TTL_OWNER => time_ms - node.stat.mtime > TTL_MS,
+            _ => false,
+        };
+        is_due && self.children(path).is_empty()
     }
 
     fn delete(&mut self, path: &str) {
@@ -153,7 +170,8 @@ impl Model {
 
     /// The error in the reply's header, and the errors of a multi's operations.
     fn apply(&mut self, entry: &Entry<'_>) -> (i32, Vec<i32>) {
-        if !matches!(entry.what, What::Open { .. }) && !self.sessions.contains(&entry.session) {
+        if !matches!(entry.what, What::Open { .. } | What::Reap(_)) && !self.sessions.contains(&entry.session)
+        {
             return (-112, vec![]);
         }
         self.zxid += 1;
@@ -188,8 +206,33 @@ impl Model {
                 });
                 (0, errors.collect())
             }
+            What::Reap(path) => {
+                let error = match self.nodes.contains_key(*path) {
+                    false => -101,
+                    true if !self.is_due(path, entry.time_ms) => -103,
+                    true => 0,
+                };
+                if error == 0 {
+                    self.delete(path);
+                }
+                (error, vec![])
+            }
             What::Refuse(code) => (code.number(), vec![]),
         }
+    }
+}
+
+/// The time to live that znodes get, and the owner that stands for it.
+const TTL_MS: i64 = 5;
+const TTL_OWNER: i64 = -0x00ff_ffff_ffff_fffb;
+
+/// The owner of a znode to be made.
+fn owner(mode: i32, form: Form, session: i64) -> Result<i64, i32> {
+    match form {
+        Form::Ttl(TTL_MS) if mode == 5 || mode == 6 => Ok(TTL_OWNER),
+        Form::Container if mode < 5 => Ok(i64::MIN),
+        Form::Plain | Form::WithStat if mode < 5 => Ok(if mode & 1 != 0 { session } else { 0 }),
+        _ => Err(-8),
     }
 }
 
@@ -225,9 +268,11 @@ fn compare(replica: &Replica, model: &Model) {
         assert_eq!(node.data.as_deref(), plain.data.as_deref(), "{path}");
         assert_eq!(node.acl().entries().collect::<Vec<_>>(), plain.acl, "{path}");
         assert_eq!(Some(node.stat()), model.stat(path), "{path}");
+        let below = model.nodes.keys().filter(|other| other.starts_with(&format!("{path}/"))).count();
+        assert_eq!(node.descendants() as usize, below, "{path}");
         assert_eq!(node.children().collect::<Vec<_>>(), model.children(path), "{path}");
     }
-    let ephemerals = model.nodes.values().filter(|node| node.stat.ephemeral_owner != 0);
+    let ephemerals = model.nodes.values().filter(|node| node.stat.ephemeral_owner > 0);
     assert_eq!(replica.tree.ephemeral_len(), ephemerals.count());
 }
 
@@ -238,6 +283,7 @@ enum Drawn {
     Close,
     One(DrawnChange),
     Multi(Vec<DrawnChange>),
+    Reap(String),
     Refuse,
 }
 
@@ -248,21 +294,32 @@ struct DrawnChange {
     data: Option<Vec<u8>>,
     mode: i32,
     acl: usize,
+    form: Form,
     version: i32,
 }
 
+fn drawn_path() -> impl Strategy<Value = String> {
+    prop::collection::vec(prop::sample::select(vec!["a", "a", "a", "b", "b", "b", "a-b", "é"]), 1..4)
+        .prop_map(|names| names.iter().fold(String::new(), |path, name| format!("{path}/{name}")))
+}
+
 fn drawn_change() -> impl Strategy<Value = DrawnChange> {
-    let path =
-        prop::collection::vec(prop::sample::select(vec!["a", "a", "a", "b", "b", "b", "a-b", "é"]), 1..4)
-            .prop_map(|names| names.iter().fold(String::new(), |path, name| format!("{path}/{name}")));
     let data = prop::option::of(prop::collection::vec(any::<u8>(), 0..4));
     let version = prop::sample::select(vec![-1, -1, -1, 0, 1]);
-    let drawn = (0u8..8, path, data, 0..4i32, 0..LISTS.len(), version);
-    drawn.prop_map(|(kind, path, data, mode, acl, version)| DrawnChange {
+    // Modes and forms that go together, and any.
+    let modes = prop_oneof![
+        6 => (0..4i32, prop::sample::select(vec![Form::Plain, Form::WithStat])),
+        2 => Just((4, Form::Container)),
+        2 => (5..7i32, Just(Form::Ttl(TTL_MS))),
+        1 => (0..8i32, prop::sample::select(vec![Form::Plain, Form::Container, Form::Ttl(TTL_MS), Form::Ttl(0)])),
+    ];
+    let drawn = (0u8..8, drawn_path(), data, modes, 0..LISTS.len(), version);
+    drawn.prop_map(|(kind, path, data, (mode, form), acl, version)| DrawnChange {
         kind,
         path,
         data,
         mode,
+        form,
         acl,
         version,
     })
@@ -275,6 +332,7 @@ fn drawn() -> impl Strategy<Value = (u8, bool, Drawn)> {
         1 => Just(Drawn::Close),
         12 => drawn_change().prop_map(Drawn::One),
         5 => prop::collection::vec(drawn_change(), 0..6).prop_map(Drawn::Multi),
+        2 => drawn_path().prop_map(Drawn::Reap),
         1 => Just(Drawn::Refuse),
     ];
     (0u8..4, any::<bool>(), what)
@@ -286,7 +344,7 @@ fn change_of(drawn: &DrawnChange) -> Change<'_> {
     match drawn.kind {
         0..=3 => {
             let acl = LISTS[drawn.acl].to_vec();
-            Change::Create { path, data, acl, mode: drawn.mode, with_stat: drawn.kind == 3 }
+            Change::Create { path, data, acl, mode: drawn.mode, form: drawn.form }
         }
         4 => Change::SetData { path, data, version },
         5 => Change::Check { path, version },
@@ -331,6 +389,7 @@ fn run(drawn: &[(u8, bool, Drawn)], cut: usize) {
             Drawn::One(change) if change.kind == 7 => What::One(set_acl_of(change)),
             Drawn::One(change) => What::One(change_of(change)),
             Drawn::Multi(changes) => What::Multi(changes.iter().map(change_of).collect()),
+            Drawn::Reap(path) => What::Reap(path),
             Drawn::Refuse => What::Refuse(Code::MARSHALLING_ERROR),
         };
         let ids = if *is_pat { vec![PAT] } else { vec![] };
@@ -354,7 +413,12 @@ fn run(drawn: &[(u8, bool, Drawn)], cut: usize) {
         }
         compare(&replica, &model);
         assert_eq!(durable::everything(&replica), state);
+        let due: Vec<_> =
+            model.nodes.keys().filter(|path| model.is_due(path, 1000 + step as i64)).cloned().collect();
         let restored = restored(&state);
+        for replica in [&replica, &restored] {
+            assert_eq!(replica.tree.due(1000 + step as i64, "", 1000), (due.clone(), None));
+        }
         compare(&restored, &model);
         assert_eq!((&restored.sessions, restored.last_session), (&replica.sessions, replica.last_session));
         assert_eq!(restored.weight(), replica.weight());

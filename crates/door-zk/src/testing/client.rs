@@ -212,7 +212,7 @@ impl Client {
 fn record(input: &mut Input<'_>, code: i32, line: &mut String) {
     match code {
         opcode::CREATE | opcode::SYNC => line.push_str(input.text().unwrap()),
-        opcode::CREATE2 => {
+        opcode::CREATE2 | opcode::CREATE_CONTAINER | opcode::CREATE_TTL => {
             line.push_str(input.text().unwrap());
             stat(input, line);
         }
@@ -241,7 +241,7 @@ fn record(input: &mut Input<'_>, code: i32, line: &mut String) {
             }
             stat(input, line);
         }
-        opcode::GET_CHILDREN | opcode::GET_CHILDREN2 => {
+        opcode::GET_CHILDREN | opcode::GET_CHILDREN2 | opcode::GET_EPHEMERALS => {
             let count = input.count(4).unwrap();
             let names: Vec<_> = (0..count).map(|_| input.text().unwrap()).collect();
             write!(line, "[{}]", names.join(" ")).unwrap();
@@ -254,7 +254,8 @@ fn record(input: &mut Input<'_>, code: i32, line: &mut String) {
             line.push_str("null");
         }
         opcode::ADD_WATCH => write!(line, "code {}", input.i32().unwrap()).unwrap(),
-        opcode::MULTI => multi(input, line),
+        opcode::MULTI | opcode::MULTI_READ => multi(input, line),
+        opcode::GET_ALL_CHILDREN_NUMBER => write!(line, "{}", input.i32().unwrap()).unwrap(),
         _ => line.push_str("ok"),
     }
 }

@@ -27,9 +27,12 @@ pub(crate) mod opcode {
     pub(crate) const REMOVE_WATCHES: i32 = 18;
     pub(crate) const CREATE_CONTAINER: i32 = 19;
     pub(crate) const CREATE_TTL: i32 = 21;
+    pub(crate) const MULTI_READ: i32 = 22;
     pub(crate) const AUTH: i32 = 100;
     pub(crate) const SASL: i32 = 102;
     pub(crate) const SET_WATCHES: i32 = 101;
+    pub(crate) const GET_EPHEMERALS: i32 = 103;
+    pub(crate) const GET_ALL_CHILDREN_NUMBER: i32 = 104;
     pub(crate) const SET_WATCHES2: i32 = 105;
     pub(crate) const ADD_WATCH: i32 = 106;
     pub(crate) const WHO_AM_I: i32 = 107;
@@ -111,7 +114,7 @@ const ACE_BYTES: usize = 12;
 /// A change of one znode, as asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Change<'a> {
-    /// create and create2.
+    /// create, create2, createContainer and createTTL.
     Create {
         /// The path; of a sequential node, without its suffix.
         path: &'a str,
@@ -121,8 +124,8 @@ pub(crate) enum Change<'a> {
         acl: Vec<Ace<'a>>,
         /// The create mode.
         mode: i32,
-        /// Whether the reply has the Stat (create2).
-        with_stat: bool,
+        /// Which of the four it is.
+        form: Form,
     },
     /// delete.
     Delete {
@@ -156,8 +159,19 @@ pub(crate) enum Change<'a> {
         /// The version it must have; -1 only asks whether it exists.
         version: i32,
     },
-    /// An operation inside multi that this door does not have.
-    Unsupported,
+}
+
+/// The requests that create.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// create: answers the path.
+    Plain,
+    /// create2: answers the Stat too, as the following do.
+    WithStat,
+    /// createContainer.
+    Container,
+    /// createTTL, with the milliseconds to live.
+    Ttl(i64),
 }
 
 fn acl<'a>(input: &mut Input<'a>) -> Result<Vec<Ace<'a>>, Malformed> {
@@ -173,12 +187,42 @@ fn acl<'a>(input: &mut Input<'a>) -> Result<Vec<Ace<'a>>, Malformed> {
     Ok(acl)
 }
 
-/// Decodes the record of create, or of create2 when `with_stat`.
-pub(crate) fn create<'a>(input: &mut Input<'a>, with_stat: bool) -> Result<Change<'a>, Malformed> {
+/// Decodes the record of create, create2 and createContainer; [`create_ttl`] is the other one.
+pub(crate) fn create<'a>(input: &mut Input<'a>, form: Form) -> Result<Change<'a>, Malformed> {
     let path = input.text()?;
     let data = input.buffer()?;
     let acl = acl(input)?;
-    Ok(Change::Create { path, data, acl, mode: input.i32()?, with_stat })
+    Ok(Change::Create { path, data, acl, mode: input.i32()?, form })
+}
+
+/// Decodes the record of createTTL.
+pub(crate) fn create_ttl<'a>(input: &mut Input<'a>) -> Result<Change<'a>, Malformed> {
+    let mut change = create(input, Form::Ttl(0))?;
+    if let Change::Create { form: Form::Ttl(ms), .. } = &mut change {
+        *ms = input.i64()?;
+    }
+    Ok(change)
+}
+
+/// Decodes a create inside a multi. There ZooKeeper lets the mode decide between the four forms,
+/// and cannot read a record whose form and mode do not go together.
+fn create_in_multi<'a>(input: &mut Input<'a>, code: i32) -> Result<Change<'a>, Malformed> {
+    let mut change = match code {
+        opcode::CREATE => create(input, Form::Plain)?,
+        opcode::CREATE2 => create(input, Form::WithStat)?,
+        opcode::CREATE_CONTAINER => create(input, Form::Container)?,
+        _ => create_ttl(input)?,
+    };
+    if let Change::Create { mode, form, .. } = &mut change {
+        *form = match (*mode, *form) {
+            (5 | 6, Form::Ttl(ms)) => Form::Ttl(ms),
+            (4, _) => Form::Container,
+            (_, Form::Ttl(_)) => Form::Plain,
+            (0..=3, form) => form,
+            _ => return Err(Malformed),
+        };
+    }
+    Ok(change)
 }
 
 /// Decodes the record of delete.
@@ -223,35 +267,28 @@ pub(crate) fn texts<'a>(input: &mut Input<'a>) -> Result<Vec<&'a str>, Malformed
     (0..count).map(|_| input.text()).collect()
 }
 
-/// Decodes the record of multi: operations, each behind a header (opcode, done, error), until a
-/// header says done.
+/// Decodes a header of a multi: the opcode of the operation that follows, or nothing when there is
+/// none any more.
+pub(crate) fn multi_header(input: &mut Input<'_>) -> Result<Option<i32>, Malformed> {
+    let (code, done, _error) = (input.i32()?, input.bool()?, input.i32()?);
+    Ok((!done).then_some(code))
+}
+
+/// Decodes the record of multi: operations, each behind a header.
 pub(crate) fn multi<'a>(input: &mut Input<'a>) -> Result<Vec<Change<'a>>, Malformed> {
     let mut changes = Vec::new();
-    loop {
-        let code = input.i32()?;
-        let done = input.bool()?;
-        let _error = input.i32()?;
-        if done {
-            return Ok(changes);
-        }
+    while let Some(code) = multi_header(input)? {
         changes.push(match code {
-            opcode::CREATE => create(input, false)?,
-            opcode::CREATE2 => create(input, true)?,
+            opcode::CREATE | opcode::CREATE2 | opcode::CREATE_CONTAINER | opcode::CREATE_TTL => {
+                create_in_multi(input, code)?
+            }
             opcode::DELETE => delete(input)?,
             opcode::SET_DATA => set_data(input)?,
             opcode::CHECK => check(input)?,
-            opcode::CREATE_CONTAINER => {
-                create(input, true)?;
-                Change::Unsupported
-            }
-            opcode::CREATE_TTL => {
-                create(input, true)?;
-                let _ttl_ms = input.i64()?;
-                Change::Unsupported
-            }
             _ => return Err(Malformed),
         });
     }
+    Ok(changes)
 }
 
 #[cfg(test)]
@@ -314,7 +351,7 @@ mod tests {
         put_buffer(&mut out, None);
         put_i32(&mut out, i32::MAX);
         out.extend_from_slice(&[0; 64]);
-        assert_eq!(create(&mut Input::new(&out), false), Err(Malformed));
+        assert_eq!(create(&mut Input::new(&out), Form::Plain), Err(Malformed));
     }
 
     proptest! {
@@ -324,7 +361,7 @@ mod tests {
             let input = Input::new(&bytes);
             let _ = header(&mut input.clone());
             let _ = look(&mut input.clone());
-            let _ = create(&mut input.clone(), true);
+            let _ = create_ttl(&mut input.clone());
             let _ = delete(&mut input.clone());
             let _ = set_data(&mut input.clone());
             let _ = set_acl(&mut input.clone());

@@ -35,7 +35,7 @@ fn made(nodes: &[(&str, i32)]) -> (Replica, Durable, i64) {
     let session = apply(&mut replica, &mut state, &open).1.opened.unwrap();
     for (path, mode) in nodes {
         let acl = vec![OPEN_ACL];
-        let change = Change::Create { path, data: Some(b"x"), acl, mode: *mode, with_stat: false };
+        let change = Change::Create { path, data: Some(b"x"), acl, mode: *mode, form: Form::Plain };
         let entry = Entry { time_ms: 258, session, cxid: 0, ids: vec![], what: What::One(change) };
         let (result, _) = apply(&mut replica, &mut state, &entry);
         assert_eq!(errors_of(&result, false), (0, vec![]), "{path}");
@@ -64,7 +64,7 @@ fn the_bytes_of_version_1_stay() {
         data: None,
         acl: vec![Ace { perms: 3, ..OPEN_ACL }],
         mode: 2,
-        with_stat: false,
+        form: Form::Plain,
     };
     let entry = Entry { time_ms: 259, session, cxid: 0, ids: vec![], what: What::One(change) };
     apply(&mut replica, &mut state, &entry);
@@ -107,7 +107,7 @@ fn an_entry_writes_what_it_touched_and_no_more() {
 fn what_cannot_be_stored_is_refused() {
     let (mut replica, mut state, session) = made(&[("/a", 0)]);
     let (long, large) = (format!("/{}", "x".repeat(60_000)), vec![0; (7 << 20) + 1]);
-    let create = |path, data| Change::Create { path, data, acl: vec![OPEN_ACL], mode: 0, with_stat: false };
+    let create = |path, data| Change::Create { path, data, acl: vec![OPEN_ACL], mode: 0, form: Form::Plain };
     let changes = [
         create(&long, None),
         create("/b", Some(&large)),
@@ -228,7 +228,7 @@ proptest! {
                 for what in [
                     What::One(Change::SetData { path: "/a", data: None, version: -1 }),
                     What::One(Change::Delete { path: "/a/b", version: -1 }),
-                    What::One(Change::Create { path: "/c/d", data: None, acl: vec![OPEN_ACL], mode: 3, with_stat: true }),
+                    What::One(Change::Create { path: "/c/d", data: None, acl: vec![OPEN_ACL], mode: 3, form: Form::WithStat }),
                     What::Close,
                 ] {
                     let entry = Entry { time_ms: 0, session, cxid: 0, ids: vec![], what };
