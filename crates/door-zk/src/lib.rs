@@ -24,6 +24,7 @@ mod replica;
 mod serve;
 mod session;
 mod sessions;
+mod traffic;
 mod tree;
 mod watches;
 mod wire;

@@ -30,8 +30,10 @@ pub struct Settings {
     /// other user's `user:hash`): a client that shows those credentials is not held up by any
     /// access control list. Default none, as ZooKeeper's.
     pub super_digest: Option<String>,
-    /// Four-letter words that are answered, of `ruok`, `srvr`, `envi`, `isro`. Default `srvr` and
-    /// `ruok`. ZooKeeper's default is `srvr`; `envi` tells strangers about the machine.
+    /// Four-letter words that are answered: `srvr` always, and of `ruok`, `isro`, `stat`, `mntr`,
+    /// `conf`, `envi`, `cons`, `dump`, `wchs`, `wchc`, `wchp`, `srst`, `crst` those named here; `*` is
+    /// all. Default `srvr` and `ruok`. ZooKeeper's default is `srvr`; others tell strangers about the
+    /// machine and its clients, or cost much.
     pub four_letter_words: Vec<String>,
     /// Bounds on connections; see there.
     pub connections: door::Limits,

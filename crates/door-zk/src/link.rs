@@ -30,6 +30,7 @@ use crate::{
     hub::Hub,
     ops::{ReadFn, Reading},
     sessions::Heard,
+    traffic::Traffic,
     watches::{LinkId, Listener},
     wire::{
         jute::{Input, put_i32},
@@ -129,18 +130,26 @@ pub(crate) struct Link {
     pub(crate) id: LinkId,
     pub(crate) guest: Guest,
     pub(crate) listener: Arc<Listener>,
+    /// What came and went over it.
+    pub(crate) traffic: Traffic,
+    /// When it came, in milliseconds since 1970.
+    pub(crate) since_ms: i64,
     pub(crate) service: Arc<Service>,
     queue: Mutex<Queue>,
 }
 
 impl Link {
-    pub(crate) fn new(guest: Guest, service: Arc<Service>) -> Link {
+    pub(crate) fn new(guest: Guest, service: Arc<Service>) -> Arc<Link> {
         let id = service.hub.new_link();
         let queue = Queue { phase: Phase::Connecting, front_tag: 0, pending: VecDeque::new() };
         service.hub.traffic.connections.fetch_add(1, Ordering::Relaxed);
         let identity = Identity::at(guest.peer.ip());
         let listener = Arc::new(Listener::new(guest.outbox.clone(), identity));
-        Link { id, guest, listener, service, queue: Mutex::new(queue) }
+        let (traffic, since_ms) = (Traffic::default(), service.hub.wall_ms());
+        let queue = Mutex::new(queue);
+        let link = Arc::new(Link { id, guest, listener, traffic, since_ms, service, queue });
+        link.service.hub.add_link(&link);
+        link
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
@@ -158,7 +167,9 @@ impl Link {
 
     /// Puts a request at the end of the queue, answers it if it can be at once, and gives its tag.
     pub(crate) fn push(&self, xid: i32, step: Step, since_ms: u64, charge: usize) -> u64 {
-        self.service.hub.traffic.outstanding.fetch_add(1, Ordering::Relaxed);
+        for traffic in [&self.service.hub.traffic, &self.traffic] {
+            traffic.outstanding.fetch_add(1, Ordering::Relaxed);
+        }
         let mut queue = self.lock();
         let tag = queue.front_tag + queue.pending.len() as u64;
         queue.pending.push_back(Pending { xid, step, since_ms, charge, answer: None });
@@ -187,7 +198,9 @@ impl Link {
             queue.front_tag += 1;
             self.guest.budget.give_back(pending.charge);
             let now_ms = *now_ms.get_or_insert_with(|| self.service.hub.now_ms());
-            self.service.hub.traffic.answered(now_ms.saturating_sub(pending.since_ms));
+            for traffic in [&self.service.hub.traffic, &self.traffic] {
+                traffic.answered(now_ms.saturating_sub(pending.since_ms));
+            }
             self.answer(queue, pending, now_ms);
         }
     }
@@ -372,6 +385,7 @@ impl Link {
             self.guest.budget.give_back(pending.charge);
         }
         drop(queue);
+        self.service.hub.remove_link(self.id);
         let mut state = self.service.hub.lock();
         state.watches.remove_all(self.id);
         if let Phase::Live(live) = phase {

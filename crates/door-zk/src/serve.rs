@@ -47,6 +47,10 @@ impl Door {
         shutdown: Shutdown,
     ) {
         let limits = self.hub.settings.connections.clone();
+        if let Ok(address) = listener.local_addr() {
+            // A door with several listeners names the first.
+            let _ = self.hub.port.set(address.port());
+        }
         let service = Arc::new(self.service(store, group));
         {
             let now_ms = service.hub.now_ms();

@@ -42,12 +42,19 @@ pub(crate) struct Connection {
 
 impl Connection {
     pub(crate) fn new(guest: Guest, service: Arc<Service>) -> Connection {
-        let link = Arc::new(Link::new(guest, service));
+        let link = Link::new(guest, service);
         Connection { link, greeted: false, live: None, holds_back: false, ending: false }
     }
 
     fn service(&self) -> &Service {
         &self.link.service
+    }
+
+    /// Counts requests.
+    fn received(&self, count: u64) {
+        for traffic in [&self.service().hub.traffic, &self.link.traffic] {
+            traffic.received.fetch_add(count, Ordering::Relaxed);
+        }
     }
 
     /// The first bytes of a connection.
@@ -77,7 +84,7 @@ impl Connection {
         let now_ms = hub.now_ms();
         let timeout_ms = hub.settings.session_timeout_ms(connect.timeout_ms);
         let knows_read_only = connect.knows_read_only;
-        hub.traffic.received.fetch_add(1, Ordering::Relaxed);
+        self.received(1);
         if connect.session != 0 {
             let (session, last_zxid) = (connect.session, connect.last_zxid);
             let password = connect.password.into();
@@ -126,7 +133,7 @@ impl Connection {
                 Frame::Unreasonable => break Err(Close::because("unreasonable length")),
             }
         };
-        self.service().hub.traffic.received.fetch_add(count, Ordering::Relaxed);
+        self.received(count);
         input.advance(taken);
         outcome
     }
@@ -175,7 +182,10 @@ impl Connection {
                     0,
                 );
             }
-            None => self.end(header, Code::AUTH_FAILED, 0, now_ms),
+            None => {
+                self.service().hub.traffic.auth_failed.fetch_add(1, Ordering::Relaxed);
+                self.end(header, Code::AUTH_FAILED, 0, now_ms);
+            }
         }
     }
 

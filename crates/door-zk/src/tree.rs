@@ -211,7 +211,7 @@ impl Tree {
     }
 
     /// The sessions that own ephemeral znodes.
-    pub(crate) fn owners(&self) -> impl Iterator<Item = i64> {
+    pub(crate) fn owners(&self) -> impl ExactSizeIterator<Item = i64> {
         self.ephemerals.keys().copied()
     }
 

@@ -137,6 +137,11 @@ impl Watches {
         self.count
     }
 
+    /// The data watches, path by path: those that ZooKeeper lists.
+    pub(crate) fn paths(&self) -> impl ExactSizeIterator<Item = (&str, impl Iterator<Item = LinkId>)> {
+        self.data.iter().map(|(path, links)| (&**path, links.keys().copied()))
+    }
+
     /// Whether a watch more on each of `paths` fits into memory. Asked before the request that sets
     /// them does anything, so that a client is never told that it watches when it does not.
     pub(crate) fn check_room<'a>(&self, paths: impl IntoIterator<Item = &'a str>) -> Result<(), Code> {

@@ -18,7 +18,8 @@ struct Story {
 
 impl Story {
     fn new() -> Story {
-        let four_letter_words = vec!["ruok".to_owned(), "isro".to_owned()];
+        let words = "ruok isro stat mntr conf cons dump wchs wchc wchp srst crst";
+        let four_letter_words = words.split(' ').map(str::to_owned).collect();
         // The operator's user is `super` with the password `secret`.
         let super_digest = Some("super:lK75jTNcA+U9vtVEw5vB51mj/w4=".to_owned());
         let settings = Settings { four_letter_words, super_digest, in_flight: 4, ..Settings::default() };

@@ -36,8 +36,8 @@ g< connection closed
 g> types isro
 g< "rw"
 g< connection closed
-h> types mntr
-h< "mntr is not executed because it is not in the whitelist.\n"
+h> types envi
+h< "envi is not executed because it is not in the whitelist.\n"
 h< connection closed
 i> types nope
 i< connection closed
