@@ -10,6 +10,7 @@
 
 pub mod data;
 pub mod forest;
+pub mod layout;
 pub mod lsm;
 pub mod measure;
 pub mod peer;

@@ -16,7 +16,6 @@ use crate::{
     link::Service,
     machine::TreeMachine,
     ops::OPERATIONS,
-    reaper::reap_for_ever,
     session::Connection,
 };
 
@@ -47,10 +46,6 @@ impl Door {
         shutdown: Shutdown,
     ) {
         let limits = self.hub.settings.connections.clone();
-        if let Ok(address) = listener.local_addr() {
-            // A door with several listeners names the first.
-            let _ = self.hub.port.set(address.port());
-        }
         let service = Arc::new(self.service(store, group));
         {
             let now_ms = service.hub.now_ms();
@@ -64,8 +59,7 @@ impl Door {
         };
         tokio::select! {
             () = connections => {}
-            () = end_silent_sessions(service.clone()) => {}
-            () = reap_for_ever(service) => {}
+            () = end_silent_sessions(service) => {}
         }
     }
 
@@ -111,7 +105,7 @@ pub(crate) fn expire(service: &Arc<Service>) -> u64 {
     };
     for session in expired {
         tracing::debug!(session, "a session expires");
-        let entry = Entry { time_ms: hub.wall_ms(), session, cxid: 0, ids: Vec::new(), what: What::Close };
+        let entry = Entry { time_ms: hub.wall_ms(), session, cxid: 0, what: What::Close };
         let reaper = Arc::new(Reaper { service: service.clone() });
         service.propose(&Principal::Node, &entry, Done::new(reaper, session as u64));
     }

@@ -42,6 +42,7 @@ pub fn settings(scale: Scale) -> TreeSettings {
         block_bytes: BLOCK_BYTES,
         compression: Compression::Lz4,
         memtable_bytes: scale.memtable_bytes as usize,
+        memtables_bytes: 2 * scale.memtable_bytes as usize,
         file_bytes: scale.file_bytes,
         level_bytes: scale.level_bytes,
         cache_bytes: scale.cache_bytes as usize,
@@ -96,7 +97,11 @@ impl Peer for ForestPeer {
 
     fn debt(&self) -> Debt {
         let debt = self.forest.debt();
-        Debt { frozen_bytes: debt.frozen_bytes, runs: debt.level0_runs as u64 }
+        Debt {
+            memtable_bytes: debt.memtable_bytes,
+            runs: debt.level0_runs as u64,
+            pending_bytes: debt.pending_compaction_bytes,
+        }
     }
 
     fn freeze(&self) {

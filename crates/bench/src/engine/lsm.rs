@@ -87,6 +87,11 @@ impl LsmPeer {
         Ok(())
     }
 
+    /// Bytes of what is in no file yet, as it counts them.
+    fn memory_bytes(&self) -> u64 {
+        self.tree.active_memtable().size() + self.sealed_bytes.load(Relaxed)
+    }
+
     /// What a compaction changes, if it changes anything.
     fn shape(&self) -> (u64, u64, [Option<usize>; LEVELS]) {
         let levels = std::array::from_fn(|level| self.tree.level_table_count(level));
@@ -151,7 +156,7 @@ impl Peer for LsmPeer {
     }
 
     fn debt(&self) -> Debt {
-        Debt { frozen_bytes: self.sealed_bytes.load(Relaxed), runs: self.tree.l0_run_count() as u64 }
+        Debt { memtable_bytes: self.memory_bytes(), runs: self.tree.l0_run_count() as u64, pending_bytes: 0 }
     }
 
     fn freeze(&self) {
@@ -165,7 +170,7 @@ impl Peer for LsmPeer {
     fn holdings(&self) -> Value {
         let levels: Vec<usize> = (0..LEVELS).filter_map(|level| self.tree.level_table_count(level)).collect();
         json!({
-            "memtable_bytes": self.tree.active_memtable().size() + self.sealed_bytes.load(Relaxed),
+            "memtable_bytes": self.memory_bytes(),
             "cache_bytes": self.cache.size(),
             "pinned_filter_bytes": self.tree.pinned_filter_size(),
             "pinned_index_bytes": self.tree.pinned_block_index_size(),

@@ -8,7 +8,7 @@ use std::{
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 
-use crate::{Outcome, load::Random, process};
+use crate::{Outcome, load::Random};
 
 /// Latencies are told apart to three digits between these, in nanoseconds.
 const BOUNDS_NS: (u64, u64) = (1, 60_000_000_000);
@@ -60,7 +60,8 @@ pub struct Row {
     pub per_second: f64,
     /// Of each call.
     pub latencies: Latencies,
-    /// Processor time of the process a unit, microseconds; told in steps of 10 ms by the kernel.
+    /// Processor time a unit, microseconds: of the threads that read, or of the whole process for
+    /// rows with upkeep.
     pub cpu_us: f64,
 }
 
@@ -83,9 +84,10 @@ pub(crate) fn row(
     threads: u64,
     operate: impl Fn(&mut Random) -> Outcome<u64> + Sync,
 ) -> Outcome<Row> {
-    let (cpu, begun) = (process::cpu(std::process::id())?, Instant::now());
-    let one = |thread: u64| -> Outcome<(u64, Latencies)> {
+    let begun = Instant::now();
+    let one = |thread: u64| -> Outcome<(u64, Duration, Latencies)> {
         let (mut random, mut units, mut latencies) = (Random::new(thread), 0, Latencies::default());
+        let cpu = thread_cpu()?;
         let mut before = Instant::now();
         loop {
             units += operate(&mut random)?;
@@ -93,11 +95,11 @@ pub(crate) fn row(
             latencies.record(now - before);
             before = now;
             if before.duration_since(begun) >= lasting {
-                return Ok((units, latencies));
+                return Ok((units, thread_cpu()?.saturating_sub(cpu), latencies));
             }
         }
     };
-    let done = thread::scope(|scope| -> Outcome<Vec<(u64, Latencies)>> {
+    let done = thread::scope(|scope| -> Outcome<Vec<(u64, Duration, Latencies)>> {
         let one = &one;
         let running: Vec<_> = (1..threads).map(|thread| scope.spawn(move || one(thread))).collect();
         let mut done = vec![one(0)?];
@@ -107,21 +109,26 @@ pub(crate) fn row(
         Ok(done)
     })?;
     let seconds = begun.elapsed().as_secs_f64();
-    let used = process::cpu(std::process::id())?.since(cpu).total_us();
-    let mut latencies = Latencies::default();
-    for (_, others) in &done {
-        latencies.add(others);
+    let (mut units, mut cpu, mut latencies) = (0, Duration::ZERO, Latencies::default());
+    for (others, used, seen) in &done {
+        units += others;
+        cpu += *used;
+        latencies.add(seen);
     }
-    let units: u64 = done.iter().map(|(units, _)| units).sum();
-    let cpu_us = used as f64 / units.max(1) as f64;
+    let cpu_us = cpu.as_secs_f64() * 1e6 / units.max(1) as f64;
     Ok(Row { name, per_second: units as f64 / seconds, latencies, cpu_us })
+}
+
+/// Processor time that the calling thread has used, as the scheduler counts it.
+pub fn thread_cpu() -> Outcome<Duration> {
+    let told = std::fs::read_to_string("/proc/thread-self/schedstat")?;
+    let nanoseconds = told.split_ascii_whitespace().next().ok_or("an empty schedstat")?;
+    Ok(Duration::from_nanos(nanoseconds.parse()?))
 }
 
 /// Bytes that this process has handed to `write` and its like so far.
 pub fn bytes_written() -> Outcome<u64> {
-    let io = std::fs::read_to_string("/proc/self/io")?;
-    let line = io.lines().find_map(|line| line.strip_prefix("wchar: "));
-    Ok(line.ok_or("/proc/self/io has no wchar")?.trim().parse()?)
+    io_field("wchar: ")
 }
 
 /// Bytes on the disk of `folder` and what is in it.
@@ -135,4 +142,16 @@ pub fn folder_bytes(folder: &std::path::Path) -> Outcome<u64> {
         bytes += if meta.is_dir() { folder_bytes(&path)? } else { meta.blocks() * 512 };
     }
     Ok(bytes)
+}
+
+/// Calls of `read` and its like that this process has made so far: here each is a block, a filter,
+/// an index or a footer.
+pub fn reads_made() -> Outcome<u64> {
+    io_field("syscr: ")
+}
+
+fn io_field(name: &str) -> Outcome<u64> {
+    let io = std::fs::read_to_string("/proc/self/io")?;
+    let line = io.lines().find_map(|line| line.strip_prefix(name));
+    Ok(line.ok_or_else(|| format!("/proc/self/io has no {name}"))?.trim().parse()?)
 }

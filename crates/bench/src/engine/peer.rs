@@ -34,10 +34,12 @@ impl Engine {
 /// What waits for upkeep.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Debt {
-    /// Bytes of memtables that are full and in no file yet.
-    pub frozen_bytes: u64,
+    /// Memory of what is in no file yet.
+    pub memtable_bytes: u64,
     /// Runs of the newest level, which every read may have to look at.
     pub runs: u64,
+    /// Bytes that compactions which are due will read, if the tree tells.
+    pub pending_bytes: u64,
 }
 
 /// A tree under load. One thread puts, one works, any read.

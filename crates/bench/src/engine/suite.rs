@@ -4,7 +4,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use super::{data::VALUE_BYTES, peer::Engine};
+use super::{data::VALUE_BYTES, layout::Kind, peer::Engine};
 use crate::{Outcome, options::Options, place};
 
 /// The release binary that makes a turn.
@@ -40,6 +40,12 @@ pub fn run(options: &Options, rounds: usize) -> Outcome<Results> {
                 eprintln!("round {} · {value_bytes} B · {}", round + 1, engine.name());
                 results.turns.push(turn);
             }
+        }
+        for kind in Kind::ALL {
+            let mut turn = program(&["layout", kind.name(), scale])?;
+            turn["round"] = (round + 1).into();
+            eprintln!("round {} · layout {}", round + 1, kind.name());
+            results.layouts.push(turn);
         }
     }
     Ok(results)

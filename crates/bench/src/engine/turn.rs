@@ -22,7 +22,7 @@ use super::{
     lsm::LsmPeer,
     measure::{Latencies, Row, bytes_written, folder_bytes, row},
     peer::{Engine, Peer},
-    pressure::Pacer,
+    pressure::Writers,
     scale::Scale,
 };
 use crate::{Outcome, load::Random, place, process};
@@ -136,7 +136,7 @@ impl<'t> Turn<'t> {
 
     fn work(&self) -> Outcome<()> {
         while !self.stop.load(Relaxed) {
-            self.most_memtable_bytes.fetch_max(self.peer.debt().frozen_bytes, Relaxed);
+            self.most_memtable_bytes.fetch_max(self.peer.debt().memtable_bytes, Relaxed);
             if !self.peer.work()? {
                 self.idle.store(true, Relaxed);
                 thread::sleep(IDLE);
@@ -147,25 +147,23 @@ impl<'t> Turn<'t> {
 
     /// Writes every item once; `time` tells the values of one pass from another's.
     fn pass(&self, name: &'static str, time: u64) -> Outcome<Row> {
-        let (mut pacer, mut value) = (Pacer::new(self.scale), Vec::new());
+        let (mut writers, mut value) = (Writers::new(self.scale), Vec::new());
         let (cpu, begun) = (process::cpu(std::process::id())?, Instant::now());
-        let (mut latencies, mut before) = (Latencies::default(), begun);
         for nth in 0..self.data.items {
             let item = self.data.shuffled(nth.wrapping_add(time * 977));
-            self.put(item, time, &mut value, &mut pacer)?;
-            let now = Instant::now();
-            latencies.record(now - before);
-            before = now;
+            self.put(item, time, &mut value, &mut writers)?;
         }
+        let latencies = writers.waits;
         let per_second = self.data.items as f64 / begun.elapsed().as_secs_f64();
         let used = process::cpu(std::process::id())?.since(cpu).total_us();
         Ok(Row { name, per_second, latencies, cpu_us: used as f64 / self.data.items as f64 })
     }
 
-    fn put(&self, item: u64, time: u64, value: &mut Vec<u8>, pacer: &mut Pacer) -> Outcome<()> {
+    fn put(&self, item: u64, time: u64, value: &mut Vec<u8>, writers: &mut Writers) -> Outcome<()> {
+        let ready = writers.take();
         self.data.value_into(item, time, value);
         self.peer.put(&self.data.key(item), value)?;
-        pacer.pause(self.peer, value.len() + KEY_BYTES);
+        writers.wrote(self.peer, ready, value.len() + KEY_BYTES);
         Ok(())
     }
 
@@ -234,22 +232,18 @@ impl<'t> Turn<'t> {
 
     /// Reads and overwrites in turn, one thread, while upkeep runs beside it.
     fn mixed(&mut self) -> Outcome<Value> {
-        let written = bytes_written()?;
+        let (written, cpu) = (bytes_written()?, process::cpu(std::process::id())?);
         let ((reads, writes, seconds), _) = self.with_worker(|| {
-            let (mut pacer, mut random, mut value) = (Pacer::new(self.scale), Random::new(9), Vec::new());
-            let (mut reads, mut writes) = (Latencies::default(), Latencies::default());
+            let (mut writers, mut random, mut value) = (Writers::new(self.scale), Random::new(9), Vec::new());
+            let mut reads = Latencies::default();
             let begun = Instant::now();
-            let mut before = begun;
-            while before.duration_since(begun) < 3 * self.lasting() {
-                self.put(random.next() % self.data.items, 2, &mut value, &mut pacer)?;
-                let between = Instant::now();
+            while begun.elapsed() < 3 * self.lasting() {
+                self.put(random.next() % self.data.items, 2, &mut value, &mut writers)?;
+                let before = Instant::now();
                 read(self.peer, self.data, random.next() % self.data.items)?;
-                let after = Instant::now();
-                writes.record(between - before);
-                reads.record(after - between);
-                before = after;
+                reads.record(before.elapsed());
             }
-            Ok((reads, writes, begun.elapsed().as_secs_f64()))
+            Ok((reads, writers.waits, begun.elapsed().as_secs_f64()))
         })?;
         let put_bytes = writes.count() * (self.data.value_bytes + KEY_BYTES) as u64;
         let told = json!({
@@ -257,8 +251,14 @@ impl<'t> Turn<'t> {
             "writes": writes.json(),
             "write_amplification": (bytes_written()? - written) as f64 / put_bytes as f64,
         });
-        let per_second = reads.count() as f64 / seconds;
-        self.rows.push(Row { name: "mixed: pairs", per_second, latencies: reads, cpu_us: 0.0 });
+        let used = process::cpu(std::process::id())?.since(cpu).total_us();
+        let pairs = reads.count() as f64;
+        self.rows.push(Row {
+            name: "mixed: pairs",
+            per_second: pairs / seconds,
+            latencies: reads,
+            cpu_us: used as f64 / pairs,
+        });
         Ok(told)
     }
 }

@@ -12,9 +12,10 @@ use crate::{
 
 pub(super) fn read(reading: &mut Reading<'_>, mut record: Input<'_>, out: &mut Vec<u8>) -> Result<(), Code> {
     let look = request::look(&mut record)?;
-    let node = reading.readable(look.path)?;
+    let node = reading.state.replica.tree.get(look.path).ok_or(Code::NO_NODE)?;
+    node.check_readable()?;
     if look.watch {
-        reading.state.watches.check_room([look.path])?;
+        reading.state.watches.check_room(look.path)?;
     }
     put_buffer(out, node.data.as_deref());
     reply::stat(out, &node.stat());

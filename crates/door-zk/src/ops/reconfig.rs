@@ -6,8 +6,6 @@ use crate::{
     wire::jute::{Input, Malformed},
 };
 
-pub(super) fn decode<'a>(input: &mut Input<'a>) -> Result<What<'a>, Malformed> {
-    let (_joining, _leaving, _members) = (input.string()?, input.string()?, input.string()?);
-    let _configuration = input.i64()?;
+pub(super) fn decode<'a>(_: &mut Input<'a>) -> Result<What<'a>, Malformed> {
     Ok(What::Refuse(Code::RECONFIG_DISABLED))
 }
