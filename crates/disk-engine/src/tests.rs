@@ -12,4 +12,4 @@ mod smoke;
 mod stories;
 mod subject;
 mod twin;
-mod weights;
+pub(crate) mod weights;

@@ -45,6 +45,7 @@
 //! # Ok::<(), disk_engine::tree::TreeError>(())
 //! ```
 
+mod apply;
 mod batch;
 mod block;
 mod build;
@@ -53,16 +54,20 @@ mod check;
 mod cursor;
 mod deletions;
 mod error;
+mod figures;
 mod file;
 mod files;
 mod filter;
 mod forest;
 mod format;
 mod job;
+mod key;
 mod latest;
 mod manifest;
 mod memtable;
+mod moments;
 mod pick;
+mod plan;
 mod ranges;
 mod read;
 mod rule;
@@ -70,15 +75,18 @@ mod seal;
 mod settings;
 mod source;
 mod stack;
+mod state;
 #[cfg(test)]
 pub(crate) mod tests;
 mod upkeep;
+mod values;
 mod verify;
 
 pub use batch::{Batch, TreeId};
 pub(crate) use deletions::{Deletion, Deletions};
 pub use error::{Damage, TreeError};
-pub use forest::{Debt, Forest, Rules, Snapshot, TreeFigures};
+pub use figures::{Debt, TreeFigures};
+pub use forest::{Forest, Rules, Snapshot};
 pub use latest::{Latest, decode_latest, encode_latest};
 pub(crate) use read::View;
 pub use read::{Patience, Scan, Step};

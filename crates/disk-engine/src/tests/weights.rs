@@ -44,6 +44,11 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
+/// Bytes that this thread holds.
+pub(crate) fn held_bytes() -> isize {
+    HELD.get()
+}
+
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 

@@ -37,10 +37,10 @@ impl View {
         patience: Patience,
     ) -> Result<Deletions, TreeError> {
         let mut parts = Vec::new();
-        for memtable in &self.memtables {
+        for memtable in &self.parts.memtables {
             parts.push(memtable.some_ranges(from, to, limit));
         }
-        for run in self.runs.iter() {
+        for run in self.parts.runs.iter() {
             for file in overlapping(&run.files, from, to) {
                 let ranges = file.ranges((from, to), limit, Access::Cached(patience))?;
                 parts.push(ranges.cut_some(from, to, limit));

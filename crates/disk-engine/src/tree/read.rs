@@ -13,10 +13,10 @@ use super::{
     file::{FileHandle, Steps, damage, overlapping},
     filter,
     format::FOLDER,
-    memtable::{Memtable, Versions},
-    pick::Run,
-    rule::Merge,
+    memtable::Versions,
+    moments::Look,
     source::{FilesSource, MemSource, Merged, Source, cover, fold},
+    state::Parts,
 };
 
 /// Whether a read may wait for the disk.
@@ -34,23 +34,22 @@ pub enum Patience {
 #[derive(Clone, Debug)]
 pub(crate) struct View {
     pub(crate) tree: TreeId,
-    pub(crate) rule: Arc<dyn Merge>,
-    pub(crate) memtables: Vec<Arc<Memtable>>,
-    /// Newest first.
-    pub(crate) runs: Arc<Vec<Run>>,
+    pub(crate) parts: Arc<Parts>,
     pub(crate) position: u64,
+    /// Keeps what it sees from being folded away.
+    pub(crate) _look: Look,
 }
 
 impl View {
     pub(crate) fn get(&self, key: &[u8], patience: Patience) -> Result<Option<Bytes>, TreeError> {
         let mut versions = Versions::new();
         let mut deleted_at = NO_TIMESTAMP;
-        for memtable in &self.memtables {
+        for memtable in &self.parts.memtables {
             memtable.collect(key, self.position, &mut versions);
             deleted_at = deleted_at.max(memtable.deleted_at(key, self.position));
         }
         let mut hash = None;
-        for run in self.runs.iter() {
+        for run in self.parts.runs.iter() {
             // Ascending and apart: the first that ends behind the key is the only one that may hold it.
             let nth = run.files.partition_point(|file| file.meta.to.as_deref().is_some_and(|to| to <= key));
             if let Some(file) = run.files.get(nth).filter(|file| file.meta.holds(key)) {
@@ -70,7 +69,7 @@ impl View {
     pub(crate) fn outline(&self, from: &[u8], to: Option<&[u8]>) -> Result<Vec<(Bytes, u64)>, TreeError> {
         let mut outline = Vec::new();
         if to.is_none_or(|to| from < to) {
-            for run in self.runs.iter() {
+            for run in self.parts.runs.iter() {
                 for file in overlapping(&run.files, from, to) {
                     outline.extend(file.outline(from, to)?);
                 }
@@ -83,7 +82,7 @@ impl View {
     /// Folds what is seen of the values of a key, oldest first.
     fn resolve(&self, versions: &mut Versions, deleted_at: i64) -> Result<Option<Bytes>, TreeError> {
         let seen = versions.drain(..).filter(|version| version.0 <= self.position).map(|version| version.1);
-        let rule = self.rule.as_ref();
+        let rule = self.parts.rule.as_ref();
         let value = fold(rule, seen).and_then(|value| match value {
             Some(value) => cover(rule, value, deleted_at),
             None => Ok(None),
@@ -114,12 +113,12 @@ impl View {
             return Ok(scan);
         }
         let mut sources: Vec<Box<dyn Source>> =
-            Vec::with_capacity(scan.view.memtables.len() + scan.view.runs.len());
-        for memtable in &scan.view.memtables {
+            Vec::with_capacity(scan.view.parts.memtables.len() + scan.view.parts.runs.len());
+        for memtable in &scan.view.parts.memtables {
             sources.push(Box::new(MemSource::new(memtable.clone(), from.clone(), to.clone(), backward)));
         }
         let prefix = scan.view.shared_prefix(&from, to.as_deref()).map(filter::hash);
-        for run in scan.view.runs.iter() {
+        for run in scan.view.parts.runs.iter() {
             let reached = overlapping(&run.files, &from, to.as_deref());
             let deletions: Vec<_> = reached.iter().filter(|file| file.meta.has_ranges).cloned().collect();
             if !deletions.is_empty() {
@@ -147,7 +146,7 @@ impl View {
 
     /// The prefix of all keys with `from <= key < to`, if they share one.
     fn shared_prefix<'k>(&self, from: &'k [u8], to: Option<&[u8]>) -> Option<&'k [u8]> {
-        let prefix = self.rule.prefix(from)?;
+        let prefix = self.parts.rule.prefix(from)?;
         // All keys that begin with it are below this.
         let mut end = prefix.to_vec();
         while end.pop_if(|last| *last == u8::MAX).is_some() {}
@@ -233,7 +232,7 @@ impl Scan {
         for deletions in &mut self.deletions {
             deleted_at = deleted_at.max(deletions.at(key, sequence, self.patience)?);
         }
-        for memtable in &self.view.memtables {
+        for memtable in &self.view.parts.memtables {
             deleted_at = deleted_at.max(memtable.deleted_at(key, sequence));
         }
         let key = Bytes::copy_from_slice(key);

@@ -84,6 +84,8 @@ pub(crate) enum Sabotage {
     RemovedEarly,
     /// Compaction does not care for snapshots.
     SnapshotsMerged,
+    /// Memtables fold what readers under way tell apart.
+    ReadersIgnored,
 }
 
 impl TreeSettings {

@@ -35,23 +35,32 @@ pub(crate) struct MemSource {
     to: Bound<Bytes>,
     backward: bool,
     chunk: VecDeque<(Bytes, Versions)>,
+    /// Nothing is left behind the chunk.
+    ended: bool,
 }
 
 impl MemSource {
     pub(crate) fn new(memtable: Arc<Memtable>, from: Bytes, to: Option<Bytes>, backward: bool) -> MemSource {
         let to = to.map_or(Bound::Unbounded, Bound::Excluded);
-        let mut source =
-            MemSource { memtable, from: Bound::Included(from), to, backward, chunk: VecDeque::new() };
+        let mut source = MemSource {
+            memtable,
+            from: Bound::Included(from),
+            to,
+            backward,
+            chunk: VecDeque::new(),
+            ended: false,
+        };
         source.fill();
         source
     }
 
     fn fill(&mut self) {
-        if is_empty(&self.from, &self.to) {
+        if self.ended || is_empty(&self.from, &self.to) {
             return;
         }
         let bounds = (self.from.as_ref().map(AsRef::as_ref), self.to.as_ref().map(AsRef::as_ref));
         self.chunk = self.memtable.chunk(bounds, self.backward, CHUNK).into();
+        self.ended = self.chunk.len() < CHUNK;
         if let Some((last, _)) = self.chunk.back() {
             let behind = Bound::Excluded(last.clone());
             if self.backward { self.to = behind } else { self.from = behind }

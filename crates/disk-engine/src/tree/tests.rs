@@ -7,6 +7,7 @@ mod damage;
 mod faults;
 mod golden;
 pub(crate) mod laws;
+mod memory;
 mod model;
 mod planted_bugs;
 mod power_cut;

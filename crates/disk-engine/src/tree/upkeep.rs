@@ -15,20 +15,19 @@ use std::{
     sync::Arc,
 };
 
-use bytes::Bytes;
 use world::{Disk, DiskError};
 
 use super::{
     Damage, Horizon, TreeError, TreeId, Work,
-    cursor::Access,
     file::{FileHandle, FileMeta},
-    forest::{Forest, Inner, Tree, lock},
+    forest::{Forest, Inner, lock},
     format::{FOLDER, file_name},
-    job::{Job, Other, Plan, Replaces},
+    job::{Job, Plan, Replaces},
     manifest::{self, Manifest, RunRecord},
-    pick::{Pick, Run, pick, pick_all},
-    ranges::Ranges,
-    source::{FilesSource, MemSource, Merged, Source},
+    pick::{Run, pick, pick_all},
+    plan::Choice,
+    settings::TreeSettings,
+    state::State,
 };
 
 /// What is under way.
@@ -141,7 +140,7 @@ impl Forest {
             let mut state = inner.state_mut();
             state.dropped.insert(tree);
             let dropped = state.trees.remove(&tree);
-            inner.count_debt(&state);
+            inner.debt.count(&state);
             dropped
         };
         for slot in [Upkeep::flush as Slot, Upkeep::compaction] {
@@ -150,7 +149,7 @@ impl Forest {
             }
         }
         if let Some(dropped) = dropped {
-            upkeep.obsolete.extend(dropped.runs.iter().flat_map(|run| run.files.iter().cloned()));
+            upkeep.obsolete.extend(dropped.parts.runs.iter().flat_map(|run| run.files.iter().cloned()));
         }
         upkeep.collect_garbage(inner)
     }
@@ -171,7 +170,7 @@ impl Forest {
         }
         let files: Vec<Arc<FileHandle>> = {
             let state = self.inner.state();
-            let runs = state.trees.values().flat_map(|tree| tree.runs.iter());
+            let runs = state.trees.values().flat_map(|tree| tree.parts.runs.iter());
             runs.flat_map(|run| run.files.iter().cloned()).collect()
         };
         faults.extend(files.iter().flat_map(|file| file.verify()));
@@ -199,113 +198,37 @@ impl Inner {
             error => self.die(&error.to_string()),
         })
     }
-
-    /// A flush of all frozen memtables of one tree: the one that holds the log longest.
-    fn plan_flush(&self) -> Option<Plan> {
-        let state = self.state();
-        let waiting = state.trees.iter().filter(|(_, tree)| !tree.frozen.is_empty());
-        let (&id, tree) = waiting.min_by_key(|(_, tree)| tree.frozen[0].memtable.first_position())?;
-        let last = tree.frozen.last().expect("it is not empty");
-        let mut ranges = Ranges::default();
-        let mut sources: Vec<Box<dyn Source>> = Vec::new();
-        for frozen in &tree.frozen {
-            ranges.absorb(&frozen.memtable.ranges());
-            sources.push(Box::new(MemSource::new(frozen.memtable.clone(), Bytes::new(), None, false)));
-        }
-        Some(Plan {
-            tree: id,
-            rule: tree.rule.clone(),
-            replaces: Replaces::Memtables {
-                count: tree.frozen.len(),
-                up_to: last.up_to,
-                sequence: last.memtable.last_sequence(),
-            },
-            level: 0,
-            sources: Merged::new(sources, false),
-            ranges,
-            // After the sources were chosen: who takes a snapshot from now on sees all of them.
-            snapshots: self.snapshot_sequences(),
-            others: Vec::new(),
-            horizon: None,
-        })
-    }
-
-    fn plan_files(
-        &self,
-        id: TreeId,
-        tree: &Tree,
-        pick: Pick,
-        horizon: Option<Horizon>,
-    ) -> Result<Plan, TreeError> {
-        let inputs: Vec<Arc<FileHandle>> = pick.inputs.iter().flatten().cloned().collect();
-        let mut ranges = Ranges::default();
-        for file in inputs.iter().filter(|file| file.meta.has_ranges) {
-            ranges.absorb(&file.ranges((&[], None), usize::MAX, Access::Ahead)?);
-        }
-        let mut sources: Vec<Box<dyn Source>> = Vec::new();
-        for files in pick.inputs {
-            sources.push(Box::new(FilesSource::new(files, (Bytes::new(), None), false, Access::Ahead)?));
-        }
-        let others = others(tree, &inputs);
-        // Where only order counts, nothing that is still to be written can need a tombstone.
-        let always = Horizon { before: i64::MAX, now_seconds: 0 };
-        let horizon = if tree.rule.newest_stands() { Some(always) } else { horizon };
-        Ok(Plan {
-            tree: id,
-            rule: tree.rule.clone(),
-            replaces: Replaces::Files(inputs),
-            level: pick.level,
-            sources: Merged::new(sources, false),
-            ranges,
-            snapshots: self.snapshot_sequences(),
-            others,
-            horizon,
-        })
-    }
-}
-
-/// All of a tree but `inputs`, as far as it can hold what a tombstone in them hides.
-fn others(tree: &Tree, inputs: &[Arc<FileHandle>]) -> Vec<Other> {
-    let chosen: BTreeSet<u64> = inputs.iter().map(|file| file.meta.id).collect();
-    let is_input = |file: &Arc<FileHandle>| chosen.contains(&file.meta.id);
-    let mut runs = &tree.runs[..];
-    let mut memtables: Vec<Other> = Vec::new();
-    if tree.rule.newest_stands() {
-        // Nor does what is newer.
-        let newest = runs.iter().position(|run| run.files.iter().any(is_input)).unwrap_or(0);
-        runs = &runs[newest..];
-    } else {
-        memtables.extend(tree.memtables().map(|memtable| (Bytes::new(), None, memtable.oldest())));
-    }
-    let files = runs.iter().flat_map(|run| &run.files).filter(|file| !is_input(file));
-    files
-        .map(|file| (file.meta.from.clone(), file.meta.to.clone(), file.meta.oldest))
-        .chain(memtables)
-        .collect()
 }
 
 impl Upkeep {
+    /// The next compaction. Files are read here, but not under the lock that writers need.
     fn plan_compaction(
         &mut self,
         inner: &Inner,
         horizons: &dyn Fn(TreeId) -> Option<Horizon>,
     ) -> Result<Option<Plan>, TreeError> {
-        let state = inner.state();
+        let Some(choice) = self.choose(&inner.state(), &inner.settings) else { return Ok(None) };
+        let tree = choice.tree;
+        self.last = tree;
+        inner.plan_compaction(choice, horizons(tree)).map(Some).inspect_err(|_| {
+            self.sick.insert(tree);
+        })
+    }
+
+    fn choose(&mut self, state: &State, settings: &TreeSettings) -> Option<Choice> {
         // In turn, so that a tree that always has something to do leaves time for others.
         let behind = state.trees.range((Excluded(self.last), Unbounded));
         for (&id, tree) in behind.chain(state.trees.range(..=self.last)) {
             if self.sick.contains(&id) {
                 continue;
             }
-            let whole = if self.whole.remove(&id) { pick_all(&tree.runs) } else { None };
-            if let Some(pick) = whole.or_else(|| pick(&tree.runs, &inner.settings)) {
-                self.last = id;
-                return inner.plan_files(id, tree, pick, horizons(id)).map(Some).inspect_err(|_| {
-                    self.sick.insert(id);
-                });
+            let runs = &tree.parts.runs;
+            let whole = if self.whole.remove(&id) { pick_all(runs) } else { None };
+            if let Some(pick) = whole.or_else(|| pick(runs, settings)) {
+                return Some(Choice { tree: id, parts: tree.parts.clone(), pick });
             }
         }
-        Ok(None)
+        None
     }
 
     /// One step of a job; its end, if that was the last; giving it up, if it failed.
@@ -357,11 +280,13 @@ impl Upkeep {
         let runs = {
             let state = inner.state();
             let tree = state.trees.get(&id).expect("dropping a tree gives up its jobs");
-            replaced(&tree.runs, &job.plan.replaces, fresh, level)
+            replaced(&tree.parts.runs, &job.plan.replaces, fresh, level)
         };
         let record = manifest.trees.entry(id).or_default();
         record.runs = runs.iter().map(record_of).collect();
-        if let Replaces::Memtables { up_to, sequence, .. } = job.plan.replaces {
+        let mut flushed = 0;
+        if let Replaces::Memtables { count, up_to, sequence } = job.plan.replaces {
+            flushed = count;
             record.flushed = up_to;
             manifest.sequence = manifest.sequence.max(sequence);
         }
@@ -373,12 +298,9 @@ impl Upkeep {
         let job = slot(self).take().expect("the job has just ended");
         let mut state = inner.state_mut();
         if let Some(tree) = state.trees.get_mut(&id) {
-            tree.set_runs(runs, &inner.settings);
-            if let Replaces::Memtables { count, .. } = job.plan.replaces {
-                tree.frozen.drain(..count);
-            }
+            tree.install(flushed, runs, &inner.settings);
         }
-        inner.count_debt(&state);
+        inner.debt.count(&state);
         drop(state);
         if let Replaces::Files(files) = job.plan.replaces {
             self.obsolete.extend(files);

@@ -77,3 +77,8 @@ fn values_merged_the_wrong_way_round() {
 fn versions_of_a_snapshot_merged_away() {
     by_reading(Sabotage::SnapshotsMerged);
 }
+
+#[test]
+fn versions_of_a_reader_folded_away() {
+    by_reading(Sabotage::ReadersIgnored);
+}

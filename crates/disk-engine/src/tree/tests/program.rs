@@ -414,7 +414,7 @@ impl Program {
             self.tally.files = self.tally.files.max(figures.files as u64);
         }
         let state = self.forest.inner.state();
-        let levels = state.trees.values().filter_map(|tree| tree.runs.last().map(|run| run.level));
+        let levels = state.trees.values().filter_map(|tree| tree.parts.runs.last().map(|run| run.level));
         self.tally.deep = self.tally.deep.max(levels.max().unwrap_or(0).into());
         Ok(())
     }
