@@ -22,7 +22,7 @@ use tokio::{sync::watch, task::JoinSet};
 use zookeeper_client::{Acls, Client, CreateMode, Error};
 
 use crate::{
-    harness::{Launch, Server},
+    harness::{Launch, Server, server::verify},
     rust_cql::{futures, keyspace, run, session},
     rust_zookeeper::client,
 };
@@ -99,6 +99,10 @@ async fn fifty_kills_under_load_lose_nothing_that_was_acknowledged() {
         let acks = load_until_killed(&mut server, round).await;
         let new_rows: Vec<i64> = acks.iter().filter_map(Ack::row).collect();
         acks.into_iter().for_each(|ack| acknowledged.take(ack));
+        if round % 10 == 9 {
+            let (code, said) = verify(server.data());
+            assert_eq!(code, 0, "what a kill leaves is no damage: {said}");
+        }
         server.restart();
         judge_chains(&server, &acknowledged, round).await;
         judge_rows(&server, &acknowledged, &new_rows).await;
