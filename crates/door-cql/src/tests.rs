@@ -18,6 +18,7 @@ use store::SchemaChange;
 use tokio::runtime::Runtime;
 use world::{Clock, Entropy};
 
+use still::DAMAGE;
 pub(crate) use still::Still;
 
 use crate::{Door, Settings, events, session::CqlSession};
@@ -245,6 +246,35 @@ fn levels_that_nobody_gets_are_refused() {
         select[level] = code;
         let answer = frames(&client.say(&select));
         assert_eq!((answer.len(), answer[0].0, error_code(&answer[0].2)), (1, 0, error));
+    }
+}
+
+/// What a broken file is to a client: a failed read that names it, on a connection that goes on.
+#[test]
+fn damage_is_a_failed_read() {
+    let still = Still::with(&[]);
+    still.damage();
+    for (version, code) in [(4, 0x1300), (3, 0x1200)] {
+        let mut client = Client::of(still.clone(), usize::MAX);
+        let mut startup = unhex(STARTUP);
+        startup[0] = version;
+        client.say(&startup);
+        // One row, which is read at once, and a scan, which has a task.
+        for text in ["SELECT d FROM sample.t WHERE a = 1 AND b = 'x'", "SELECT d FROM sample.t"] {
+            let mut select = query(1, text);
+            select[0] = version;
+            let answer = frames(&client.say(&select));
+            let body = &answer[0].2;
+            assert_eq!((answer.len(), answer[0].0, error_code(body)), (1, 0, code), "{text}");
+            let length = usize::from(u16::from_be_bytes([body[4], body[5]]));
+            assert_eq!(std::str::from_utf8(&body[6..6 + length]), Ok(DAMAGE));
+            // Level ONE; nothing received, one required; one failed, or no data.
+            let numbers: &[u8] = if version == 4 { &[0, 0, 0, 1, 0] } else { &[0] };
+            assert_eq!(body[6 + length..], [&[0, 1, 0, 0, 0, 0, 0, 0, 0, 1], numbers].concat());
+        }
+        let mut select = query(2, "SELECT key FROM system.local");
+        select[0] = version;
+        assert_eq!(frames(&client.say(&select))[0].0, 8, "the connection goes on");
     }
 }
 

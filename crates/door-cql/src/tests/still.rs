@@ -1,6 +1,13 @@
 //! A store that stands still: two nodes, one table, and everything else too busy.
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use base::{Cause, ColumnId, GroupId, NodeId, SpaceId, TableId};
 use bytes::Bytes;
@@ -10,11 +17,16 @@ use store::{
 };
 use tokio::sync::broadcast;
 
+/// What the store says of a broken file.
+pub(crate) const DAMAGE: &str = "tree/12.tree, tree 1, offset 4096: the checksum does not match";
+
 /// The store, and a way to let it tell of schema changes.
 pub(crate) struct Still {
     schema: Arc<Schema>,
     cluster: Arc<Cluster>,
     events: broadcast::Sender<SchemaEvent>,
+    /// Whether reads meet damage instead of overload.
+    damaged: AtomicBool,
 }
 
 impl Still {
@@ -34,7 +46,13 @@ impl Still {
             schema: Arc::new(Schema { epoch: 1, version: 0xfeed, spaces }),
             cluster: Arc::new(Cluster { name: "test".to_owned(), local: NodeId(1), nodes }),
             events: broadcast::channel(16).0,
+            damaged: AtomicBool::new(false),
         })
+    }
+
+    /// Reads find the file broken from now on.
+    pub(crate) fn damage(&self) {
+        self.damaged.store(true, Ordering::Relaxed);
     }
 
     pub(crate) fn store(self: &Arc<Still>) -> Store {
@@ -73,7 +91,8 @@ impl Tables for Still {
         done.complete(Err(busy()));
     }
     fn read(&self, _permit: Permit, _read: Read, done: Done<Page>) {
-        done.complete(Err(busy()));
+        let damaged = self.damaged.load(Ordering::Relaxed);
+        done.complete(Err(if damaged { Cause::corrupt(DAMAGE) } else { busy() }));
     }
     fn compare_and_set(&self, _permit: Permit, _cas: Cas, done: Done<CasOutcome>) {
         done.complete(Err(busy()));

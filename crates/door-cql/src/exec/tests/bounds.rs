@@ -1,6 +1,8 @@
 //! Keys at and over their bounds, as Cassandra 5.0.6 was seen to take and to refuse them.
 
 use bytes::Bytes;
+use fabric::Fabric;
+use world::{Clock, Disk, Entropy, World};
 
 use super::{NOW_MICROS, SETUP, model::Model, story::Teller, teller};
 use crate::{
@@ -120,8 +122,15 @@ fn clustering_keys_are_refused_when_they_are_written() {
 /// Zeros take most room as parts of keys.
 #[test]
 fn the_longest_keys_are_written_and_read() {
-    let clock = world::Clock::simulated(NOW_MICROS);
-    let mut teller = Teller::new(Model::store(usize::MAX), clock);
+    longest_keys(Teller::new(Model::store(usize::MAX), Clock::simulated(NOW_MICROS)));
+    let clock = Clock::simulated(NOW_MICROS);
+    let world = World { clock: clock.clone(), entropy: Entropy::seeded(7), disk: Disk::in_memory() };
+    let fabric = Fabric::start(&world, fabric::Settings::default(), Vec::new(), Default::default()).unwrap();
+    longest_keys(Teller::new(fabric.store().clone(), clock));
+    fabric.stop().unwrap();
+}
+
+fn longest_keys(mut teller: Teller) {
     teller.play(SETUP);
     teller.play(TABLES);
     for byte in [0, b'x', 0x7f] {
@@ -134,6 +143,14 @@ fn the_longest_keys_are_written_and_read() {
         let Answer::Rows(rows) = teller.execute(select, request(values)).unwrap().answer else { panic!() };
         assert_eq!(rows.count, 1);
     }
+    let delete = "DELETE FROM two WHERE a = ? AND b = ? AND c = ? AND d >= ?";
+    let text = |len: usize| BoundValue::Value(Bytes::from(vec![0; len]));
+    let values = BoundValues::Positional(vec![text(65_528), text(1), text(30_000), text(35_535)]);
+    teller.execute(delete, Request { values, ..Request::default() }).unwrap();
+    let Answer::Rows(rows) = teller.execute("SELECT v FROM two", Request::default()).unwrap().answer else {
+        panic!()
+    };
+    assert_eq!(rows.count, 2);
 }
 
 /// The INs of a statement multiply, and so do their bytes.
