@@ -29,13 +29,13 @@ pub fn after_prefix(prefix: &[u8]) -> Vec<u8> {
 }
 
 /// Appends `bytes` escaped and terminated.
-pub fn put_escaped(out: &mut Vec<u8>, bytes: &[u8]) {
-    for &byte in bytes {
-        out.push(byte);
-        if byte == 0 {
-            out.push(0xff);
-        }
+pub fn put_escaped(out: &mut Vec<u8>, mut bytes: &[u8]) {
+    while let Some(zero) = bytes.iter().position(|byte| *byte == 0) {
+        out.extend_from_slice(&bytes[..zero]);
+        out.extend_from_slice(&[0, 0xff]);
+        bytes = &bytes[zero + 1..];
     }
+    out.extend_from_slice(bytes);
     out.extend_from_slice(&[0, 1]);
 }
 
@@ -43,17 +43,15 @@ pub fn put_escaped(out: &mut Vec<u8>, bytes: &[u8]) {
 pub fn take_escaped(mut key: &[u8]) -> Result<(Vec<u8>, &[u8]), Malformed> {
     let mut value = Vec::new();
     loop {
-        match key {
-            [0, 0xff, rest @ ..] => {
+        let zero = key.iter().position(|byte| *byte == 0).ok_or(Malformed("escaped key"))?;
+        value.extend_from_slice(&key[..zero]);
+        match &key[zero + 1..] {
+            [0xff, rest @ ..] => {
                 value.push(0);
                 key = rest;
             }
-            [0, 1, rest @ ..] => return Ok((value, rest)),
-            [0, ..] | [] => return Err(Malformed("escaped key")),
-            [byte, rest @ ..] => {
-                value.push(*byte);
-                key = rest;
-            }
+            [1, rest @ ..] => return Ok((value, rest)),
+            _ => return Err(Malformed("escaped key")),
         }
     }
 }

@@ -1,20 +1,26 @@
 //! Entries of the replicated log: transactions as a door proposes them, in the house's bytes.
 //!
-//! Layout, version 1: the version, time (i64, milliseconds since 1970), session (i64), cxid (u32,
-//! the client's number of the request, for whoever reads a log), then a kind and its fields.
+//! Layout, version 2: the version, time (i64, milliseconds since 1970), session (i64), cxid (u32,
+//! the client's number of the request, for whoever reads a log), the ids of who asks (a count, each
+//! a scheme and an id), then a kind and its fields. Version 1 had no ids.
 //! Kinds: 1 a session opens (timeout u32, 16 bytes password), 2 it closes, 3 one change, 4 a multi
 //! (a count and that many changes), 5 a request that was refused already and only takes its zxid
-//! (code). Changes: 1 create, 2 create2 (path, data, ACL, mode), 3 delete, 4 setData, 5 check, 6
-//! one that is unsupported. Data is 0 for null, or 1 and bytes.
+//! (code), 6 the removal of a znode that has outlived itself (path). Changes: 1 create, 2 create2, 8
+//! createContainer (path, data, ACL, mode), 9 createTTL (the same and the time to live, i64 in ms), 3
+//! delete, 4 setData, 5 check, 7 setACL. Data is 0 for null, or 1 and bytes.
 
 use base::{Malformed, Reader, Writer};
 
 use crate::{
+    auth::Id,
     faults::Code,
-    wire::request::{Ace, Change},
+    wire::request::{Ace, Change, Form},
 };
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+
+/// The version without ids.
+const VERSION_WITHOUT_IDS: u8 = 1;
 
 /// A transaction to be ordered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +31,8 @@ pub(crate) struct Entry<'a> {
     pub(crate) session: i64,
     /// The client's number of the request.
     pub(crate) cxid: i32,
+    /// Who asks, as the connection was known when it asked.
+    pub(crate) ids: Vec<Id<'a>>,
     /// What is asked.
     pub(crate) what: What<'a>,
 }
@@ -45,6 +53,8 @@ pub(crate) enum What<'a> {
     One(Change<'a>),
     /// Changes several, all or none.
     Multi(Vec<Change<'a>>),
+    /// Removes a container or a znode with a time to live, if it is still due.
+    Reap(&'a str),
     /// Changes nothing: the request is refused with this code. ZooKeeper counts a transaction for
     /// some of these.
     Refuse(Code),
@@ -56,7 +66,7 @@ impl What<'_> {
         let frees = |change: &Change<'_>| matches!(change, Change::Delete { .. } | Change::Check { .. });
         match self {
             What::Open { .. } => false,
-            What::Close | What::Refuse(_) => true,
+            What::Close | What::Reap(_) | What::Refuse(_) => true,
             What::One(change) => frees(change),
             What::Multi(changes) => changes.iter().all(frees),
         }
@@ -71,6 +81,11 @@ impl Entry<'_> {
         out.i64(self.time_ms);
         out.i64(self.session);
         out.u32(self.cxid as u32);
+        out.varint(self.ids.len() as u64);
+        for id in &self.ids {
+            out.str(id.scheme);
+            out.str(id.id);
+        }
         match &self.what {
             What::Open { timeout_ms, password } => {
                 out.u8(1);
@@ -88,6 +103,10 @@ impl Entry<'_> {
                 for change in changes {
                     write_change(&mut out, change);
                 }
+            }
+            What::Reap(path) => {
+                out.u8(6);
+                out.str(path);
             }
             What::Refuse(code) => {
                 out.u8(5);
@@ -115,12 +134,19 @@ impl<'a> Entry<'a> {
     /// The entry of these bytes.
     pub(crate) fn decode(bytes: &'a [u8]) -> Result<Entry<'a>, Malformed> {
         let mut input = Reader::new(bytes);
-        if input.u8("version")? != VERSION {
+        let version = input.u8("version")?;
+        if !matches!(version, VERSION | VERSION_WITHOUT_IDS) {
             return Err(Malformed("entry of a newer version"));
         }
         let time_ms = input.i64("time")?;
         let session = input.i64("session")?;
         let cxid = input.u32("cxid")? as i32;
+        let mut ids = Vec::new();
+        if version != VERSION_WITHOUT_IDS {
+            for _ in 0..input.count("ids")? {
+                ids.push(Id { scheme: input.str("scheme")?, id: input.str("id")? });
+            }
+        }
         let what = match input.u8("kind")? {
             1 => What::Open { timeout_ms: input.u32("timeout")?, password: password(&mut input)? },
             2 => What::Close,
@@ -134,10 +160,11 @@ impl<'a> Entry<'a> {
                 What::Multi(changes)
             }
             5 => What::Refuse(Code::from_number(input.u32("code")? as i32)),
+            6 => What::Reap(input.str("path")?),
             _ => return Err(Malformed("kind")),
         };
         input.end("entry")?;
-        Ok(Entry { time_ms, session, cxid, what })
+        Ok(Entry { time_ms, session, cxid, ids, what })
     }
 }
 
@@ -164,19 +191,40 @@ fn read_data<'a>(input: &mut Reader<'a>) -> Result<Option<&'a [u8]>, Malformed> 
     }
 }
 
+fn write_acl(out: &mut Writer, acl: &[Ace<'_>]) {
+    out.varint(acl.len() as u64);
+    for entry in acl {
+        out.u32(entry.perms as u32);
+        out.str(entry.scheme);
+        out.str(entry.id);
+    }
+}
+
+fn read_acl<'a>(input: &mut Reader<'a>) -> Result<Vec<Ace<'a>>, Malformed> {
+    let mut acl = Vec::new();
+    for _ in 0..input.count("acl")? {
+        let perms = input.u32("perms")? as i32;
+        acl.push(Ace { perms, scheme: input.str("scheme")?, id: input.str("id")? });
+    }
+    Ok(acl)
+}
+
 fn write_change(out: &mut Writer, change: &Change<'_>) {
     match change {
-        Change::Create { path, data, acl, mode, with_stat } => {
-            out.u8(if *with_stat { 2 } else { 1 });
+        Change::Create { path, data, acl, mode, form } => {
+            out.u8(match form {
+                Form::Plain => 1,
+                Form::WithStat => 2,
+                Form::Container => 8,
+                Form::Ttl(_) => 9,
+            });
             out.str(path);
             write_data(out, *data);
-            out.varint(acl.len() as u64);
-            for entry in acl {
-                out.u32(entry.perms as u32);
-                out.str(entry.scheme);
-                out.str(entry.id);
-            }
+            write_acl(out, acl);
             out.u32(*mode as u32);
+            if let Form::Ttl(ms) = form {
+                out.i64(*ms);
+            }
         }
         Change::Delete { path, version } => {
             out.u8(3);
@@ -194,24 +242,30 @@ fn write_change(out: &mut Writer, change: &Change<'_>) {
             out.str(path);
             out.u32(*version as u32);
         }
-        Change::Unsupported => out.u8(6),
+        Change::SetAcl { path, acl, version } => {
+            out.u8(7);
+            out.str(path);
+            write_acl(out, acl);
+            out.u32(*version as u32);
+        }
     }
 }
 
 fn read_change<'a>(input: &mut Reader<'a>) -> Result<Change<'a>, Malformed> {
     let kind = input.u8("change")?;
     Ok(match kind {
-        1 | 2 => {
+        1 | 2 | 8 | 9 => {
             let path = input.str("path")?;
             let data = read_data(input)?;
-            let count = input.count("acl")?;
-            let mut acl = Vec::new();
-            for _ in 0..count {
-                let perms = input.u32("perms")? as i32;
-                acl.push(Ace { perms, scheme: input.str("scheme")?, id: input.str("id")? });
-            }
+            let acl = read_acl(input)?;
             let mode = input.u32("mode")? as i32;
-            Change::Create { path, data, acl, mode, with_stat: kind == 2 }
+            let form = match kind {
+                1 => Form::Plain,
+                2 => Form::WithStat,
+                8 => Form::Container,
+                _ => Form::Ttl(input.i64("time to live")?),
+            };
+            Change::Create { path, data, acl, mode, form }
         }
         3 => Change::Delete { path: input.str("path")?, version: input.u32("version")? as i32 },
         4 => {
@@ -219,7 +273,10 @@ fn read_change<'a>(input: &mut Reader<'a>) -> Result<Change<'a>, Malformed> {
             Change::SetData { path, data, version: input.u32("version")? as i32 }
         }
         5 => Change::Check { path: input.str("path")?, version: input.u32("version")? as i32 },
-        6 => Change::Unsupported,
+        7 => {
+            let (path, acl) = (input.str("path")?, read_acl(input)?);
+            Change::SetAcl { path, acl, version: input.u32("version")? as i32 }
+        }
         _ => return Err(Malformed("change")),
     })
 }
@@ -235,8 +292,11 @@ pub(crate) mod tests {
     pub(crate) const OPEN_ACL: Ace<'static> = Ace { perms: 31, scheme: "world", id: "anyone" };
 
     fn samples() -> Vec<What<'static>> {
-        let create =
-            Change::Create { path: "/a/b", data: Some(b"x"), acl: vec![OPEN_ACL], mode: -3, with_stat: true };
+        let make = |form| {
+            let (data, acl) = (Some(&b"x"[..]), vec![OPEN_ACL]);
+            Change::Create { path: "/a/b", data, acl, mode: -3, form }
+        };
+        let create = make(Form::WithStat);
         let set = Change::SetData { path: "/ä", data: None, version: -1 };
         let delete = Change::Delete { path: "/", version: i32::MIN };
         let check = Change::Check { path: "", version: 3 };
@@ -246,15 +306,19 @@ pub(crate) mod tests {
             What::One(create.clone()),
             What::One(set.clone()),
             What::Multi(vec![]),
-            What::Multi(vec![create, set, delete, check, Change::Unsupported]),
+            What::Multi(vec![create, set, delete, check]),
+            What::Multi(vec![make(Form::Plain), make(Form::Container), make(Form::Ttl(-9))]),
+            What::Reap("/ü"),
             What::Refuse(Code::MARSHALLING_ERROR),
+            What::One(Change::SetAcl { path: "/a", acl: vec![OPEN_ACL], version: 7 }),
         ]
     }
 
     #[test]
     fn entries_come_back() {
         for what in samples() {
-            let entry = Entry { time_ms: -5, session: i64::MIN, cxid: -1, what };
+            let ids = vec![Id { scheme: "ip", id: "127.0.0.1" }, Id { scheme: "digest", id: "u:h" }];
+            let entry = Entry { time_ms: -5, session: i64::MIN, cxid: -1, ids, what };
             let bytes = entry.encode();
             assert_eq!(Entry::decode(&bytes), Ok(entry));
             for len in 0..bytes.len() {
@@ -263,16 +327,18 @@ pub(crate) mod tests {
         }
     }
 
-    /// The bytes of version 1, which a log on disk may hold.
+    /// The bytes of both versions, which a log on disk may hold.
     #[test]
-    fn the_bytes_of_version_1_stay() {
+    fn the_bytes_of_versions_stay() {
         let what = What::One(Change::SetData { path: "/a", data: Some(b"v"), version: 2 });
-        let bytes = Entry { time_ms: 1, session: 2, cxid: 3, what }.encode();
-        let expected = [
-            1, 1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 3, 4, 2, b'/', b'a', 1, 1, b'v',
-            2, 0, 0, 0,
-        ];
-        assert_eq!(bytes, expected);
+        let ids = vec![Id { scheme: "ip", id: "::1" }];
+        let mut entry = Entry { time_ms: 1, session: 2, cxid: 3, ids, what };
+        let head = [1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0];
+        let ids = [1, 2, b'i', b'p', 3, b':', b':', b'1'];
+        let tail = [3, 4, 2, b'/', b'a', 1, 1, b'v', 2, 0, 0, 0];
+        assert_eq!(entry.encode(), [&[2][..], &head, &ids, &tail].concat());
+        entry.ids.clear();
+        assert_eq!(Entry::decode(&[&[1][..], &head, &tail].concat()), Ok(entry));
     }
 
     proptest! {

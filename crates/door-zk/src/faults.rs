@@ -22,6 +22,7 @@ impl Code {
     pub(crate) const SESSION_EXPIRED: Code = Code(-112);
     pub(crate) const INVALID_ACL: Code = Code(-114);
     pub(crate) const AUTH_FAILED: Code = Code(-115);
+    pub(crate) const NO_WATCHER: Code = Code(-121);
     pub(crate) const RECONFIG_DISABLED: Code = Code(-123);
     pub(crate) const THROTTLED: Code = Code(-127);
 

@@ -6,8 +6,9 @@
 //! one between reading and watching. Entries hold the lock for microseconds, and readers less.
 
 use std::{
+    collections::BTreeMap,
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -22,8 +23,10 @@ use crate::{
     Settings,
     entry::Entry,
     faults::Code,
+    link::Link,
     replica::{Effects, Replica},
     sessions::Sessions,
+    traffic::Traffic,
     watches::{LinkId, Watches},
     wire::reply,
 };
@@ -45,7 +48,13 @@ pub(crate) struct Hub {
     pub(crate) clock: Clock,
     pub(crate) entropy: Entropy,
     pub(crate) traffic: Traffic,
-    links: AtomicU64,
+    /// When the door was made, in milliseconds of the boot clock.
+    pub(crate) since_ms: u64,
+    /// The port of the first listener.
+    pub(crate) port: OnceLock<u16>,
+    last_link: AtomicU64,
+    /// All connections, for the words that list them.
+    links: Mutex<BTreeMap<LinkId, Weak<Link>>>,
 }
 
 impl Hub {
@@ -58,10 +67,13 @@ impl Hub {
         Hub {
             state: Mutex::new(state),
             settings,
+            since_ms: millis(clock.boot()),
             clock,
             entropy,
             traffic: Traffic::default(),
-            links: AtomicU64::new(0),
+            port: OnceLock::new(),
+            last_link: AtomicU64::new(0),
+            links: Mutex::default(),
         }
     }
 
@@ -71,7 +83,24 @@ impl Hub {
 
     /// A number for a new connection.
     pub(crate) fn new_link(&self) -> LinkId {
-        self.links.fetch_add(1, Ordering::Relaxed) + 1
+        self.last_link.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// A connection has come.
+    pub(crate) fn add_link(&self, link: &Arc<Link>) {
+        let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+        links.insert(link.id, Arc::downgrade(link));
+    }
+
+    /// It has gone.
+    pub(crate) fn remove_link(&self, id: LinkId) {
+        self.links.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+    }
+
+    /// The connections that are there, oldest first.
+    pub(crate) fn links(&self) -> Vec<Arc<Link>> {
+        let links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+        links.values().filter_map(Weak::upgrade).collect()
     }
 
     /// Milliseconds of the boot clock.
@@ -133,39 +162,4 @@ impl Hub {
 /// A duration in whole milliseconds.
 pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// Counts for the word `srvr`. The latency is that of requests, from their arrival to their answer.
-#[derive(Default)]
-pub(crate) struct Traffic {
-    pub(crate) connections: AtomicU64,
-    pub(crate) received: AtomicU64,
-    pub(crate) sent: AtomicU64,
-    /// Requests without an answer.
-    pub(crate) outstanding: AtomicU64,
-    pub(crate) latency_sum_ms: AtomicU64,
-    pub(crate) latency_max_ms: AtomicU64,
-    /// One more than the least latency; 0 before the first.
-    latency_min_ms: AtomicU64,
-}
-
-impl Traffic {
-    /// Counts an answer that took this long.
-    pub(crate) fn answered(&self, latency_ms: u64) {
-        self.sent.fetch_add(1, Ordering::Relaxed);
-        self.outstanding.fetch_sub(1, Ordering::Relaxed);
-        self.latency_sum_ms.fetch_add(latency_ms, Ordering::Relaxed);
-        if latency_ms > self.latency_max_ms.load(Ordering::Relaxed) {
-            self.latency_max_ms.fetch_max(latency_ms, Ordering::Relaxed);
-        }
-        let least = self.latency_min_ms.load(Ordering::Relaxed);
-        if least == 0 || latency_ms + 1 < least {
-            self.latency_min_ms.store(latency_ms + 1, Ordering::Relaxed);
-        }
-    }
-
-    /// The least latency so far.
-    pub(crate) fn latency_min_ms(&self) -> u64 {
-        self.latency_min_ms.load(Ordering::Relaxed).saturating_sub(1)
-    }
 }

@@ -9,18 +9,22 @@
 //! What is there and what is refused stands in the crate's README.
 
 mod acl;
+mod auth;
 mod entry;
 mod faults;
 mod hub;
+mod lifetime;
 mod limits;
 mod link;
 mod machine;
 mod ops;
 mod path;
+mod reaper;
 mod replica;
 mod serve;
 mod session;
 mod sessions;
+mod traffic;
 mod tree;
 mod watches;
 mod wire;

@@ -22,8 +22,18 @@ pub struct Settings {
     /// throttled. Default 64 MiB; 64 KiB to the machine's memory. About 300,000 watches, and a
     /// bound on what clients can make the server remember without writing anything.
     pub watch_bytes: usize,
-    /// Four-letter words that are answered, of `ruok`, `srvr`, `envi`, `isro`. Default `srvr` and
-    /// `ruok`. ZooKeeper's default is `srvr`; `envi` tells strangers about the machine.
+    /// How often containers that have become empty, and znodes whose time to live is up, are looked
+    /// for. Default 60,000; 10 to 86,400,000. ZooKeeper's `znode.container.checkIntervalMs`; they
+    /// live up to this much longer than they should.
+    pub reap_ms: u32,
+    /// Who may do everything, as `super:` and the base64 of the SHA-1 of `super:PASSWORD` (or any
+    /// other user's `user:hash`): a client that shows those credentials is not held up by any
+    /// access control list. Default none, as ZooKeeper's.
+    pub super_digest: Option<String>,
+    /// Four-letter words that are answered: `srvr` always, and of `ruok`, `isro`, `stat`, `mntr`,
+    /// `conf`, `envi`, `cons`, `dump`, `wchs`, `wchc`, `wchp`, `srst`, `crst` those named here; `*` is
+    /// all. Default `srvr` and `ruok`. ZooKeeper's default is `srvr`; others tell strangers about the
+    /// machine and its clients, or cost much.
     pub four_letter_words: Vec<String>,
     /// Bounds on connections; see there.
     pub connections: door::Limits,
@@ -38,6 +48,8 @@ impl Default for Settings {
             message_bytes: 0xf_ffff,
             in_flight: 1000,
             watch_bytes: 64 << 20,
+            reap_ms: 60_000,
+            super_digest: None,
             four_letter_words: vec!["srvr".to_owned(), "ruok".to_owned()],
             connections: door::Limits::default(),
         }

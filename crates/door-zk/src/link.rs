@@ -24,12 +24,14 @@ use metrics::Counter;
 use store::{Action, Done, Inbox, Principal, Proposal, Store, Target};
 
 use crate::{
+    auth::Identity,
     entry::Entry,
     faults::{self, Answer, Code},
     hub::Hub,
     ops::{ReadFn, Reading},
     sessions::Heard,
-    watches::LinkId,
+    traffic::Traffic,
+    watches::{LinkId, Listener},
     wire::{
         jute::{Input, put_i32},
         reply,
@@ -93,11 +95,11 @@ pub(crate) enum Step {
     /// An entry to be applied.
     Write { closes_session: bool },
     /// The state to be current; then the record is answered from it.
-    Read { read: ReadFn, record: Box<[u8]> },
+    Read { read: ReadFn, record: Box<[u8]>, identity: Arc<Identity> },
     /// Nothing.
     Ping,
-    /// Nothing; it is refused. The zxid in the header is this, or the state's.
-    Refuse { code: Code, zxid: Option<i64>, closes: bool },
+    /// Nothing; it is answered by a header and this record. The zxid is this, or the state's.
+    Bare { code: Code, zxid: Option<i64>, record: &'static [u8], closes: bool },
 }
 
 /// A request in flight.
@@ -112,7 +114,7 @@ pub(crate) struct Pending {
 
 impl Pending {
     fn is_ready(&self) -> bool {
-        self.answer.is_some() || matches!(self.step, Step::Ping | Step::Refuse { .. })
+        self.answer.is_some() || matches!(self.step, Step::Ping | Step::Bare { .. })
     }
 }
 
@@ -127,16 +129,27 @@ struct Queue {
 pub(crate) struct Link {
     pub(crate) id: LinkId,
     pub(crate) guest: Guest,
+    pub(crate) listener: Arc<Listener>,
+    /// What came and went over it.
+    pub(crate) traffic: Traffic,
+    /// When it came, in milliseconds since 1970.
+    pub(crate) since_ms: i64,
     pub(crate) service: Arc<Service>,
     queue: Mutex<Queue>,
 }
 
 impl Link {
-    pub(crate) fn new(guest: Guest, service: Arc<Service>) -> Link {
+    pub(crate) fn new(guest: Guest, service: Arc<Service>) -> Arc<Link> {
         let id = service.hub.new_link();
         let queue = Queue { phase: Phase::Connecting, front_tag: 0, pending: VecDeque::new() };
         service.hub.traffic.connections.fetch_add(1, Ordering::Relaxed);
-        Link { id, guest, service, queue: Mutex::new(queue) }
+        let identity = Identity::at(guest.peer.ip());
+        let listener = Arc::new(Listener::new(guest.outbox.clone(), identity));
+        let (traffic, since_ms) = (Traffic::default(), service.hub.wall_ms());
+        let queue = Mutex::new(queue);
+        let link = Arc::new(Link { id, guest, listener, traffic, since_ms, service, queue });
+        link.service.hub.add_link(&link);
+        link
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
@@ -154,7 +167,9 @@ impl Link {
 
     /// Puts a request at the end of the queue, answers it if it can be at once, and gives its tag.
     pub(crate) fn push(&self, xid: i32, step: Step, since_ms: u64, charge: usize) -> u64 {
-        self.service.hub.traffic.outstanding.fetch_add(1, Ordering::Relaxed);
+        for traffic in [&self.service.hub.traffic, &self.traffic] {
+            traffic.outstanding.fetch_add(1, Ordering::Relaxed);
+        }
         let mut queue = self.lock();
         let tag = queue.front_tag + queue.pending.len() as u64;
         queue.pending.push_back(Pending { xid, step, since_ms, charge, answer: None });
@@ -183,7 +198,9 @@ impl Link {
             queue.front_tag += 1;
             self.guest.budget.give_back(pending.charge);
             let now_ms = *now_ms.get_or_insert_with(|| self.service.hub.now_ms());
-            self.service.hub.traffic.answered(now_ms.saturating_sub(pending.since_ms));
+            for traffic in [&self.service.hub.traffic, &self.traffic] {
+                traffic.answered(now_ms.saturating_sub(pending.since_ms));
+            }
             self.answer(queue, pending, now_ms);
         }
     }
@@ -219,10 +236,10 @@ impl Link {
                 self.refuse(xid, &cause);
                 self.guest.outbox.close();
             }
-            (Step::Read { read, record }, Ok(_)) => self.read(xid, read, &record),
-            (Step::Ping, Ok(_)) => self.refuse_with(xid, Code::OK, None),
-            (Step::Refuse { code, zxid, closes }, _) => {
-                self.refuse_with(xid, code, zxid);
+            (Step::Read { read, record, identity }, Ok(_)) => self.read(queue, xid, read, &record, &identity),
+            (Step::Ping, Ok(_)) => self.bare(xid, Code::OK, None, &[]),
+            (Step::Bare { code, zxid, record, closes }, _) => {
+                self.bare(xid, code, zxid, record);
                 if closes {
                     self.guest.outbox.close();
                 }
@@ -300,11 +317,22 @@ impl Link {
     }
 
     /// Reads, sets a watch, and puts the answer into the outbox, all under the state's lock.
-    fn read(&self, xid: i32, read: ReadFn, record: &[u8]) {
+    fn read(&self, queue: &Queue, xid: i32, read: ReadFn, record: &[u8], identity: &Identity) {
+        let session = if let Phase::Live(live) = &queue.phase { live.session } else { 0 };
         let mut state = self.service.hub.lock();
         let zxid = state.replica.zxid;
-        let mut reading = Reading { state: &mut state, link: self.id, outbox: &self.guest.outbox };
+        let link = self.id;
+        let mut events = Vec::new();
+        let mut reading = Reading {
+            state: &mut state,
+            link,
+            session,
+            listener: &self.listener,
+            identity,
+            events: &mut events,
+        };
         self.guest.outbox.write(|out| {
+            let before = out.len();
             reply::frame(out, |out| {
                 let start = out.len();
                 reply::header(out, xid, zxid, Code::OK);
@@ -313,13 +341,16 @@ impl Link {
                     reply::header(out, xid, zxid, code);
                 }
             });
+            if !reading.events.is_empty() {
+                out.splice(before..before, reading.events.drain(..));
+            }
         });
     }
 
     /// Answers a request that the store did not carry out.
     fn refuse(&self, xid: i32, cause: &Cause) {
         match faults::answer(cause) {
-            Answer::Code(code) => self.refuse_with(xid, code, None),
+            Answer::Code(code) => self.bare(xid, code, None, &[]),
             Answer::Close => {
                 tracing::debug!(%cause, "closing a connection over a request");
                 self.guest.outbox.close();
@@ -327,11 +358,14 @@ impl Link {
         }
     }
 
-    /// Answers by a header alone.
-    fn refuse_with(&self, xid: i32, code: Code, zxid: Option<i64>) {
+    /// Answers without looking at the state, but for its zxid.
+    fn bare(&self, xid: i32, code: Code, zxid: Option<i64>, record: &[u8]) {
         let zxid = zxid.unwrap_or_else(|| self.service.hub.lock().replica.zxid);
         self.guest.outbox.write(|out| {
-            reply::frame(out, |out| reply::header(out, xid, zxid, code));
+            reply::frame(out, |out| {
+                reply::header(out, xid, zxid, code);
+                out.extend_from_slice(record);
+            });
         });
     }
 
@@ -351,8 +385,9 @@ impl Link {
             self.guest.budget.give_back(pending.charge);
         }
         drop(queue);
+        self.service.hub.remove_link(self.id);
         let mut state = self.service.hub.lock();
-        state.watches.remove(self.id);
+        state.watches.remove_all(self.id);
         if let Phase::Live(live) = phase {
             state.sessions.detach(live.session, self.id);
         }

@@ -4,26 +4,35 @@
 //! everything acknowledged before. A *write* becomes an entry of the log. What has no row is
 //! refused ([`crate::session`]).
 
+mod add_watch;
 mod close_session;
 mod create;
 mod delete;
 mod exists;
+mod get_acl;
+mod get_all_children_number;
 mod get_children;
 mod get_data;
+mod get_ephemerals;
 mod multi;
+mod multi_read;
 mod reconfig;
+mod set_acl;
 mod set_data;
+mod set_watches;
 mod sync;
+mod watches;
+mod who_am_i;
 
 use std::sync::Arc;
 
-use door::Outbox;
-
 use crate::{
+    auth::{Id, Identity},
     entry::What,
     faults::Code,
     hub::State,
-    watches::{Kind, LinkId},
+    tree::Node,
+    watches::{Kind, LinkId, Listener, Mode},
     wire::{
         jute::{Input, Malformed},
         request::opcode,
@@ -59,14 +68,36 @@ pub(crate) struct Reading<'a> {
     pub(crate) state: &'a mut State,
     /// Who reads.
     pub(crate) link: LinkId,
+    /// Its session.
+    pub(crate) session: i64,
     /// Where its watch events go.
-    pub(crate) outbox: &'a Arc<Outbox>,
+    pub(crate) listener: &'a Arc<Listener>,
+    /// Who it was when it asked.
+    pub(crate) identity: &'a Identity,
+    /// Frames that it is to get before the answer.
+    pub(crate) events: &'a mut Vec<u8>,
 }
 
 impl Reading<'_> {
+    /// The ids of whoever reads.
+    fn ids(&self) -> impl Iterator<Item = Id<'_>> + Clone {
+        self.identity.ids()
+    }
+
+    /// The znode at `path`, if whoever reads may read it.
+    fn readable(&self, path: &str) -> Result<&Node, Code> {
+        let node = self.state.replica.tree.get(path).ok_or(Code::NO_NODE)?;
+        node.check_readable(self.ids())?;
+        Ok(node)
+    }
+
     /// Sets a watch for whoever reads.
     fn watch(&mut self, kind: Kind, path: &str) {
-        self.state.watches.add(kind, path, self.link, self.outbox);
+        self.add_watch(kind, Mode::Standard, path);
+    }
+
+    fn add_watch(&mut self, kind: Kind, mode: Mode, path: &str) {
+        self.state.watches.add(kind, mode, path, self.link, self.listener);
     }
 }
 
@@ -77,13 +108,15 @@ impl From<Malformed> for Code {
 }
 
 /// The table, by opcode.
-pub(crate) static OPERATIONS: [Operation; 12] = [
+pub(crate) static OPERATIONS: [Operation; 25] = [
     Operation { code: opcode::CLOSE_SESSION, name: "closeSession", run: Run::Write(close_session::decode) },
     Operation { code: opcode::CREATE, name: "create", run: Run::Write(create::decode) },
     Operation { code: opcode::DELETE, name: "delete", run: Run::Write(delete::decode) },
     Operation { code: opcode::EXISTS, name: "exists", run: Run::Read(exists::read) },
     Operation { code: opcode::GET_DATA, name: "getData", run: Run::Read(get_data::read) },
     Operation { code: opcode::SET_DATA, name: "setData", run: Run::Write(set_data::decode) },
+    Operation { code: opcode::GET_ACL, name: "getACL", run: Run::Read(get_acl::read) },
+    Operation { code: opcode::SET_ACL, name: "setACL", run: Run::Write(set_acl::decode) },
     Operation { code: opcode::GET_CHILDREN, name: "getChildren", run: Run::Read(get_children::read) },
     Operation { code: opcode::SYNC, name: "sync", run: Run::Read(sync::read) },
     Operation {
@@ -94,6 +127,25 @@ pub(crate) static OPERATIONS: [Operation; 12] = [
     Operation { code: opcode::MULTI, name: "multi", run: Run::Write(multi::decode) },
     Operation { code: opcode::CREATE2, name: "create2", run: Run::Write(create::decode_with_stat) },
     Operation { code: opcode::RECONFIG, name: "reconfig", run: Run::Write(reconfig::decode) },
+    Operation { code: opcode::CHECK_WATCHES, name: "checkWatches", run: Run::Read(watches::check) },
+    Operation { code: opcode::REMOVE_WATCHES, name: "removeWatches", run: Run::Read(watches::remove) },
+    Operation {
+        code: opcode::CREATE_CONTAINER,
+        name: "createContainer",
+        run: Run::Write(create::decode_container),
+    },
+    Operation { code: opcode::CREATE_TTL, name: "createTTL", run: Run::Write(create::decode_ttl) },
+    Operation { code: opcode::MULTI_READ, name: "multiRead", run: Run::Read(multi_read::read) },
+    Operation { code: opcode::SET_WATCHES, name: "setWatches", run: Run::Read(set_watches::read) },
+    Operation { code: opcode::GET_EPHEMERALS, name: "getEphemerals", run: Run::Read(get_ephemerals::read) },
+    Operation {
+        code: opcode::GET_ALL_CHILDREN_NUMBER,
+        name: "getAllChildrenNumber",
+        run: Run::Read(get_all_children_number::read),
+    },
+    Operation { code: opcode::SET_WATCHES2, name: "setWatches2", run: Run::Read(set_watches::read_all) },
+    Operation { code: opcode::ADD_WATCH, name: "addWatch", run: Run::Read(add_watch::read) },
+    Operation { code: opcode::WHO_AM_I, name: "whoAmI", run: Run::Read(who_am_i::read) },
 ];
 
 /// The row of an opcode and its number.

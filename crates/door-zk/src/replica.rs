@@ -20,7 +20,7 @@ use crate::{
     wire::{
         jute::put_str,
         reply,
-        request::{Change, opcode},
+        request::{Change, Form, opcode},
     },
 };
 
@@ -95,6 +95,11 @@ impl Replica {
                 reply::tail(&mut out, self.zxid, Code::OK);
                 crate::wire::jute::put_i64(&mut out, id);
             }
+            What::Reap(path) => {
+                let stamp = self.stamp(entry);
+                let reaped = self.tree.reap(stamp, path, &mut effects.trace);
+                reply::tail(&mut out, self.zxid, reaped.err().unwrap_or(Code::OK));
+            }
             // Closed already, or expired under its owner's hands: not a transaction.
             _ if !self.sessions.contains_key(&entry.session) => {
                 reply::tail(&mut out, self.zxid, Code::SESSION_EXPIRED);
@@ -128,9 +133,9 @@ impl Replica {
         out
     }
 
-    fn stamp(&mut self, entry: &Entry<'_>) -> Stamp {
+    fn stamp<'a>(&mut self, entry: &'a Entry<'a>) -> Stamp<'a> {
         self.zxid += 1;
-        Stamp { zxid: self.zxid, time_ms: entry.time_ms, session: entry.session }
+        Stamp { zxid: self.zxid, time_ms: entry.time_ms, session: entry.session, ids: &entry.ids }
     }
 
     /// Session ids look like ZooKeeper's (server 1, time, counter) and only rise, so an id is
@@ -147,18 +152,18 @@ impl Replica {
     /// Makes one change and appends its record to `out`.
     fn change<'a>(
         &mut self,
-        stamp: Stamp,
+        stamp: Stamp<'a>,
         change: &'a Change<'a>,
         effects: &mut Effects<'a>,
         out: &mut Vec<u8>,
     ) -> Result<(), Code> {
         let trace = &mut effects.trace;
         match change {
-            Change::Create { path, data, acl, mode, with_stat } => {
-                let draft = Draft { path, data: *data, acl, mode: *mode };
+            Change::Create { path, data, acl, mode, form } => {
+                let draft = Draft { path, data: *data, acl, mode: *mode, form: *form };
                 let made = self.tree.create(stamp, draft, trace)?;
                 put_str(out, &made);
-                if *with_stat {
+                if *form != Form::Plain {
                     let node = self.tree.get(&made).expect("it was made just now");
                     reply::stat(out, &node.stat());
                 }
@@ -168,15 +173,18 @@ impl Replica {
                 let stat = self.tree.set_data(stamp, path, *data, *version, trace)?;
                 reply::stat(out, &stat);
             }
-            Change::Check { path, version } => self.tree.check(path, *version)?,
-            Change::Unsupported => return Err(Code::UNIMPLEMENTED),
+            Change::SetAcl { path, acl, version } => {
+                let stat = self.tree.set_acl(stamp, path, acl, *version, trace)?;
+                reply::stat(out, &stat);
+            }
+            Change::Check { path, version } => self.tree.check(stamp, path, *version)?,
         }
         Ok(())
     }
 
     fn multi<'a>(
         &mut self,
-        stamp: Stamp,
+        stamp: Stamp<'a>,
         changes: &'a [Change<'a>],
         effects: &mut Effects<'a>,
         out: &mut Vec<u8>,
@@ -209,12 +217,14 @@ impl Replica {
 
 fn opcode_of(change: &Change<'_>) -> i32 {
     match change {
-        Change::Create { with_stat: false, .. } => opcode::CREATE,
-        Change::Create { with_stat: true, .. } => opcode::CREATE2,
+        Change::Create { form: Form::Plain, .. } => opcode::CREATE,
+        // All that answer a Stat are told as create2.
+        Change::Create { .. } => opcode::CREATE2,
         Change::Delete { .. } => opcode::DELETE,
         Change::SetData { .. } => opcode::SET_DATA,
+        // Never in a multi, whose decoder does not know it.
+        Change::SetAcl { .. } => opcode::SET_ACL,
         Change::Check { .. } => opcode::CHECK,
-        Change::Unsupported => opcode::ERROR,
     }
 }
 

@@ -16,6 +16,7 @@ use crate::{
     link::Service,
     machine::TreeMachine,
     ops::OPERATIONS,
+    reaper::reap_for_ever,
     session::Connection,
 };
 
@@ -46,6 +47,10 @@ impl Door {
         shutdown: Shutdown,
     ) {
         let limits = self.hub.settings.connections.clone();
+        if let Ok(address) = listener.local_addr() {
+            // A door with several listeners names the first.
+            let _ = self.hub.port.set(address.port());
+        }
         let service = Arc::new(self.service(store, group));
         {
             let now_ms = service.hub.now_ms();
@@ -59,7 +64,8 @@ impl Door {
         };
         tokio::select! {
             () = connections => {}
-            () = end_silent_sessions(service) => {}
+            () = end_silent_sessions(service.clone()) => {}
+            () = reap_for_ever(service) => {}
         }
     }
 
@@ -105,7 +111,7 @@ pub(crate) fn expire(service: &Arc<Service>) -> u64 {
     };
     for session in expired {
         tracing::debug!(session, "a session expires");
-        let entry = Entry { time_ms: hub.wall_ms(), session, cxid: 0, what: What::Close };
+        let entry = Entry { time_ms: hub.wall_ms(), session, cxid: 0, ids: Vec::new(), what: What::Close };
         let reaper = Arc::new(Reaper { service: service.clone() });
         service.propose(&Principal::Node, &entry, Done::new(reaper, session as u64));
     }

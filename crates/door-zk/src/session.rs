@@ -17,7 +17,7 @@ use crate::{
     wire::{
         Frame, LENGTH_BYTES, frame,
         jute::{Input, Malformed},
-        request::{self, Connect, Header, opcode},
+        request::{self, Connect, Credentials, Header, opcode},
     },
     words,
 };
@@ -26,6 +26,9 @@ use crate::{
 /// need not ask for. Within the bounds of the kit, and checked between two requests, so that a
 /// burst of small requests for large answers waits instead of breaking the connection.
 const PAUSE_BYTES: usize = 1 << 20;
+
+/// Null, as jute writes it.
+const NULL: [u8; 4] = (-1i32).to_be_bytes();
 
 /// See the module.
 pub(crate) struct Connection {
@@ -39,12 +42,19 @@ pub(crate) struct Connection {
 
 impl Connection {
     pub(crate) fn new(guest: Guest, service: Arc<Service>) -> Connection {
-        let link = Arc::new(Link::new(guest, service));
+        let link = Link::new(guest, service);
         Connection { link, greeted: false, live: None, holds_back: false, ending: false }
     }
 
     fn service(&self) -> &Service {
         &self.link.service
+    }
+
+    /// Counts requests.
+    fn received(&self, count: u64) {
+        for traffic in [&self.service().hub.traffic, &self.link.traffic] {
+            traffic.received.fetch_add(count, Ordering::Relaxed);
+        }
     }
 
     /// The first bytes of a connection.
@@ -74,7 +84,7 @@ impl Connection {
         let now_ms = hub.now_ms();
         let timeout_ms = hub.settings.session_timeout_ms(connect.timeout_ms);
         let knows_read_only = connect.knows_read_only;
-        hub.traffic.received.fetch_add(1, Ordering::Relaxed);
+        self.received(1);
         if connect.session != 0 {
             let (session, last_zxid) = (connect.session, connect.last_zxid);
             let password = connect.password.into();
@@ -89,7 +99,7 @@ impl Connection {
         let mut password = [0; 16];
         hub.entropy.fill(&mut password);
         let what = What::Open { timeout_ms, password };
-        let entry = Entry { time_ms: hub.wall_ms(), session: 0, cxid: 0, what };
+        let entry = Entry { time_ms: hub.wall_ms(), session: 0, cxid: 0, ids: Vec::new(), what };
         let tag = self.link.push(0, Step::Open { timeout_ms, password, knows_read_only }, now_ms, 0);
         self.service().propose(&Principal::Anonymous, &entry, Done::new(self.link.clone(), tag));
         Ok(())
@@ -116,14 +126,14 @@ impl Connection {
                     taken += LENGTH_BYTES + body.len();
                     count += 1;
                     if let Err(Malformed) = self.request(live.session, body, now_ms) {
-                        break Err(Close::because("a request without a header"));
+                        break Err(Close::because("a request without a header, or malformed credentials"));
                     }
                 }
                 Frame::Unfinished => break Ok(()),
                 Frame::Unreasonable => break Err(Close::because("unreasonable length")),
             }
         };
-        self.service().hub.traffic.received.fetch_add(count, Ordering::Relaxed);
+        self.received(count);
         input.advance(taken);
         outcome
     }
@@ -135,8 +145,16 @@ impl Connection {
             opcode::PING => {
                 self.link.push(header.xid, Step::Ping, now_ms, 0);
             }
-            // No scheme is there to check credentials, and to say yes to wrong ones would be worse.
-            opcode::AUTH | opcode::SASL => self.end(header, Code::AUTH_FAILED, 0, now_ms),
+            opcode::AUTH => {
+                let credentials = request::credentials(&mut input)?;
+                self.authenticate(header, credentials, now_ms);
+            }
+            opcode::SASL => {
+                input.buffer()?;
+                // As a server answers that has no mechanism: with a null token, which proves nothing.
+                let step = Step::Bare { code: Code::OK, zxid: Some(0), record: &NULL, closes: false };
+                self.link.push(header.xid, step, now_ms, 0);
+            }
             code => match ops::find(code) {
                 // As ZooKeeper does; -1 is the zxid of a request that never got one.
                 None => self.end(header, Code::UNIMPLEMENTED, -1, now_ms),
@@ -149,10 +167,37 @@ impl Connection {
         Ok(())
     }
 
+    /// Takes credentials. They count for the requests behind them and the watches that fire from
+    /// now on, whoever set them.
+    fn authenticate(&mut self, header: Header, credentials: Credentials<'_>, now_ms: u64) {
+        let super_digest = self.service().hub.settings.super_digest.as_deref();
+        let listener = &self.link.listener;
+        match listener.identity().with(credentials.scheme, credentials.auth, super_digest) {
+            Some(identity) => {
+                listener.identify(identity);
+                self.link.push(
+                    header.xid,
+                    Step::Bare { code: Code::OK, zxid: Some(0), record: &[], closes: false },
+                    now_ms,
+                    0,
+                );
+            }
+            None => {
+                self.service().hub.traffic.auth_failed.fetch_add(1, Ordering::Relaxed);
+                self.end(header, Code::AUTH_FAILED, 0, now_ms);
+            }
+        }
+    }
+
     /// Refuses a request and ends the connection after it.
     fn end(&mut self, header: Header, code: Code, zxid: i64, now_ms: u64) {
         self.ending = true;
-        self.link.push(header.xid, Step::Refuse { code, zxid: Some(zxid), closes: true }, now_ms, 0);
+        self.link.push(
+            header.xid,
+            Step::Bare { code, zxid: Some(zxid), record: &[], closes: true },
+            now_ms,
+            0,
+        );
     }
 
     fn operate(
@@ -167,7 +212,8 @@ impl Connection {
             Run::Read(read) => {
                 let record = record.rest();
                 if self.has_room(header, record.len(), now_ms) {
-                    let step = Step::Read { read, record: record.into() };
+                    let step =
+                        Step::Read { read, record: record.into(), identity: self.link.listener.identity() };
                     let tag = self.link.push(header.xid, step, now_ms, record.len());
                     self.service().barrier(Done::new(self.link.clone(), tag));
                 }
@@ -182,7 +228,8 @@ impl Connection {
         };
         let closes_session = what == What::Close;
         let time_ms = self.service().hub.wall_ms();
-        let entry = Entry { time_ms, session, cxid: header.xid, what };
+        let identity = self.link.listener.identity();
+        let entry = Entry { time_ms, session, cxid: header.xid, ids: identity.ids().collect(), what };
         if !self.has_room(header, bytes, now_ms) {
             return;
         }
@@ -195,7 +242,7 @@ impl Connection {
     }
 
     fn refuse(&self, header: Header, code: Code, now_ms: u64) {
-        self.link.push(header.xid, Step::Refuse { code, zxid: None, closes: false }, now_ms, 0);
+        self.link.push(header.xid, Step::Bare { code, zxid: None, record: &[], closes: false }, now_ms, 0);
     }
 
     /// Takes what a request holds until its answer from the door's budget, or refuses it.

@@ -148,6 +148,11 @@ impl Sessions {
         }
     }
 
+    /// The timeout of a session.
+    pub(crate) fn timeout_ms(&self, id: i64) -> Option<u32> {
+        self.sessions.get(&id).map(|session| session.timeout_ms)
+    }
+
     /// How many there are.
     pub(crate) fn len(&self) -> usize {
         self.sessions.len()

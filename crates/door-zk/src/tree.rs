@@ -9,23 +9,30 @@
 //! three times the memory.)
 
 mod journal;
+mod node;
 mod record;
 
 use std::{
     borrow::Cow,
     collections::{BTreeMap, BTreeSet},
+    ops::Bound,
 };
 
-pub(crate) use self::record::{NODE, Restoring, node_key};
+pub(crate) use self::{
+    node::Node,
+    record::{NODE, Restoring, node_key},
+};
 
 use self::journal::Undo;
 use crate::{
-    acl::{self, Acl},
+    acl::{self, Acl, AclTable},
+    auth::Id,
     faults::Code,
+    lifetime::Lifetime,
     path,
     wire::{
         reply::{EventKind, Stat},
-        request::Ace,
+        request::{Ace, Form},
     },
 };
 
@@ -42,86 +49,24 @@ const MAX_DATA_BYTES: usize = 7 << 20;
 /// The slab's place of the root.
 const ROOT: u32 = 0;
 
-/// A znode.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Node {
-    pub(crate) data: Option<Box<[u8]>>,
-    acl: Acl,
-    children: BTreeMap<Box<str>, u32>,
-    czxid: i64,
-    mzxid: i64,
-    pzxid: i64,
-    ctime: i64,
-    mtime: i64,
-    version: i32,
-    /// Children ever created: the counter behind sequential names. What clients see as `cversion`
-    /// counts deletions too, and is derived from this one.
-    creations: i32,
-    aversion: i32,
-    owner: i64,
-}
-
-impl Node {
-    /// What clients are told about it.
-    pub(crate) fn stat(&self) -> Stat {
-        let num_children = self.children.len() as i32;
-        Stat {
-            czxid: self.czxid,
-            mzxid: self.mzxid,
-            ctime: self.ctime,
-            mtime: self.mtime,
-            version: self.version,
-            // Every child that is not there any more was created once and deleted once.
-            cversion: self.creations.wrapping_mul(2).wrapping_sub(num_children),
-            aversion: self.aversion,
-            ephemeral_owner: self.owner,
-            data_length: self.data.as_ref().map_or(0, |data| data.len() as i32),
-            num_children,
-            pzxid: self.pzxid,
-        }
-    }
-
-    /// The names of its children, in order.
-    pub(crate) fn children(&self) -> impl ExactSizeIterator<Item = &str> {
-        self.children.keys().map(|name| &**name)
-    }
-
-    /// Fails unless clients may read it.
-    pub(crate) fn check_readable(&self) -> Result<(), Code> {
-        self.acl.check(acl::READ)
-    }
-
-    fn data_len(&self) -> usize {
-        self.data.as_ref().map_or(0, |data| data.len())
-    }
-
-    fn empty(acl: Acl) -> Node {
-        Node {
-            data: Some(Box::default()),
-            acl,
-            children: BTreeMap::new(),
-            czxid: 0,
-            mzxid: 0,
-            pzxid: 0,
-            ctime: 0,
-            mtime: 0,
-            version: 0,
-            creations: 0,
-            aversion: 0,
-            owner: 0,
-        }
-    }
-}
-
 /// What stamps a change: when, in which transaction, by whom.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Stamp {
+pub(crate) struct Stamp<'a> {
     /// The transaction.
     pub(crate) zxid: i64,
     /// Milliseconds since 1970, by the proposer's clock.
     pub(crate) time_ms: i64,
     /// The session that asks.
     pub(crate) session: i64,
+    /// Who asks.
+    pub(crate) ids: &'a [Id<'a>],
+}
+
+impl Stamp<'_> {
+    /// Fails unless who asks may do `perms` with what `acl` guards.
+    fn check(&self, acl: &Acl, perms: i32) -> Result<(), Code> {
+        acl.check(perms, self.ids.iter().copied())
+    }
 }
 
 /// A change that watches are about.
@@ -131,10 +76,10 @@ pub(crate) struct Event<'a> {
     pub(crate) kind: EventKind,
     /// The znode.
     pub(crate) path: Cow<'a, str>,
-    /// Whether clients may read it; others must not learn of it.
-    pub(crate) readable: bool,
-    /// Whether clients may read its parent.
-    pub(crate) parent_readable: bool,
+    /// Who may do what with it: who may not read it must not learn of the event.
+    pub(crate) acl: Acl,
+    /// The same of its parent, when that has one child more or fewer.
+    pub(crate) parent_acl: Option<Acl>,
 }
 
 /// What operations do beside changing the tree.
@@ -170,16 +115,22 @@ pub(crate) struct Draft<'a> {
     pub(crate) acl: &'a [Ace<'a>],
     /// The create mode as given.
     pub(crate) mode: i32,
+    /// The request it came in.
+    pub(crate) form: Form,
 }
 
-/// A create mode's two bits. Containers and nodes with a time to live are refused as a server
-/// without extended types refuses the latter.
-fn mode(number: i32) -> Result<(bool, bool), Code> {
-    match number {
-        0..=3 => Ok((number & 1 != 0, number & 2 != 0)),
-        4..=6 => Err(Code::UNIMPLEMENTED),
-        _ => Err(Code::BAD_ARGUMENTS),
-    }
+/// How long a znode of this mode and form lives, and whether its name gets a number. The form
+/// decides, as in ZooKeeper: a container made by create is none.
+fn lifetime(mode: i32, form: Form, session: i64) -> Result<(Lifetime, bool), Code> {
+    let has_ttl = matches!(mode, 5 | 6);
+    let lifetime = match (mode, form) {
+        (0..=4, Form::Container) => Some(Lifetime::Container),
+        (1 | 3, Form::Plain | Form::WithStat) => Some(Lifetime::Session(session)),
+        (0..=4, Form::Plain | Form::WithStat) => Some(Lifetime::Forever),
+        (_, Form::Ttl(ms)) if has_ttl => Lifetime::ttl(ms),
+        _ => None,
+    };
+    Ok((lifetime.ok_or(Code::BAD_ARGUMENTS)?, matches!(mode, 2 | 3 | 6)))
 }
 
 /// The version after `current`, which must be `expected` unless that is -1. Never -1, for that
@@ -209,8 +160,12 @@ pub(crate) struct Tree {
     free: Vec<u32>,
     /// The paths of each session's ephemeral nodes.
     ephemerals: BTreeMap<i64, BTreeSet<Box<str>>>,
+    /// The paths of containers and of nodes with a time to live.
+    reaped: BTreeSet<Box<str>>,
     /// Bytes of memory, roughly.
     weight: usize,
+    /// The ACLs of all nodes.
+    acls: AclTable,
     /// How to undo what was done since [`Tree::begin`].
     journal: Option<Vec<Undo>>,
 }
@@ -233,7 +188,9 @@ impl Tree {
             nodes: vec![Some(Node::empty(Acl::open()))],
             free: Vec::new(),
             ephemerals: BTreeMap::new(),
+            reaped: BTreeSet::new(),
             weight: NODE_BYTES,
+            acls: AclTable::default(),
             journal: None,
         }
     }
@@ -254,28 +211,28 @@ impl Tree {
     }
 
     /// The sessions that own ephemeral znodes.
-    pub(crate) fn owners(&self) -> impl Iterator<Item = i64> {
+    pub(crate) fn owners(&self) -> impl ExactSizeIterator<Item = i64> {
         self.ephemerals.keys().copied()
     }
 
     /// Bytes of memory, roughly.
     pub(crate) fn weight(&self) -> usize {
-        self.weight
+        self.weight + self.acls.weight()
     }
 
     /// Makes a znode; gives its path, which a sequential one learns only now.
     pub(crate) fn create<'a>(
         &mut self,
-        stamp: Stamp,
+        stamp: Stamp<'_>,
         draft: Draft<'a>,
         trace: &mut Trace<'a>,
     ) -> Result<Cow<'a, str>, Code> {
-        let (ephemeral, sequential) = mode(draft.mode)?;
+        let (lifetime, sequential) = lifetime(draft.mode, draft.form, stamp.session)?;
         let (parent_path, _) = path::split(draft.path)?;
-        let acl = Acl::from_entries(draft.acl)?;
+        let acl = Acl::from_entries(draft.acl, stamp.ids)?;
         let parent = self.find(parent_path).ok_or(Code::NO_NODE)?;
         let above = self.node(parent);
-        above.acl.check(acl::CREATE)?;
+        stamp.check(&above.acl, acl::CREATE)?;
         let path = if sequential {
             // Java's "%010d" and Rust's agree on negative numbers, to which the counter may wrap.
             Cow::Owned(format!("{}{:010}", draft.path, above.creations))
@@ -289,7 +246,7 @@ impl Tree {
             // An empty name here is the root itself: every other one has failed above.
             return Err(Code::NODE_EXISTS);
         }
-        if above.owner != 0 {
+        if matches!(above.lifetime(), Lifetime::Session(_)) {
             return Err(Code::NO_CHILDREN_FOR_EPHEMERALS);
         }
         if parent_path.starts_with(path::QUOTA) {
@@ -300,8 +257,8 @@ impl Tree {
         trace.events.push(Event {
             kind: EventKind::Created,
             path: path.clone(),
-            readable: acl.allows(acl::READ),
-            parent_readable: above.acl.allows(acl::READ),
+            acl: acl.clone(),
+            parent_acl: Some(above.acl.clone()),
         });
         let node = Node {
             data: draft.data.map(Box::from),
@@ -310,12 +267,10 @@ impl Tree {
             pzxid: stamp.zxid,
             ctime: stamp.time_ms,
             mtime: stamp.time_ms,
-            owner: if ephemeral { stamp.session } else { 0 },
+            owner: lifetime.owner(),
             ..Node::empty(acl)
         };
-        if ephemeral {
-            self.ephemerals.entry(stamp.session).or_default().insert(Box::from(&*path));
-        }
+        self.remember(lifetime, &path);
         self.attach(parent, name, node);
         let above = self.node_mut(parent);
         let undo =
@@ -329,7 +284,7 @@ impl Tree {
     /// Removes a znode.
     pub(crate) fn delete<'a>(
         &mut self,
-        stamp: Stamp,
+        stamp: Stamp<'_>,
         path: &'a str,
         version: i32,
         trace: &mut Trace<'a>,
@@ -340,7 +295,7 @@ impl Tree {
         }
         let parent = self.find(parent_path).ok_or(Code::NO_NODE)?;
         let above = self.node(parent);
-        above.acl.check(acl::DELETE)?;
+        stamp.check(&above.acl, acl::DELETE)?;
         let node = self.node(*above.children.get(name).ok_or(Code::NO_NODE)?);
         next_version(node.version, version)?;
         if !node.children.is_empty() {
@@ -353,7 +308,7 @@ impl Tree {
     /// Sets the data of a znode; gives its Stat.
     pub(crate) fn set_data<'a>(
         &mut self,
-        stamp: Stamp,
+        stamp: Stamp<'_>,
         path: &'a str,
         data: Option<&[u8]>,
         version: i32,
@@ -362,7 +317,7 @@ impl Tree {
         path::validate(path)?;
         let id = self.find(path).ok_or(Code::NO_NODE)?;
         let node = self.node_mut(id);
-        node.acl.check(acl::WRITE)?;
+        stamp.check(&node.acl, acl::WRITE)?;
         let next = next_version(node.version, version)?;
         fits(path, data)?;
         let was_bytes = node.data_len();
@@ -372,25 +327,83 @@ impl Tree {
         node.version = next;
         node.mzxid = stamp.zxid;
         node.mtime = stamp.time_ms;
-        let (stat, readable) = (node.stat(), node.acl.allows(acl::READ));
+        let (stat, acl) = (node.stat(), node.acl.clone());
         self.weight = self.weight - was_bytes + data.map_or(0, <[u8]>::len);
         self.record(undo, path);
         trace.touched.insert(Cow::Borrowed(path));
         trace.events.push(Event {
             kind: EventKind::DataChanged,
             path: Cow::Borrowed(path),
-            readable,
-            parent_readable: false,
+            acl,
+            parent_acl: None,
         });
         Ok(stat)
     }
 
+    /// Sets the ACL of a znode, whose ACL has this version; gives its Stat.
+    pub(crate) fn set_acl<'a>(
+        &mut self,
+        stamp: Stamp<'_>,
+        path: &'a str,
+        entries: &[Ace<'_>],
+        version: i32,
+        trace: &mut Trace<'a>,
+    ) -> Result<Stat, Code> {
+        path::validate(path)?;
+        let acl = Acl::from_entries(entries, stamp.ids)?;
+        let id = self.find(path).ok_or(Code::NO_NODE)?;
+        let node = self.node(id);
+        stamp.check(&node.acl, acl::ADMIN)?;
+        let aversion = next_version(node.aversion, version)?;
+        let acl = self.acls.intern(acl);
+        let node = self.node_mut(id);
+        node.aversion = aversion;
+        let was = std::mem::replace(&mut node.acl, acl);
+        let stat = node.stat();
+        self.acls.release(&was);
+        trace.touched.insert(Cow::Borrowed(path));
+        Ok(stat)
+    }
+
     /// Fails unless a znode is there and has this version; -1 is any.
-    pub(crate) fn check(&self, path: &str, version: i32) -> Result<(), Code> {
+    pub(crate) fn check(&self, stamp: Stamp<'_>, path: &str, version: i32) -> Result<(), Code> {
         path::validate(path)?;
         let node = self.get(path).ok_or(Code::NO_NODE)?;
-        node.check_readable()?;
+        stamp.check(&node.acl, acl::READ)?;
         next_version(node.version, version).map(drop)
+    }
+
+    /// Removes a znode that has outlived itself.
+    pub(crate) fn reap<'a>(
+        &mut self,
+        stamp: Stamp<'_>,
+        path: &'a str,
+        trace: &mut Trace<'a>,
+    ) -> Result<(), Code> {
+        let id = self.find(path).ok_or(Code::NO_NODE)?;
+        let node = self.node(id);
+        // It may have got a child, or new data, since it was looked at.
+        if !node.is_due(stamp.time_ms) {
+            return Err(Code::BAD_VERSION);
+        }
+        self.remove(node.parent, Cow::Borrowed(path), stamp.zxid, trace);
+        Ok(())
+    }
+
+    /// Of the containers and the znodes with a time to live whose paths come after `after`, the
+    /// first `count`: the paths of those that have outlived themselves, and the last path that was
+    /// looked at, if there may be more behind it.
+    pub(crate) fn due(&self, time_ms: i64, after: &str, count: usize) -> (Vec<String>, Option<String>) {
+        let behind = (Bound::Excluded(after), Bound::Unbounded);
+        let paths: Vec<&str> = self.reaped.range::<str, _>(behind).take(count).map(|path| &**path).collect();
+        let last = (paths.len() == count).then(|| paths.last().map(|path| (*path).to_owned())).flatten();
+        let due = |path: &&&str| self.get(path).is_some_and(|node| node.is_due(time_ms));
+        (paths.iter().filter(due).map(|path| (*path).to_owned()).collect(), last)
+    }
+
+    /// The paths of a session's ephemeral znodes, in order.
+    pub(crate) fn ephemerals(&self, session: i64) -> impl Iterator<Item = &str> {
+        self.ephemerals.get(&session).into_iter().flatten().map(|path| &**path)
     }
 
     /// Removes the ephemeral znodes of a session, in the order of their paths.
@@ -404,11 +417,10 @@ impl Tree {
     /// Takes out a childless node that is known to be there.
     fn remove<'a>(&mut self, parent: u32, path: Cow<'a, str>, zxid: i64, trace: &mut Trace<'a>) {
         let (id, node) = self.detach(parent, last_name(&path));
-        self.forget_ephemeral(node.owner, &path);
+        self.forget(node.lifetime(), &path);
         let above = self.node_mut(parent);
         let pzxid = std::mem::replace(&mut above.pzxid, zxid);
-        let parent_readable = above.acl.allows(acl::READ);
-        let readable = node.acl.allows(acl::READ);
+        let (acl, parent_acl) = (node.acl.clone(), Some(above.acl.clone()));
         if self.journal.is_some() {
             self.record(
                 Undo::Delete { id, parent, path: Box::default(), node: Box::new(node), pzxid },
@@ -416,15 +428,29 @@ impl Tree {
             );
         }
         trace.touch_both(path.clone());
-        trace.events.push(Event { kind: EventKind::Deleted, path, readable, parent_readable });
+        trace.events.push(Event { kind: EventKind::Deleted, path, acl, parent_acl });
     }
 
-    fn forget_ephemeral(&mut self, owner: i64, path: &str) {
-        if let Some(paths) = self.ephemerals.get_mut(&owner) {
+    /// Notes a node that will end by itself.
+    fn remember(&mut self, lifetime: Lifetime, path: &str) {
+        if let Lifetime::Session(session) = lifetime {
+            self.ephemerals.entry(session).or_default().insert(path.into());
+        } else if lifetime.is_reaped() {
+            self.reaped.insert(path.into());
+        }
+    }
+
+    /// The opposite.
+    fn forget(&mut self, lifetime: Lifetime, path: &str) {
+        if let Lifetime::Session(session) = lifetime
+            && let Some(paths) = self.ephemerals.get_mut(&session)
+        {
             paths.remove(path);
             if paths.is_empty() {
-                self.ephemerals.remove(&owner);
+                self.ephemerals.remove(&session);
             }
+        } else if lifetime.is_reaped() {
+            self.reaped.remove(path);
         }
     }
 
@@ -445,7 +471,10 @@ impl Tree {
     }
 
     /// Puts a node under `parent`.
-    fn attach(&mut self, parent: u32, name: &str, node: Node) -> u32 {
+    fn attach(&mut self, parent: u32, name: &str, mut node: Node) -> u32 {
+        node.acl = self.acls.intern(node.acl);
+        node.parent = parent;
+        self.count_below(parent, |below| below + 1);
         self.weight += NODE_BYTES + name.len() + node.data_len();
         let id = match self.free.pop() {
             Some(id) => {
@@ -461,11 +490,26 @@ impl Tree {
         id
     }
 
-    /// The opposite.
+    /// Counts a node more or fewer below `id` and all above it.
+    fn count_below(&mut self, id: u32, count: impl Fn(u32) -> u32) {
+        let mut at = id;
+        loop {
+            let node = self.node_mut(at);
+            node.below = count(node.below);
+            if at == ROOT {
+                return;
+            }
+            at = node.parent;
+        }
+    }
+
+    /// The opposite of [`Tree::attach`].
     fn detach(&mut self, parent: u32, name: &str) -> (u32, Node) {
         let id = self.node_mut(parent).children.remove(name).expect("the node is there");
         let node = self.nodes[id as usize].take().expect("ids in the tree are of live nodes");
         self.free.push(id);
+        self.count_below(parent, |below| below - 1);
+        self.acls.release(&node.acl);
         self.weight -= NODE_BYTES + name.len() + node.data_len();
         (id, node)
     }

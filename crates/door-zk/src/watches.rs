@@ -1,18 +1,22 @@
-//! Watches: who is to be told, once, of the next change of a znode.
+//! Watches: who is to be told of the next change of a znode, or of every one.
 //!
 //! They belong to connections of this node and are no part of the replicated state. Two tables, as
 //! in ZooKeeper: *data* watches (set by exists and getData) and *children* watches (set by
-//! getChildren). A watch fires once and is gone; two of one kind by one connection on one path are
-//! one.
+//! getChildren). A standard watch fires once and is gone; a persistent one stays, and is in both
+//! tables; a persistent recursive one stays too, stands in the table of data watches and is told
+//! of every znode below its own as well, each under the znode's path. However many modes a
+//! connection's watch on a path has, the connection is told once.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use door::Outbox;
 
 use crate::{
+    acl::{self, Acl},
+    auth::Identity,
     faults::Code,
     path,
     tree::Event,
@@ -31,13 +35,74 @@ pub(crate) enum Kind {
     Children,
 }
 
+/// How a watch behaves; a connection's watch on a path may have several modes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// Gone when it has fired.
+    Standard = 1,
+    /// Stays.
+    Persistent = 2,
+    /// Stays, and is for all znodes below too.
+    Recursive = 4,
+}
+
+/// A set of [`Mode`]s.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Modes(u8);
+
+impl Modes {
+    const NONE: Modes = Modes(0);
+
+    fn has(self, mode: Mode) -> bool {
+        self.0 & mode as u8 != 0
+    }
+
+    fn with(self, mode: Mode) -> Modes {
+        Modes(self.0 | mode as u8)
+    }
+
+    /// Without this mode, or without any.
+    fn without(self, mode: Option<Mode>) -> Modes {
+        mode.map_or(Modes::NONE, |mode| Modes(self.0 & !(mode as u8)))
+    }
+}
+
 /// What a watch takes in memory beside its path, roughly.
 const WATCH_BYTES: usize = 160;
 
-type Table = BTreeMap<Arc<str>, BTreeSet<LinkId>>;
+/// Who is to be told of an event.
+type Told = BTreeMap<LinkId, Arc<Listener>>;
+
+type Table = BTreeMap<Arc<str>, BTreeMap<LinkId, Modes>>;
+
+/// A connection as its watches see it: where it is told, and who it is at the moment.
+pub(crate) struct Listener {
+    outbox: Arc<Outbox>,
+    identity: Mutex<Arc<Identity>>,
+}
+
+impl Listener {
+    pub(crate) fn new(outbox: Arc<Outbox>, identity: Identity) -> Listener {
+        Listener { outbox, identity: Mutex::new(Arc::new(identity)) }
+    }
+
+    /// Who it is.
+    pub(crate) fn identity(&self) -> Arc<Identity> {
+        self.identity.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// It has shown credentials.
+    pub(crate) fn identify(&self, identity: Identity) {
+        *self.identity.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(identity);
+    }
+
+    fn may_read(&self, acl: &Acl) -> bool {
+        acl.allows(acl::READ, self.identity().ids())
+    }
+}
 
 struct Watcher {
-    outbox: Arc<Outbox>,
+    listener: Arc<Listener>,
     on: BTreeSet<(Kind, Arc<str>)>,
 }
 
@@ -47,6 +112,8 @@ pub(crate) struct Watches {
     children: Table,
     watchers: BTreeMap<LinkId, Watcher>,
     count: usize,
+    /// Watches with the mode recursive: without any, an event concerns one path.
+    recursive: usize,
     bytes: usize,
     limit_bytes: usize,
 }
@@ -59,6 +126,7 @@ impl Watches {
             children: Table::new(),
             watchers: BTreeMap::new(),
             count: 0,
+            recursive: 0,
             bytes: 0,
             limit_bytes,
         }
@@ -69,48 +137,96 @@ impl Watches {
         self.count
     }
 
-    /// Whether one more watch on `path` fits into memory. Asked before the read that sets it, so
-    /// that a client is never told that it watches when it does not.
-    pub(crate) fn check_room(&self, path: &str) -> Result<(), Code> {
-        if self.bytes + WATCH_BYTES + path.len() > self.limit_bytes { Err(Code::THROTTLED) } else { Ok(()) }
+    /// The data watches, path by path: those that ZooKeeper lists.
+    pub(crate) fn paths(&self) -> impl ExactSizeIterator<Item = (&str, impl Iterator<Item = LinkId>)> {
+        self.data.iter().map(|(path, links)| (&**path, links.keys().copied()))
     }
 
-    /// Tells `link` of the next change.
-    pub(crate) fn add(&mut self, kind: Kind, path: &str, link: LinkId, outbox: &Arc<Outbox>) {
-        let table = match kind {
+    /// Whether a watch more on each of `paths` fits into memory. Asked before the request that sets
+    /// them does anything, so that a client is never told that it watches when it does not.
+    pub(crate) fn check_room<'a>(&self, paths: impl IntoIterator<Item = &'a str>) -> Result<(), Code> {
+        let more: usize = paths.into_iter().map(|path| WATCH_BYTES + path.len()).sum();
+        if self.bytes + more > self.limit_bytes { Err(Code::THROTTLED) } else { Ok(()) }
+    }
+
+    fn table(&mut self, kind: Kind) -> &mut Table {
+        match kind {
             Kind::Data => &mut self.data,
             Kind::Children => &mut self.children,
-        };
+        }
+    }
+
+    /// Tells `link` of changes from now on.
+    pub(crate) fn add(&mut self, kind: Kind, mode: Mode, path: &str, link: LinkId, listener: &Arc<Listener>) {
+        let table = self.table(kind);
         let path = match table.get_key_value(path) {
             Some((path, _)) => path.clone(),
             None => Arc::from(path),
         };
-        if table.entry(path.clone()).or_default().insert(link) {
+        let modes = table.entry(path.clone()).or_default().entry(link).or_default();
+        let before = *modes;
+        *modes = before.with(mode);
+        self.recursive += usize::from(mode == Mode::Recursive && !before.has(mode));
+        if before == Modes::NONE {
             self.count += 1;
             self.bytes += WATCH_BYTES + path.len();
             let watcher = self
                 .watchers
                 .entry(link)
-                .or_insert_with(|| Watcher { outbox: outbox.clone(), on: BTreeSet::new() });
+                .or_insert_with(|| Watcher { listener: listener.clone(), on: BTreeSet::new() });
             watcher.on.insert((kind, path));
         }
     }
 
+    /// Whether `link` has a watch of this kind and mode, or of any mode, on `path`.
+    pub(crate) fn contains(&self, kind: Kind, mode: Option<Mode>, path: &str, link: LinkId) -> bool {
+        let table = match kind {
+            Kind::Data => &self.data,
+            Kind::Children => &self.children,
+        };
+        let modes = table.get(path).and_then(|links| links.get(&link));
+        modes.is_some_and(|modes| mode.is_none_or(|mode| modes.has(mode)))
+    }
+
+    /// Takes one mode, or all, from the watch of `link` on `path`; whether there was any.
+    pub(crate) fn remove(&mut self, kind: Kind, mode: Option<Mode>, path: &str, link: LinkId) -> bool {
+        let Some((key, links)) = self.table(kind).get_key_value(path) else { return false };
+        let Some(&before) = links.get(&link) else { return false };
+        let key = key.clone();
+        let after = before.without(mode);
+        self.set(kind, &key, link, before, after);
+        before != after
+    }
+
     /// Forgets all watches of a connection.
-    pub(crate) fn remove(&mut self, link: LinkId) {
+    pub(crate) fn remove_all(&mut self, link: LinkId) {
         let Some(watcher) = self.watchers.remove(&link) else { return };
         for (kind, path) in watcher.on {
-            let table = match kind {
-                Kind::Data => &mut self.data,
-                Kind::Children => &mut self.children,
-            };
-            if let Some(links) = table.get_mut(&path) {
-                links.remove(&link);
-                if links.is_empty() {
-                    table.remove(&path);
-                }
+            let before = self.table(kind).get(&path).and_then(|links| links.get(&link)).copied();
+            self.set(kind, &path, link, before.unwrap_or_default(), Modes::NONE);
+        }
+    }
+
+    /// Gives the watch of `link` on `path` other modes; without any it is gone.
+    fn set(&mut self, kind: Kind, path: &Arc<str>, link: LinkId, before: Modes, after: Modes) {
+        self.recursive -= usize::from(before.has(Mode::Recursive) && !after.has(Mode::Recursive));
+        let table = self.table(kind);
+        let Some(links) = table.get_mut(path) else { return };
+        if after != Modes::NONE {
+            links.insert(link, after);
+            return;
+        }
+        links.remove(&link);
+        if links.is_empty() {
+            table.remove(path);
+        }
+        self.count -= 1;
+        self.bytes -= WATCH_BYTES + path.len();
+        if let Some(watcher) = self.watchers.get_mut(&link) {
+            watcher.on.remove(&(kind, path.clone()));
+            if watcher.on.is_empty() {
+                self.watchers.remove(&link);
             }
-            self.forget(&path);
         }
     }
 
@@ -120,70 +236,88 @@ impl Watches {
             return;
         }
         let path = &*event.path;
-        let told = self.take(Kind::Data, path);
-        self.tell(&told, event.readable, event.kind, path, zxid);
-        if event.kind == EventKind::DataChanged {
-            return;
+        let mut told = self.take(Kind::Data, path);
+        if self.recursive > 0 {
+            self.above(path, &mut told);
         }
+        tell(&told, &event.acl, event.kind, path, zxid);
         if event.kind == EventKind::Deleted {
             // One who watched both is told once.
             let mut others = self.take(Kind::Children, path);
-            others.retain(|link| !told.contains(link));
-            self.tell(&others, event.readable, EventKind::Deleted, path, zxid);
+            others.retain(|link, _| !told.contains_key(link));
+            tell(&others, &event.acl, EventKind::Deleted, path, zxid);
         }
-        let parent = path::parent(path);
-        let told = self.take(Kind::Children, parent);
-        self.tell(&told, event.parent_readable, EventKind::ChildrenChanged, parent, zxid);
+        if let Some(acl) = &event.parent_acl {
+            let parent = path::parent(path);
+            let told = self.take(Kind::Children, parent);
+            tell(&told, acl, EventKind::ChildrenChanged, parent, zxid);
+        }
     }
 
-    /// Removes the watches of one kind on a path and gives who had them.
-    fn take(&mut self, kind: Kind, path: &str) -> BTreeSet<LinkId> {
-        let table = match kind {
-            Kind::Data => &mut self.data,
-            Kind::Children => &mut self.children,
-        };
-        let Some((path, links)) = table.remove_entry(path) else { return BTreeSet::new() };
-        let key = (kind, path);
-        for link in &links {
-            if let Some(watcher) = self.watchers.get_mut(link) {
-                watcher.on.remove(&key);
-            }
-            self.forget(&key.1);
-        }
-        links
-    }
-
-    fn forget(&mut self, path: &str) {
-        self.count -= 1;
-        self.bytes -= WATCH_BYTES + path.len();
-    }
-
-    fn tell(&self, links: &BTreeSet<LinkId>, readable: bool, kind: EventKind, path: &str, zxid: i64) {
-        // Who may not read the znode loses the watch and learns nothing.
-        if links.is_empty() || !readable {
-            return;
-        }
-        let mut frame = Vec::with_capacity(path.len() + 32);
-        reply::event(&mut frame, kind, path, zxid);
-        for link in links {
-            if let Some(watcher) = self.watchers.get(link) {
-                watcher.outbox.push(&frame);
+    /// Who watches `path`; those who watched once no longer do.
+    fn take(&mut self, kind: Kind, path: &str) -> Told {
+        let mut told = Told::new();
+        let Some((key, links)) = self.table(kind).get_key_value(path) else { return told };
+        let (key, links) = (key.clone(), links.clone());
+        for (link, before) in links {
+            self.note(link, &mut told);
+            if before.has(Mode::Standard) {
+                self.set(kind, &key, link, before, before.without(Some(Mode::Standard)));
             }
         }
+        told
+    }
+
+    /// Adds those who watch a znode above `path` and all below it.
+    fn above(&self, path: &str, told: &mut Told) {
+        let mut at = path;
+        while at != "/" {
+            at = path::parent(at);
+            for (link, modes) in self.data.get(at).into_iter().flatten() {
+                if modes.has(Mode::Recursive) {
+                    self.note(*link, told);
+                }
+            }
+        }
+    }
+
+    fn note(&self, link: LinkId, told: &mut Told) {
+        if let Some(watcher) = self.watchers.get(&link) {
+            told.entry(link).or_insert_with(|| watcher.listener.clone());
+        }
+    }
+}
+
+/// Tells of an event at `path`. Who may not read the znode learns nothing.
+fn tell(told: &Told, acl: &Acl, kind: EventKind, path: &str, zxid: i64) {
+    if told.is_empty() {
+        return;
+    }
+    let mut frame = Vec::with_capacity(path.len() + 32);
+    reply::event(&mut frame, kind, path, zxid);
+    for listener in told.values().filter(|listener| listener.may_read(acl)) {
+        listener.outbox.push(&frame);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::request::Ace;
 
     fn event(kind: EventKind, path: &str) -> Event<'_> {
-        Event { kind, path: path.into(), readable: true, parent_readable: true }
+        let parent_acl = (kind != EventKind::DataChanged).then(Acl::open);
+        Event { kind, path: path.into(), acl: Acl::open(), parent_acl }
+    }
+
+    fn listener() -> Arc<Listener> {
+        let identity = Identity::at("127.0.0.1".parse().expect("an address"));
+        Arc::new(Listener::new(Arc::new(Outbox::detached()), identity))
     }
 
     /// What was told: kinds and paths.
-    fn told(outbox: &Outbox) -> Vec<(u8, String)> {
-        let bytes = outbox.drain();
+    fn told(listener: &Listener) -> Vec<(u8, String)> {
+        let bytes = listener.outbox.drain();
         let mut rest = &bytes[..];
         let mut told = Vec::new();
         while let crate::wire::Frame::Whole(frame) = crate::wire::frame(rest, 1000) {
@@ -193,48 +327,106 @@ mod tests {
         told
     }
 
+    fn watches() -> Watches {
+        Watches::new(1 << 20)
+    }
+
+    /// Tells `link` of the next change.
+    fn once(watches: &mut Watches, kind: Kind, path: &str, link: LinkId, listener: &Arc<Listener>) {
+        watches.add(kind, Mode::Standard, path, link, listener);
+    }
+
+    fn are_gone(watches: &Watches) {
+        assert_eq!((watches.count, watches.recursive, watches.bytes), (0, 0, 0));
+        assert!(watches.data.is_empty() && watches.children.is_empty() && watches.watchers.is_empty());
+    }
+
     #[test]
     fn a_watch_fires_once_for_whom_set_it() {
-        let (a, b) = (Arc::new(Outbox::detached()), Arc::new(Outbox::detached()));
-        let mut watches = Watches::new(1 << 20);
-        watches.add(Kind::Data, "/x", 1, &a);
-        watches.add(Kind::Data, "/x", 1, &a);
-        watches.add(Kind::Children, "/", 2, &b);
+        let (a, b) = (listener(), listener());
+        let mut watches = watches();
+        once(&mut watches, Kind::Data, "/x", 1, &a);
+        once(&mut watches, Kind::Data, "/x", 1, &a);
+        once(&mut watches, Kind::Children, "/", 2, &b);
         watches.fire(&event(EventKind::Created, "/x"), 1);
         watches.fire(&event(EventKind::DataChanged, "/x"), 2);
         assert_eq!(told(&a), [(1, "/x".to_owned())]);
         assert_eq!(told(&b), [(4, "/".to_owned())]);
-        assert_eq!((watches.len(), watches.bytes), (0, 0));
+        are_gone(&watches);
     }
 
     #[test]
     fn a_deletion_is_told_once_to_one_who_watched_both() {
-        let a = Arc::new(Outbox::detached());
-        let mut watches = Watches::new(1 << 20);
-        watches.add(Kind::Data, "/x", 1, &a);
-        watches.add(Kind::Children, "/x", 1, &a);
+        let a = listener();
+        let mut watches = watches();
+        once(&mut watches, Kind::Data, "/x", 1, &a);
+        once(&mut watches, Kind::Children, "/x", 1, &a);
         watches.fire(&event(EventKind::Deleted, "/x"), 1);
         assert_eq!(told(&a), [(2, "/x".to_owned())]);
     }
 
     #[test]
+    fn a_persistent_watch_stays_and_a_recursive_one_sees_all_below() {
+        let (a, b) = (listener(), listener());
+        let mut watches = watches();
+        for kind in [Kind::Data, Kind::Children] {
+            watches.add(kind, Mode::Persistent, "/x", 1, &a);
+        }
+        once(&mut watches, Kind::Data, "/x", 1, &a);
+        watches.add(Kind::Data, Mode::Recursive, "/", 2, &b);
+        for round in 0..2 {
+            watches.fire(&event(EventKind::Created, "/x"), round);
+            watches.fire(&event(EventKind::Created, "/x/y"), round);
+            watches.fire(&event(EventKind::DataChanged, "/x/y"), round);
+            watches.fire(&event(EventKind::Deleted, "/x/y"), round);
+            watches.fire(&event(EventKind::Deleted, "/x"), round);
+            let kinds = |list: &[(u8, &str)]| {
+                list.iter().map(|(kind, path)| (*kind, (*path).to_owned())).collect::<Vec<_>>()
+            };
+            assert_eq!(told(&a), kinds(&[(1, "/x"), (4, "/x"), (4, "/x"), (2, "/x")]));
+            let all = kinds(&[(1, "/x"), (1, "/x/y"), (3, "/x/y"), (2, "/x/y"), (2, "/x")]);
+            assert_eq!(told(&b), all);
+        }
+        assert!(!watches.contains(Kind::Data, Some(Mode::Standard), "/x", 1));
+        assert!(watches.contains(Kind::Data, Some(Mode::Persistent), "/x", 1));
+        assert!(
+            watches.contains(Kind::Data, None, "/", 2) && !watches.contains(Kind::Children, None, "/", 2)
+        );
+        assert!(!watches.remove(Kind::Data, Some(Mode::Standard), "/x", 1));
+        assert!(watches.remove(Kind::Data, Some(Mode::Persistent), "/x", 1));
+        assert!(
+            watches.remove(Kind::Children, None, "/x", 1) && !watches.remove(Kind::Children, None, "/x", 1)
+        );
+        watches.remove_all(2);
+        are_gone(&watches);
+    }
+
+    #[test]
     fn what_may_not_be_read_is_not_told() {
-        let a = Arc::new(Outbox::detached());
-        let mut watches = Watches::new(1 << 20);
-        watches.add(Kind::Data, "/x", 1, &a);
-        watches.fire(&Event { readable: false, ..event(EventKind::Created, "/x") }, 1);
+        let a = listener();
+        let mut watches = watches();
+        let pat = Ace { perms: acl::READ, scheme: "digest", id: "pat:WHGn0d6WM4lGFEKDvqymXAwzUzA=" };
+        let acl = Acl::from_entries(&[pat], &[]).expect("a valid list");
+        let closed = || Event { acl: acl.clone(), ..event(EventKind::Created, "/x") };
+        once(&mut watches, Kind::Data, "/x", 1, &a);
+        watches.fire(&closed(), 1);
         assert_eq!((told(&a), watches.len()), (vec![], 0));
+        once(&mut watches, Kind::Data, "/x", 1, &a);
+        a.identify(a.identity().with("digest", Some(b"pat:pass"), None).expect("good credentials"));
+        watches.fire(&closed(), 2);
+        assert_eq!(told(&a), [(1, "/x".to_owned())]);
     }
 
     #[test]
     fn a_connection_that_goes_takes_its_watches_along() {
-        let a = Arc::new(Outbox::detached());
+        let a = listener();
         let mut watches = Watches::new(2 * WATCH_BYTES + 4);
-        watches.add(Kind::Data, "/x", 1, &a);
-        watches.add(Kind::Children, "/y", 1, &a);
-        assert_eq!(watches.check_room("/z"), Err(Code::THROTTLED));
-        watches.remove(1);
-        assert_eq!((watches.len(), watches.bytes), (0, 0));
-        assert!(watches.data.is_empty() && watches.children.is_empty());
+        once(&mut watches, Kind::Data, "/x", 1, &a);
+        once(&mut watches, Kind::Children, "/y", 1, &a);
+        assert_eq!(watches.check_room(["/z"]), Err(Code::THROTTLED));
+        watches.remove_all(1);
+        assert_eq!(watches.check_room(["/x", "/y"]), Ok(()));
+        assert_eq!(watches.check_room(["/x", "/y", "/z"]), Err(Code::THROTTLED));
+        are_gone(&watches);
     }
 }

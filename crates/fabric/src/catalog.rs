@@ -1,11 +1,14 @@
 //! The catalog: nodes, spaces, tables. It is a Machine like any other, in the first Raft group.
 //!
-//! [`machine`] is the state and its rules; [`codec`] its bytes. This file is what others see of
+//! [`state`] is what it knows and its rules, [`durable`] how that is kept, [`codec`] the bytes of its
+//! commands, [`machine`] puts them together. This file is what others see of
 //! it: a [`CatalogHandle`] with the definitions last applied here, published as immutable values so
 //! that a reader takes one reference and no lock is held while it works.
 
 mod codec;
+mod durable;
 mod machine;
+mod state;
 
 use std::sync::{Arc, PoisonError, RwLock};
 

@@ -45,9 +45,9 @@ mod spine;
 mod state;
 mod storage;
 mod tables;
-mod upkeep;
 #[cfg(test)]
 mod tests;
+mod upkeep;
 mod verify;
 
 use std::{
@@ -63,8 +63,8 @@ use disk_log::{Log, LogWriter, Stepper};
 use store::{Gate, Machine, Node, Store};
 use world::World;
 
-pub use identity::DISK_FORMAT;
 pub use disk_engine::tree::{Compression, TreeSettings};
+pub use identity::DISK_FORMAT;
 pub use settings::Settings;
 pub use verify::{Finding, Verified, verify};
 
@@ -326,6 +326,12 @@ fn assemble<L>(
     for (id, machine) in std::iter::once(catalog).chain(machines) {
         let replayed = recovered.take_group(id)?;
         let state = StateTree::new(shared.engine.forest().clone(), id);
+        #[cfg(test)]
+        let state = {
+            let mut state = state;
+            state.sabotage(shared.settings.sabotage);
+            state
+        };
         let group = Group::new(id, identity.node, machine, replayed, state)?;
         spine.add_group(id, group);
     }

@@ -35,7 +35,7 @@ use crate::{
     records,
     shared::{Admitted, Shared},
     spine::Event,
-    tables::{SCAN_ROWS_MAX, spec_of, spec_of_cas},
+    tables::{ROUND_ROWS_MAX, spec_of, spec_of_cas},
 };
 use ballots::Ballots;
 
@@ -462,7 +462,7 @@ impl Task {
     fn rows(&self) -> ReadSpec {
         match self {
             Task::Write { cas, .. } => spec_of_cas(cas),
-            Task::Read { read, .. } => spec_of(read.clone(), SCAN_ROWS_MAX),
+            Task::Read { read, .. } => spec_of(read.clone(), ROUND_ROWS_MAX),
         }
     }
 
@@ -471,7 +471,7 @@ impl Task {
     fn check(&self, shared: &Shared, page: Page) -> Result<Page, Cause> {
         let table = match self {
             Task::Write { .. } if page.more.is_some() => {
-                return Err(Cause::invalid(format!("a condition looks at {SCAN_ROWS_MAX} rows at most")));
+                return Err(Cause::invalid(format!("a condition looks at {ROUND_ROWS_MAX} rows at most")));
             }
             Task::Write { cas, .. } => cas.table,
             Task::Read { read, .. } => read.table,

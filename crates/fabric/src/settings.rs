@@ -22,6 +22,19 @@ pub struct Settings {
     pub log: disk_log::LogSettings,
     /// The name of the cluster, shown to clients; fixed at the first start. Default `holdfast`.
     pub cluster_name: String,
+    /// What to do wrong.
+    #[cfg(test)]
+    pub(crate) sabotage: Option<Sabotage>,
+}
+
+/// Bugs planted by tests, to see the tests that guard against them fail.
+#[cfg(test)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Sabotage {
+    /// The log forgets what is applied, not what is in files.
+    TrimAtApplied,
+    /// The index in a Machine's tree is that of the entry before the last applied.
+    IndexLags,
 }
 
 impl Default for Settings {
@@ -33,6 +46,8 @@ impl Default for Settings {
             in_flight_bytes: 64 << 20,
             log: disk_log::LogSettings::default(),
             cluster_name: "holdfast".to_owned(),
+            #[cfg(test)]
+            sabotage: None,
         }
     }
 }

@@ -25,11 +25,24 @@ const BEHIND_STATE: &[u8] = &[2];
 pub(crate) struct StateTree {
     forest: Forest,
     tree: TreeId,
+    #[cfg(test)]
+    index_lags: bool,
 }
 
 impl StateTree {
     pub(crate) fn new(forest: Forest, group: GroupId) -> StateTree {
-        StateTree { forest, tree: Engine::machine_tree(group) }
+        StateTree {
+            forest,
+            tree: Engine::machine_tree(group),
+            #[cfg(test)]
+            index_lags: false,
+        }
+    }
+
+    /// Plants the bug of that name.
+    #[cfg(test)]
+    pub(crate) fn sabotage(&mut self, sabotage: Option<crate::settings::Sabotage>) {
+        self.index_lags = sabotage == Some(crate::settings::Sabotage::IndexLags);
     }
 
     /// The index of the last entry whose changes are in here; 0 before the first.
@@ -60,6 +73,8 @@ impl StateTree {
             let key = [&[STATE][..], &key].concat();
             batch.put(self.tree, key, encode_latest(value.as_deref()));
         }
+        #[cfg(test)]
+        let index = index - u64::from(self.index_lags);
         batch.put(self.tree, Bytes::from_static(APPLIED), encode_latest(Some(&index.to_le_bytes())));
         Ok(self.forest.apply(position, &batch)?)
     }

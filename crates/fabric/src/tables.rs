@@ -22,9 +22,11 @@ use crate::{
     spine::Event,
 };
 
-/// Rows, dead ones included, that one read looks at before its page ends. At about 0.1 µs a row a
-/// read holds its thread for a millisecond at most.
-pub(crate) const SCAN_ROWS_MAX: u64 = 10_000;
+/// Rows, dead ones included, that one read looks at before its page ends. At up to 1 µs a row a
+/// read holds its thread for two milliseconds.
+const SCAN_ROWS_MAX: u64 = 2_000;
+/// Rows that a conditional write or a serial read looks at: it has one page only.
+pub(crate) const ROUND_ROWS_MAX: u64 = 10_000;
 
 /// The waist's view of the tables.
 #[derive(Clone)]
@@ -233,7 +235,7 @@ pub(crate) fn spec_of_cas(cas: &Cas) -> ReadSpec {
     let selection =
         Selection::Partition { key: cas.key.clone(), slices: cas.slices.clone(), reversed: false };
     let whole = ReadSpec::partition(cas.table, cas.key.clone(), cas.now_seconds);
-    ReadSpec { selection, scan_rows: SCAN_ROWS_MAX, ..whole }
+    ReadSpec { selection, scan_rows: ROUND_ROWS_MAX, ..whole }
 }
 
 /// Refuses keys that the engine does not take.

@@ -3,7 +3,9 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod kills;
 mod lives;
+mod planted_bugs;
 mod power_cut;
 mod refusals;
 mod stories;

@@ -92,6 +92,8 @@ struct ZooKeeper {
     message_bytes: Option<usize>,
     in_flight: Option<usize>,
     watch_bytes: Option<usize>,
+    reap_ms: Option<u32>,
+    super_digest: Option<String>,
     four_letter_words: Option<Vec<String>>,
     connections: Option<u32>,
 }
@@ -196,6 +198,13 @@ impl Settings {
         )?;
         set("zookeeper.in_flight", &mut zk.in_flight, given.in_flight, within(1, 100_000))?;
         set("zookeeper.watch_bytes", &mut zk.watch_bytes, given.watch_bytes, within(64 << 10, 1 << 40))?;
+        set("zookeeper.reap_ms", &mut zk.reap_ms, given.reap_ms, within(10, 86_400_000))?;
+        set(
+            "zookeeper.super_digest",
+            &mut zk.super_digest,
+            given.super_digest.clone().map(Some),
+            |digest| digest.as_ref().is_none_or(|digest| digest.contains(':')),
+        )?;
         set(
             "zookeeper.four_letter_words",
             &mut zk.four_letter_words,

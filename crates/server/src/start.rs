@@ -37,7 +37,8 @@ pub(crate) fn start(options: Start) -> Result<(), Refusal> {
         .map_err(|_| Refusal::new(Exit::Bug, "a metrics recorder was there already"))?;
 
     let disk = if options.in_memory {
-        Disk::in_memory()
+        // Log and files in memory, beside what the budget is for.
+        Disk::in_memory_of((rooms.fabric.memory_budget_bytes as u64).max(256 << 20))
     } else {
         Disk::real(&options.data_dir).map_err(unusable)?
     };

@@ -82,6 +82,13 @@ impl Disk {
         Disk(Kind::Ram(ram::Shared::new(None)))
     }
 
+    /// As [`Disk::in_memory`], with room for `capacity_bytes`: more is [`DiskError::Full`].
+    pub fn in_memory_of(capacity_bytes: u64) -> Disk {
+        let shared = ram::Shared::new(None);
+        shared.state().capacity_bytes = capacity_bytes;
+        Disk(Kind::Ram(shared))
+    }
+
     /// A disk in memory that forgets what was not synced, and the handle that makes it suffer.
     /// Same seed and same calls, same bytes.
     pub fn simulated(seed: u64) -> (Disk, SimDisk) {

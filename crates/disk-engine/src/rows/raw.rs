@@ -128,54 +128,31 @@ fn partition_deletions(
     Ok(slices)
 }
 
-/// Adds the deletions within the page. There may be many more of them than the walk met rows, so
-/// the page ends earlier if they are too many; with a partition, so that going on is simple.
+/// Adds the deletions within the page.
 fn token_deletions(
     walk: &mut Walk<'_, Raw>,
     first: Token,
     last: Token,
     known: &mut Partitions,
 ) -> Result<(), TreeError> {
+    let partition = |place: &Place| PartitionKey::new((walk.tokens)(&place.key), &place.key);
     let mut from = key::first_of(first);
     if let Some(place) = walk.spec.after.as_ref().filter(|place| (walk.tokens)(&place.key) >= first) {
         if (walk.tokens)(&place.key) > last {
             return Ok(());
         }
-        let partition = PartitionKey::new((walk.tokens)(&place.key), &place.key);
+        let partition = partition(place);
         if place.clustering.is_some() {
             known.add_whole(walk, &partition, &place.key)?;
         }
         from = behind_place(&partition, place);
     }
-    let end = walk.pager.more.as_ref().map(|place| {
-        let partition = PartitionKey::new((walk.tokens)(&place.key), &place.key);
-        behind_place(&partition, place)
-    });
+    let end = walk.pager.more.as_ref().map(|place| behind_place(&partition(place), place));
     let to = end.or_else(|| key::behind(last));
     let limit = usize::try_from(walk.spec.scan_rows).unwrap_or(usize::MAX).max(1);
     let Deletions { mut found, more } = walk.view.deletions(&from, to.as_deref(), limit, walk.patience)?;
     if let Some(more) = more {
-        let (partition, key) = key::partition_of(&more).map_err(|error| damaged(walk.view, error))?;
-        let place = ((walk.tokens)(&key), key);
-        found.retain(|deletion| !partition.holds(&deletion.from));
-        let before = found.iter().rev().find_map(|deletion| key::partition_of(&deletion.from).ok());
-        let before = before.map(|(_, key)| ((walk.tokens)(&key), key));
-        let before = before.max(known.by_place.range(..&place).next_back().map(|known| known.0.clone()));
-        match before {
-            Some((_, key)) => {
-                known.by_place.split_off(&place);
-                walk.pager.more = Some(Place { key, clustering: None });
-            }
-            None => {
-                // They are all of one partition, which is told whole however many they are.
-                let end = to.map_or_else(|| partition.end(), |to| to.min(partition.end()));
-                found = walk.view.deletions(&from, Some(&end), usize::MAX, walk.patience)?.found;
-                known.by_place.retain(|other, _| *other == place);
-                if walk.pager.more.as_ref().is_none_or(|more| more.key != place.1) {
-                    walk.pager.more = Some(Place { key: place.1, clustering: None });
-                }
-            }
-        }
+        found = end_early(walk, (from, to), found, &more, known)?;
     }
     for deletion in found {
         let add = key::partition_of(&deletion.from)
@@ -183,6 +160,39 @@ fn token_deletions(
         add.map_err(|error| damaged(walk.view, error))?;
     }
     Ok(())
+}
+
+/// There may be many more deletions than the walk met rows. Then the page ends with the last
+/// partition of which all are `found`: what lies behind `more` was not looked at. Returns those
+/// within the page.
+fn end_early(
+    walk: &mut Walk<'_, Raw>,
+    (from, to): (Bytes, Option<Bytes>),
+    mut found: Vec<Deletion>,
+    more: &Bytes,
+    known: &mut Partitions,
+) -> Result<Vec<Deletion>, TreeError> {
+    let (partition, key) = key::partition_of(more).map_err(|error| damaged(walk.view, error))?;
+    let place = ((walk.tokens)(&key), key);
+    found.retain(|deletion| !partition.holds(&deletion.from));
+    let with_deletions = match found.last() {
+        Some(last) => Some(key::partition_of(&last.from).map_err(|error| damaged(walk.view, error))?.1),
+        None => None,
+    };
+    let with_deletions = with_deletions.map(|key| ((walk.tokens)(&key), key));
+    let with_rows = known.by_place.range(..&place).next_back().map(|(place, _)| place.clone());
+    if let Some((_, key)) = with_deletions.max(with_rows) {
+        known.by_place.split_off(&place);
+        walk.pager.more = Some(Place { key, clustering: None });
+        return Ok(found);
+    }
+    // They are all of one partition, which is told whole however many they are.
+    let end = to.map_or_else(|| partition.end(), |to| to.min(partition.end()));
+    known.by_place.retain(|other, _| *other == place);
+    if walk.pager.more.as_ref().is_none_or(|more| more.key != place.1) {
+        walk.pager.more = Some(Place { key: place.1, clustering: None });
+    }
+    Ok(walk.view.deletions(&from, Some(&end), usize::MAX, walk.patience)?.found)
 }
 
 /// The first key behind a place at which a deletion of rows can begin.

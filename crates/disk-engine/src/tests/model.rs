@@ -1,7 +1,7 @@
 //! The properties: order does not matter, reads are what the model says, pages add up, raw
 //! answers merge to the whole.
 
-use std::collections::BTreeMap;
+use std::{cmp::Ordering, collections::BTreeMap};
 
 use base::{Cell, Change, ColumnId, Mutation, Page, PartitionRows, Place, Row, Selection, Slice, Token};
 use bytes::Bytes;
@@ -11,7 +11,7 @@ use super::{
     any::*,
     subject::{filled, memory},
 };
-use crate::{MemoryEngine, ReadSpec};
+use crate::{MemoryEngine, RawFound, ReadSpec};
 
 /// The merge rule by its definition: per cell, the version that no other supersedes, if no
 /// deletion covers it.
@@ -122,6 +122,27 @@ fn everything(now_seconds: u32) -> ReadSpec {
     ReadSpec { selection, ..ReadSpec::partition(TABLE, Bytes::new(), now_seconds) }
 }
 
+/// Whether a raw page says nothing of rows behind its end.
+fn ends_where_it_says(found: &RawFound, spec: &ReadSpec) -> bool {
+    let Some(Place { key, clustering }) = &found.more else { return true };
+    let reversed = matches!(spec.selection, Selection::Partition { reversed: true, .. });
+    let behind = clustering.as_ref().map(|last| Bytes::from([last, &[0][..]].concat()));
+    let before_end = |change: &Change| match (change, clustering, &behind) {
+        (Change::Row { clustering, .. }, Some(last), _) if reversed => clustering >= last,
+        (Change::Row { clustering, .. }, Some(last), _) => clustering <= last,
+        (Change::DeleteRows { from, .. }, Some(last), _) if reversed => from >= last,
+        (Change::DeleteRows { to, .. }, _, Some(behind)) => to.as_ref().is_some_and(|to| to <= behind),
+        _ => true,
+    };
+    found.mutations.iter().all(|mutation| {
+        match (few_tokens(&mutation.key), &mutation.key).cmp(&(few_tokens(key), key)) {
+            Ordering::Less => true,
+            Ordering::Equal => mutation.changes.iter().all(before_end),
+            Ordering::Greater => false,
+        }
+    })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
@@ -172,6 +193,7 @@ proptest! {
                 let found = engine.read_raw(&spec);
                 found.mutations.iter().for_each(|mutation| gathered.apply(mutation));
                 prop_assert!(found.more.is_none() || found.more != spec.after, "it gets on");
+                prop_assert!(ends_where_it_says(&found, &spec), "{:?}", found);
                 next = found.more.map(|more| ReadSpec { after: Some(more), ..spec });
             }
             prop_assert_eq!(gathered.read_raw(&spec).mutations, whole.read_raw(&spec).mutations);

@@ -14,11 +14,11 @@ pub(super) fn read(reading: &mut Reading<'_>, mut record: Input<'_>, out: &mut V
         return Err(Code::BAD_ARGUMENTS);
     }
     if look.watch {
-        reading.state.watches.check_room(look.path)?;
+        reading.state.watches.check_room([look.path])?;
     }
     let stat = match reading.state.replica.tree.get(look.path) {
         Some(node) => {
-            node.check_readable()?;
+            node.check_readable(reading.ids())?;
             Some(node.stat())
         }
         None => None,

@@ -27,10 +27,9 @@ fn children(
     with_stat: bool,
 ) -> Result<(), Code> {
     let look = request::look(&mut record)?;
-    let node = reading.state.replica.tree.get(look.path).ok_or(Code::NO_NODE)?;
-    node.check_readable()?;
+    let node = reading.readable(look.path)?;
     if look.watch {
-        reading.state.watches.check_room(look.path)?;
+        reading.state.watches.check_room([look.path])?;
     }
     reply::strings(out, node.children());
     if with_stat {

@@ -12,10 +12,9 @@ use crate::{
 
 pub(super) fn read(reading: &mut Reading<'_>, mut record: Input<'_>, out: &mut Vec<u8>) -> Result<(), Code> {
     let look = request::look(&mut record)?;
-    let node = reading.state.replica.tree.get(look.path).ok_or(Code::NO_NODE)?;
-    node.check_readable()?;
+    let node = reading.readable(look.path)?;
     if look.watch {
-        reading.state.watches.check_room(look.path)?;
+        reading.state.watches.check_room([look.path])?;
     }
     put_buffer(out, node.data.as_deref());
     reply::stat(out, &node.stat());

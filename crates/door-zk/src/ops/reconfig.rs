@@ -6,6 +6,8 @@ use crate::{
     wire::jute::{Input, Malformed},
 };
 
-pub(super) fn decode<'a>(_: &mut Input<'a>) -> Result<What<'a>, Malformed> {
+pub(super) fn decode<'a>(input: &mut Input<'a>) -> Result<What<'a>, Malformed> {
+    let (_joining, _leaving, _members) = (input.string()?, input.string()?, input.string()?);
+    let _configuration = input.i64()?;
     Ok(What::Refuse(Code::RECONFIG_DISABLED))
 }

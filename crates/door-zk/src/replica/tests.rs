@@ -10,17 +10,32 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
+    auth::Id,
     entry::tests::OPEN_ACL,
     testing::Durable,
-    wire::{jute::Input, reply::Stat, request::Ace},
+    wire::{
+        jute::Input,
+        reply::Stat,
+        request::{Ace, Form},
+    },
 };
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Plain {
     data: Option<Vec<u8>>,
+    acl: Vec<Ace<'static>>,
     stat: Stat,
     created_children: i32,
 }
+
+/// Someone with credentials, and the lists that znodes get.
+const PAT: Id<'static> = Id { scheme: "digest", id: "pat:hash" };
+const LISTS: [&[Ace<'static>]; 4] = [
+    &[OPEN_ACL],
+    &[OPEN_ACL],
+    &[Ace { perms: 1, ..OPEN_ACL }],
+    &[Ace { perms: 31, scheme: "digest", id: "pat:hash" }, Ace { perms: 4, ..OPEN_ACL }],
+];
 
 #[derive(Clone, Debug)]
 struct Model {
@@ -31,7 +46,9 @@ struct Model {
 
 impl Model {
     fn new() -> Model {
-        let plain = || Plain { data: Some(vec![]), stat: Stat::default(), created_children: 0 };
+        let acl = vec![OPEN_ACL];
+        let plain =
+            || Plain { data: Some(vec![]), acl: acl.clone(), stat: Stat::default(), created_children: 0 };
         let nodes = ["", "/zookeeper", "/zookeeper/config", "/zookeeper/quota"];
         Model { zxid: 0, nodes: nodes.map(|path| (path.to_owned(), plain())).into(), sessions: Vec::new() }
     }
@@ -46,26 +63,34 @@ impl Model {
         let num_children = self.children(path).len() as i32;
         Some(Stat {
             num_children,
+            ephemeral_owner: node.stat.ephemeral_owner.max(0),
             cversion: 2 * node.created_children - num_children,
             data_length: node.data.as_ref().map_or(0, |data| data.len() as i32),
             ..node.stat
         })
     }
 
-    fn change(&mut self, time_ms: i64, session: i64, change: &Change<'_>) -> Result<(), i32> {
+    fn change(&mut self, entry: &Entry<'_>, change: &Change<'_>) -> Result<(), i32> {
+        let Entry { time_ms, session, .. } = *entry;
         let zxid = self.zxid;
+        let may = |node: &Plain, perms| {
+            let known = |grant: &Ace<'_>| grant.id == "anyone" || entry.ids.contains(&PAT);
+            node.acl.iter().any(|grant| grant.perms & perms != 0 && known(grant)).then_some(()).ok_or(-102)
+        };
         match change {
-            Change::Create { path, data, mode, .. } => {
+            Change::Create { path, data, mode, acl, form } => {
+                let owner = owner(*mode, *form, session)?;
                 let parent = &path[..path.rfind('/').unwrap()];
                 let above = self.nodes.get(parent).ok_or(-101)?;
+                may(above, 4)?;
                 let mut path = (*path).to_owned();
-                if mode & 2 != 0 {
+                if matches!(mode, 2 | 3 | 6) {
                     path = format!("{path}{:010}", above.created_children);
                 }
                 if self.nodes.contains_key(&path) {
                     return Err(-110);
                 }
-                if above.stat.ephemeral_owner != 0 {
+                if above.stat.ephemeral_owner > 0 {
                     return Err(-108);
                 }
                 let above = self.nodes.get_mut(parent).unwrap();
@@ -77,13 +102,15 @@ impl Model {
                     pzxid: zxid,
                     ctime: time_ms,
                     mtime: time_ms,
-                    ephemeral_owner: if mode & 1 != 0 { session } else { 0 },
+                    ephemeral_owner: owner,
                     ..Stat::default()
                 };
                 let data = data.map(<[u8]>::to_vec);
-                self.nodes.insert(path, Plain { data, stat, created_children: 0 });
+                let acl = list(acl);
+                self.nodes.insert(path, Plain { data, acl, stat, created_children: 0 });
             }
             Change::Delete { path, version } => {
+                may(self.nodes.get(&path[..path.rfind('/').unwrap()]).ok_or(-101)?, 8)?;
                 let node = self.nodes.get(*path).ok_or(-101)?;
                 if *version != -1 && *version != node.stat.version {
                     return Err(-103);
@@ -95,6 +122,7 @@ impl Model {
             }
             Change::SetData { path, data, version } => {
                 let node = self.nodes.get_mut(*path).ok_or(-101)?;
+                may(node, 2)?;
                 if *version != -1 && *version != node.stat.version {
                     return Err(-103);
                 }
@@ -103,15 +131,36 @@ impl Model {
                 node.stat.mzxid = zxid;
                 node.stat.mtime = time_ms;
             }
+            Change::SetAcl { path, acl, version } => {
+                let node = self.nodes.get_mut(*path).ok_or(-101)?;
+                may(node, 16)?;
+                if *version != -1 && *version != node.stat.aversion {
+                    return Err(-103);
+                }
+                node.acl = list(acl);
+                node.stat.aversion += 1;
+            }
             Change::Check { path, version } => {
                 let node = self.nodes.get(*path).ok_or(-101)?;
+                may(node, 1)?;
                 if *version != -1 && *version != node.stat.version {
                     return Err(-103);
                 }
             }
-            Change::Unsupported => return Err(-6),
         }
         Ok(())
+    }
+
+    /// Whether the server itself may remove it.
+    fn is_due(&self, path: &str, time_ms: i64) -> bool {
+        let node = &self.nodes[path];
+        let is_due = match node.stat.ephemeral_owner {
+            i64::MIN => node.created_children > 0,
+            // All that the programs draw.
+            owner if owner == TTL_OWNER => time_ms - node.stat.mtime > TTL_MS,
+            _ => false,
+        };
+        is_due && self.children(path).is_empty()
     }
 
     fn delete(&mut self, path: &str) {
@@ -121,7 +170,8 @@ impl Model {
 
     /// The error in the reply's header, and the errors of a multi's operations.
     fn apply(&mut self, entry: &Entry<'_>) -> (i32, Vec<i32>) {
-        if !matches!(entry.what, What::Open { .. }) && !self.sessions.contains(&entry.session) {
+        if !matches!(entry.what, What::Open { .. } | What::Reap(_)) && !self.sessions.contains(&entry.session)
+        {
             return (-112, vec![]);
         }
         self.zxid += 1;
@@ -135,14 +185,12 @@ impl Model {
                 paths.iter().for_each(|path| self.delete(path));
                 (0, vec![])
             }
-            What::One(change) => {
-                (self.change(entry.time_ms, entry.session, change).err().unwrap_or(0), vec![])
-            }
+            What::One(change) => (self.change(entry, change).err().unwrap_or(0), vec![]),
             What::Multi(changes) => {
                 let mut next = self.clone();
                 let mut failed = None;
                 for (index, change) in changes.iter().enumerate() {
-                    if let Err(code) = next.change(entry.time_ms, entry.session, change) {
+                    if let Err(code) = next.change(entry, change) {
                         failed = Some((index, code));
                         break;
                     }
@@ -158,9 +206,39 @@ impl Model {
                 });
                 (0, errors.collect())
             }
+            What::Reap(path) => {
+                let error = match self.nodes.contains_key(*path) {
+                    false => -101,
+                    true if !self.is_due(path, entry.time_ms) => -103,
+                    true => 0,
+                };
+                if error == 0 {
+                    self.delete(path);
+                }
+                (error, vec![])
+            }
             What::Refuse(code) => (code.number(), vec![]),
         }
     }
+}
+
+/// The time to live that znodes get, and the owner that stands for it.
+const TTL_MS: i64 = 5;
+const TTL_OWNER: i64 = -0x00ff_ffff_ffff_fffb;
+
+/// The owner of a znode to be made.
+fn owner(mode: i32, form: Form, session: i64) -> Result<i64, i32> {
+    match form {
+        Form::Ttl(TTL_MS) if mode == 5 || mode == 6 => Ok(TTL_OWNER),
+        Form::Container if mode < 5 => Ok(i64::MIN),
+        Form::Plain | Form::WithStat if mode < 5 => Ok(if mode & 1 != 0 { session } else { 0 }),
+        _ => Err(-8),
+    }
+}
+
+/// One of [`LISTS`].
+fn list(acl: &[Ace<'_>]) -> Vec<Ace<'static>> {
+    LISTS.iter().find(|list| ***list == *acl).unwrap().to_vec()
 }
 
 /// The header's error and, when it is a failed multi, each operation's.
@@ -188,10 +266,13 @@ fn compare(replica: &Replica, model: &Model) {
         }
         let node = replica.tree.get(path).unwrap();
         assert_eq!(node.data.as_deref(), plain.data.as_deref(), "{path}");
+        assert_eq!(node.acl().entries().collect::<Vec<_>>(), plain.acl, "{path}");
         assert_eq!(Some(node.stat()), model.stat(path), "{path}");
+        let below = model.nodes.keys().filter(|other| other.starts_with(&format!("{path}/"))).count();
+        assert_eq!(node.descendants() as usize, below, "{path}");
         assert_eq!(node.children().collect::<Vec<_>>(), model.children(path), "{path}");
     }
-    let ephemerals = model.nodes.values().filter(|node| node.stat.ephemeral_owner != 0);
+    let ephemerals = model.nodes.values().filter(|node| node.stat.ephemeral_owner > 0);
     assert_eq!(replica.tree.ephemeral_len(), ephemerals.count());
 }
 
@@ -202,6 +283,7 @@ enum Drawn {
     Close,
     One(DrawnChange),
     Multi(Vec<DrawnChange>),
+    Reap(String),
     Refuse,
 }
 
@@ -211,33 +293,49 @@ struct DrawnChange {
     path: String,
     data: Option<Vec<u8>>,
     mode: i32,
+    acl: usize,
+    form: Form,
     version: i32,
 }
 
+fn drawn_path() -> impl Strategy<Value = String> {
+    prop::collection::vec(prop::sample::select(vec!["a", "a", "a", "b", "b", "b", "a-b", "é"]), 1..4)
+        .prop_map(|names| names.iter().fold(String::new(), |path, name| format!("{path}/{name}")))
+}
+
 fn drawn_change() -> impl Strategy<Value = DrawnChange> {
-    let path =
-        prop::collection::vec(prop::sample::select(vec!["a", "a", "a", "b", "b", "b", "a-b", "é"]), 1..4)
-            .prop_map(|names| names.iter().fold(String::new(), |path, name| format!("{path}/{name}")));
     let data = prop::option::of(prop::collection::vec(any::<u8>(), 0..4));
     let version = prop::sample::select(vec![-1, -1, -1, 0, 1]);
-    (0u8..8, path, data, 0..4i32, version).prop_map(|(kind, path, data, mode, version)| DrawnChange {
+    // Modes and forms that go together, and any.
+    let modes = prop_oneof![
+        6 => (0..4i32, prop::sample::select(vec![Form::Plain, Form::WithStat])),
+        2 => Just((4, Form::Container)),
+        2 => (5..7i32, Just(Form::Ttl(TTL_MS))),
+        1 => (0..8i32, prop::sample::select(vec![Form::Plain, Form::Container, Form::Ttl(TTL_MS), Form::Ttl(0)])),
+    ];
+    let drawn = (0u8..8, drawn_path(), data, modes, 0..LISTS.len(), version);
+    drawn.prop_map(|(kind, path, data, (mode, form), acl, version)| DrawnChange {
         kind,
         path,
         data,
         mode,
+        form,
+        acl,
         version,
     })
 }
 
-fn drawn() -> impl Strategy<Value = (u8, Drawn)> {
+/// Who of the sessions, whether it is Pat, and what it does.
+fn drawn() -> impl Strategy<Value = (u8, bool, Drawn)> {
     let what = prop_oneof![
         1 => Just(Drawn::Open),
         1 => Just(Drawn::Close),
         12 => drawn_change().prop_map(Drawn::One),
         5 => prop::collection::vec(drawn_change(), 0..6).prop_map(Drawn::Multi),
+        2 => drawn_path().prop_map(Drawn::Reap),
         1 => Just(Drawn::Refuse),
     ];
-    (0u8..4, what)
+    (0u8..4, any::<bool>(), what)
 }
 
 fn change_of(drawn: &DrawnChange) -> Change<'_> {
@@ -245,13 +343,18 @@ fn change_of(drawn: &DrawnChange) -> Change<'_> {
     let data = drawn.data.as_deref();
     match drawn.kind {
         0..=3 => {
-            let acl: Vec<Ace<'_>> = vec![OPEN_ACL];
-            Change::Create { path, data, acl, mode: drawn.mode, with_stat: drawn.kind == 3 }
+            let acl = LISTS[drawn.acl].to_vec();
+            Change::Create { path, data, acl, mode: drawn.mode, form: drawn.form }
         }
         4 => Change::SetData { path, data, version },
         5 => Change::Check { path, version },
         _ => Change::Delete { path, version },
     }
+}
+
+/// setACL stands alone, never in a multi.
+fn set_acl_of(drawn: &DrawnChange) -> Change<'_> {
+    Change::SetAcl { path: &drawn.path, acl: LISTS[drawn.acl].to_vec(), version: drawn.version }
 }
 
 /// Applies an entry and takes in what it changed.
@@ -269,12 +372,12 @@ fn restored(state: &Durable) -> Replica {
 /// Runs the drawn operations. After each, the durable state is that of a replica that writes down
 /// everything, and a replica restored from it is the model too; from `cut` on, one that was
 /// restored then goes along.
-fn run(drawn: &[(u8, Drawn)], cut: usize) {
+fn run(drawn: &[(u8, bool, Drawn)], cut: usize) {
     let (mut replica, mut model) = (Replica::new(), Model::new());
     let (mut state, mut follower_state) = (Durable::default(), Durable::default());
     let mut opened: Vec<i64> = Vec::new();
     let mut follower: Option<Replica> = None;
-    for (step, (who, drawn)) in drawn.iter().enumerate() {
+    for (step, (who, is_pat, drawn)) in drawn.iter().enumerate() {
         if step == cut {
             follower = Some(restored(&state));
             follower_state = state.clone();
@@ -283,11 +386,14 @@ fn run(drawn: &[(u8, Drawn)], cut: usize) {
         let what = match drawn {
             Drawn::Open => What::Open { timeout_ms: 4000, password: [step as u8; 16] },
             Drawn::Close => What::Close,
+            Drawn::One(change) if change.kind == 7 => What::One(set_acl_of(change)),
             Drawn::One(change) => What::One(change_of(change)),
             Drawn::Multi(changes) => What::Multi(changes.iter().map(change_of).collect()),
+            Drawn::Reap(path) => What::Reap(path),
             Drawn::Refuse => What::Refuse(Code::MARSHALLING_ERROR),
         };
-        let bytes = Entry { time_ms: 1000 + step as i64, session, cxid: 0, what }.encode();
+        let ids = if *is_pat { vec![PAT] } else { vec![] };
+        let bytes = Entry { time_ms: 1000 + step as i64, session, cxid: 0, ids, what }.encode();
         let entry = Entry::decode(&bytes).unwrap();
         let (result, effects) = apply(&mut replica, &mut state, &entry);
         if let Some(follower) = &mut follower {
@@ -307,7 +413,12 @@ fn run(drawn: &[(u8, Drawn)], cut: usize) {
         }
         compare(&replica, &model);
         assert_eq!(durable::everything(&replica), state);
+        let due: Vec<_> =
+            model.nodes.keys().filter(|path| model.is_due(path, 1000 + step as i64)).cloned().collect();
         let restored = restored(&state);
+        for replica in [&replica, &restored] {
+            assert_eq!(replica.tree.due(1000 + step as i64, "", 1000), (due.clone(), None));
+        }
         compare(&restored, &model);
         assert_eq!((&restored.sessions, restored.last_session), (&replica.sessions, replica.last_session));
         assert_eq!(restored.weight(), replica.weight());
@@ -317,7 +428,7 @@ fn run(drawn: &[(u8, Drawn)], cut: usize) {
 proptest! {
     #[test]
     fn the_replica_is_its_model(drawn in prop::collection::vec(drawn(), 1..80), cut in 0usize..80) {
-        let mut with_session = vec![(0, Drawn::Open)];
+        let mut with_session = vec![(0, false, Drawn::Open)];
         with_session.extend(drawn);
         run(&with_session, cut);
     }

@@ -132,6 +132,7 @@ impl Client {
         let xid = match code {
             opcode::PING => -2,
             opcode::AUTH => -4,
+            opcode::SET_WATCHES | opcode::SET_WATCHES2 => -8,
             _ => self.xid,
         };
         self.sent.insert(xid, code);
@@ -211,11 +212,28 @@ impl Client {
 fn record(input: &mut Input<'_>, code: i32, line: &mut String) {
     match code {
         opcode::CREATE | opcode::SYNC => line.push_str(input.text().unwrap()),
-        opcode::CREATE2 => {
+        opcode::CREATE2 | opcode::CREATE_CONTAINER | opcode::CREATE_TTL => {
             line.push_str(input.text().unwrap());
             stat(input, line);
         }
-        opcode::EXISTS | opcode::SET_DATA => stat(input, line),
+        opcode::EXISTS | opcode::SET_DATA | opcode::SET_ACL => stat(input, line),
+        opcode::GET_ACL => {
+            let count = input.count(12).unwrap();
+            let entry = |_| {
+                let perms = input.i32().unwrap();
+                format!("{perms}/{}/{}", input.text().unwrap(), input.text().unwrap())
+            };
+            let entries: Vec<_> = (0..count).map(entry).collect();
+            line.push_str(&entries.join(","));
+            stat(input, line);
+        }
+        opcode::WHO_AM_I => {
+            let count = input.count(8).unwrap();
+            let id = |_| format!("{}/{}", input.text().unwrap(), input.text().unwrap());
+            let mut ids: Vec<_> = (0..count).map(id).collect();
+            ids.sort();
+            line.push_str(&ids.join(","));
+        }
         opcode::GET_DATA => {
             match input.buffer().unwrap() {
                 None => line.push_str("null"),
@@ -223,7 +241,7 @@ fn record(input: &mut Input<'_>, code: i32, line: &mut String) {
             }
             stat(input, line);
         }
-        opcode::GET_CHILDREN | opcode::GET_CHILDREN2 => {
+        opcode::GET_CHILDREN | opcode::GET_CHILDREN2 | opcode::GET_EPHEMERALS => {
             let count = input.count(4).unwrap();
             let names: Vec<_> = (0..count).map(|_| input.text().unwrap()).collect();
             write!(line, "[{}]", names.join(" ")).unwrap();
@@ -231,7 +249,13 @@ fn record(input: &mut Input<'_>, code: i32, line: &mut String) {
                 stat(input, line);
             }
         }
-        opcode::MULTI => multi(input, line),
+        opcode::SASL => {
+            assert_eq!(input.buffer().unwrap(), None, "a token");
+            line.push_str("null");
+        }
+        opcode::ADD_WATCH => write!(line, "code {}", input.i32().unwrap()).unwrap(),
+        opcode::MULTI | opcode::MULTI_READ => multi(input, line),
+        opcode::GET_ALL_CHILDREN_NUMBER => write!(line, "{}", input.i32().unwrap()).unwrap(),
         _ => line.push_str("ok"),
     }
 }
@@ -280,12 +304,7 @@ pub(crate) fn create(path: &str, data: Option<&[u8]>, acl: &[(i32, &str, &str)],
     let mut out = Vec::new();
     put_str(&mut out, path);
     put_buffer(&mut out, data);
-    put_i32(&mut out, acl.len() as i32);
-    for (perms, scheme, id) in acl {
-        put_i32(&mut out, *perms);
-        put_str(&mut out, scheme);
-        put_str(&mut out, id);
-    }
+    put_acl(&mut out, acl);
     put_i32(&mut out, mode);
     out
 }
@@ -296,6 +315,49 @@ pub(crate) fn versioned(path: &str, version: i32) -> Vec<u8> {
     put_str(&mut out, path);
     put_i32(&mut out, version);
     out
+}
+
+/// Encodes a record that is a path.
+pub(crate) fn text(path: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    put_str(&mut out, path);
+    out
+}
+
+/// Encodes the record of setWatches: lists of paths, with commas between them.
+pub(crate) fn set_watches(zxid: i64, lists: &[String]) -> Vec<u8> {
+    let mut out = zxid.to_be_bytes().to_vec();
+    for list in lists {
+        let paths: Vec<&str> = list.split(',').filter(|path| !path.is_empty()).collect();
+        put_i32(&mut out, paths.len() as i32);
+        paths.iter().for_each(|path| put_str(&mut out, path));
+    }
+    out
+}
+
+/// Encodes the record of setACL.
+pub(crate) fn set_acl(path: &str, acl: &[(i32, &str, &str)], version: i32) -> Vec<u8> {
+    let mut out = text(path);
+    put_acl(&mut out, acl);
+    put_i32(&mut out, version);
+    out
+}
+
+/// Encodes the record of auth; without credentials they are null.
+pub(crate) fn auth(scheme: &str, credentials: Option<&&str>) -> Vec<u8> {
+    let mut out = vec![0; 4];
+    put_str(&mut out, scheme);
+    put_buffer(&mut out, credentials.map(|text| text.as_bytes()));
+    out
+}
+
+fn put_acl(out: &mut Vec<u8>, acl: &[(i32, &str, &str)]) {
+    put_i32(out, acl.len() as i32);
+    for (perms, scheme, id) in acl {
+        put_i32(out, *perms);
+        put_str(out, scheme);
+        put_str(out, id);
+    }
 }
 
 /// Encodes the record of setData.

@@ -14,7 +14,7 @@ use crate::wire::{
 
 /// Opens a door whose ticks last 50 ms; gives its address and what ends it.
 async fn open_door() -> (SocketAddr, door::ShutdownTrigger, world::task::JoinHandle<()>) {
-    let settings = Settings { tick_ms: 50, ..Settings::default() };
+    let settings = Settings { tick_ms: 50, reap_ms: 20, ..Settings::default() };
     let (machine, door) = crate::new(settings, Clock::real(), Entropy::real());
     let inner =
         Inner { machine, state: Durable::default(), index: 0, held: None, refuse: None, log: Vec::new() };
@@ -144,6 +144,30 @@ fn a_pipelined_burst_is_answered_whole() {
             }
         };
         tokio::join!(write, read);
+        trigger.trigger();
+        serving.await.unwrap();
+    });
+}
+
+#[test]
+fn an_empty_container_goes_by_itself() {
+    world::task::runtime(1).unwrap().block_on(async {
+        let (address, trigger, serving) = open_door().await;
+        let mut client = session(address, 1000).await;
+        let open = [(31, "world", "anyone")];
+        for (path, code, mode) in [("/c", opcode::CREATE_CONTAINER, 4), ("/c/x", opcode::CREATE, 0)] {
+            let made = ask(&mut client, &request(1, code, &create(path, None, &open, mode))).await;
+            assert_eq!(error_of(&made), 0);
+        }
+        world::time::sleep(Duration::from_millis(100)).await;
+        let seen = ask(&mut client, &request(2, opcode::EXISTS, &look("/c", true))).await;
+        assert_eq!(error_of(&seen), 0, "it has a child");
+        let deleted = ask(&mut client, &request(3, opcode::DELETE, &versioned("/c/x", -1))).await;
+        assert_eq!(error_of(&deleted), 0);
+        let event = next_frame(&mut client).await;
+        assert_eq!(event[..4], (-1i32).to_be_bytes(), "it goes without being asked for");
+        let gone = ask(&mut client, &request(4, opcode::EXISTS, &look("/c", false))).await;
+        assert_eq!(error_of(&gone), -101);
         trigger.trigger();
         serving.await.unwrap();
     });

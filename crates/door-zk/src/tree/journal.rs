@@ -79,14 +79,12 @@ impl Tree {
         match step {
             Undo::Create { parent, path, creations, pzxid } => {
                 let (_, node) = self.detach(parent, last_name(&path));
-                self.forget_ephemeral(node.owner, &path);
+                self.forget(node.lifetime(), &path);
                 let above = self.node_mut(parent);
                 (above.creations, above.pzxid) = (creations, pzxid);
             }
             Undo::Delete { id, parent, path, node, pzxid } => {
-                if node.owner != 0 {
-                    self.ephemerals.entry(node.owner).or_default().insert(path.clone());
-                }
+                self.remember(node.lifetime(), &path);
                 let back = self.attach(parent, last_name(&path), *node);
                 debug_assert_eq!(back, id, "free places are a stack");
                 self.node_mut(parent).pzxid = pzxid;

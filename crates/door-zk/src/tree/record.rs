@@ -20,7 +20,7 @@
 use base::{Cause, Malformed, Reader, Writer};
 
 use super::{Node, ROOT, Tree};
-use crate::{acl::Acl, path};
+use crate::{acl::Acl, lifetime::Lifetime, path};
 
 /// First byte of a znode's key.
 pub(crate) const NODE: u8 = b'n';
@@ -135,12 +135,12 @@ impl Restoring {
         if above.children.last_key_value().is_some_and(|(last, _)| **last >= *name) {
             return Err(Cause::corrupt("the znodes do not come in order"));
         }
-        if above.owner != 0 {
+        if matches!(above.lifetime(), Lifetime::Session(_)) {
             return Err(Cause::corrupt("an ephemeral znode has a child"));
         }
-        if node.owner != 0 {
-            let paths = self.tree.ephemerals.entry(node.owner).or_default();
-            paths.insert(format!("{parent_path}/{name}").into());
+        let lifetime = node.lifetime();
+        if lifetime != Lifetime::Forever {
+            self.tree.remember(lifetime, &format!("{parent_path}/{name}"));
         }
         self.tree.attach(self.parent, name, node);
         Ok(())

@@ -4,7 +4,7 @@
 use super::{
     LENGTH_BYTES,
     jute::{put_bool, put_buffer, put_i32, put_i64, put_len, put_str},
-    request::opcode,
+    request::{Ace, opcode},
 };
 use crate::faults::Code;
 
@@ -102,6 +102,16 @@ pub(crate) fn strings<'a>(out: &mut Vec<u8>, strings: impl ExactSizeIterator<Ite
     put_len(out, strings.len());
     for string in strings {
         put_str(out, string);
+    }
+}
+
+/// Appends an access control list.
+pub(crate) fn acl<'a>(out: &mut Vec<u8>, entries: impl ExactSizeIterator<Item = Ace<'a>>) {
+    put_len(out, entries.len());
+    for entry in entries {
+        put_i32(out, entry.perms);
+        put_str(out, entry.scheme);
+        put_str(out, entry.id);
     }
 }
 

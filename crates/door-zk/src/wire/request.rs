@@ -1,7 +1,10 @@
 //! Requests as clients send them: the connect request, and after it a header (xid, opcode) and
 //! the opcode's record. Trailing bytes are ignored, as ZooKeeper does: newer clients append fields.
 
-use super::jute::{Input, Malformed};
+use super::{
+    LENGTH_BYTES,
+    jute::{Input, Malformed},
+};
 
 /// Opcodes, by ZooKeeper's names.
 pub(crate) mod opcode {
@@ -10,6 +13,8 @@ pub(crate) mod opcode {
     pub(crate) const EXISTS: i32 = 3;
     pub(crate) const GET_DATA: i32 = 4;
     pub(crate) const SET_DATA: i32 = 5;
+    pub(crate) const GET_ACL: i32 = 6;
+    pub(crate) const SET_ACL: i32 = 7;
     pub(crate) const GET_CHILDREN: i32 = 8;
     pub(crate) const SYNC: i32 = 9;
     pub(crate) const PING: i32 = 11;
@@ -18,10 +23,19 @@ pub(crate) mod opcode {
     pub(crate) const MULTI: i32 = 14;
     pub(crate) const CREATE2: i32 = 15;
     pub(crate) const RECONFIG: i32 = 16;
+    pub(crate) const CHECK_WATCHES: i32 = 17;
+    pub(crate) const REMOVE_WATCHES: i32 = 18;
     pub(crate) const CREATE_CONTAINER: i32 = 19;
     pub(crate) const CREATE_TTL: i32 = 21;
+    pub(crate) const MULTI_READ: i32 = 22;
     pub(crate) const AUTH: i32 = 100;
     pub(crate) const SASL: i32 = 102;
+    pub(crate) const SET_WATCHES: i32 = 101;
+    pub(crate) const GET_EPHEMERALS: i32 = 103;
+    pub(crate) const GET_ALL_CHILDREN_NUMBER: i32 = 104;
+    pub(crate) const SET_WATCHES2: i32 = 105;
+    pub(crate) const ADD_WATCH: i32 = 106;
+    pub(crate) const WHO_AM_I: i32 = 107;
     pub(crate) const CLOSE_SESSION: i32 = -11;
     /// The type of an error in a multi's results.
     pub(crate) const ERROR: i32 = -1;
@@ -100,7 +114,7 @@ const ACE_BYTES: usize = 12;
 /// A change of one znode, as asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Change<'a> {
-    /// create and create2.
+    /// create, create2, createContainer and createTTL.
     Create {
         /// The path; of a sequential node, without its suffix.
         path: &'a str,
@@ -110,8 +124,8 @@ pub(crate) enum Change<'a> {
         acl: Vec<Ace<'a>>,
         /// The create mode.
         mode: i32,
-        /// Whether the reply has the Stat (create2).
-        with_stat: bool,
+        /// Which of the four it is.
+        form: Form,
     },
     /// delete.
     Delete {
@@ -129,6 +143,15 @@ pub(crate) enum Change<'a> {
         /// The version it must have; -1 is any.
         version: i32,
     },
+    /// setACL, never inside multi.
+    SetAcl {
+        /// The znode.
+        path: &'a str,
+        /// The new list.
+        acl: Vec<Ace<'a>>,
+        /// The version the list must have; -1 is any.
+        version: i32,
+    },
     /// check, only inside multi.
     Check {
         /// The znode.
@@ -136,14 +159,22 @@ pub(crate) enum Change<'a> {
         /// The version it must have; -1 only asks whether it exists.
         version: i32,
     },
-    /// An operation inside multi that this door does not have.
-    Unsupported,
 }
 
-/// Decodes the record of create, or of create2 when `with_stat`.
-pub(crate) fn create<'a>(input: &mut Input<'a>, with_stat: bool) -> Result<Change<'a>, Malformed> {
-    let path = input.text()?;
-    let data = input.buffer()?;
+/// The requests that create.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// create: answers the path.
+    Plain,
+    /// create2: answers the Stat too, as the following do.
+    WithStat,
+    /// createContainer.
+    Container,
+    /// createTTL, with the milliseconds to live.
+    Ttl(i64),
+}
+
+fn acl<'a>(input: &mut Input<'a>) -> Result<Vec<Ace<'a>>, Malformed> {
     let count = input.count(ACE_BYTES)?;
     let mut acl = Vec::with_capacity(count);
     for _ in 0..count {
@@ -153,7 +184,45 @@ pub(crate) fn create<'a>(input: &mut Input<'a>, with_stat: bool) -> Result<Chang
         let id = input.string()?.unwrap_or_default();
         acl.push(Ace { perms, scheme, id });
     }
-    Ok(Change::Create { path, data, acl, mode: input.i32()?, with_stat })
+    Ok(acl)
+}
+
+/// Decodes the record of create, create2 and createContainer; [`create_ttl`] is the other one.
+pub(crate) fn create<'a>(input: &mut Input<'a>, form: Form) -> Result<Change<'a>, Malformed> {
+    let path = input.text()?;
+    let data = input.buffer()?;
+    let acl = acl(input)?;
+    Ok(Change::Create { path, data, acl, mode: input.i32()?, form })
+}
+
+/// Decodes the record of createTTL.
+pub(crate) fn create_ttl<'a>(input: &mut Input<'a>) -> Result<Change<'a>, Malformed> {
+    let mut change = create(input, Form::Ttl(0))?;
+    if let Change::Create { form: Form::Ttl(ms), .. } = &mut change {
+        *ms = input.i64()?;
+    }
+    Ok(change)
+}
+
+/// Decodes a create inside a multi. There ZooKeeper lets the mode decide between the four forms,
+/// and cannot read a record whose form and mode do not go together.
+fn create_in_multi<'a>(input: &mut Input<'a>, code: i32) -> Result<Change<'a>, Malformed> {
+    let mut change = match code {
+        opcode::CREATE => create(input, Form::Plain)?,
+        opcode::CREATE2 => create(input, Form::WithStat)?,
+        opcode::CREATE_CONTAINER => create(input, Form::Container)?,
+        _ => create_ttl(input)?,
+    };
+    if let Change::Create { mode, form, .. } = &mut change {
+        *form = match (*mode, *form) {
+            (5 | 6, Form::Ttl(ms)) => Form::Ttl(ms),
+            (4, _) => Form::Container,
+            (_, Form::Ttl(_)) => Form::Plain,
+            (0..=3, form) => form,
+            _ => return Err(Malformed),
+        };
+    }
+    Ok(change)
 }
 
 /// Decodes the record of delete.
@@ -166,39 +235,60 @@ pub(crate) fn set_data<'a>(input: &mut Input<'a>) -> Result<Change<'a>, Malforme
     Ok(Change::SetData { path: input.text()?, data: input.buffer()?, version: input.i32()? })
 }
 
+/// Decodes the record of setACL.
+pub(crate) fn set_acl<'a>(input: &mut Input<'a>) -> Result<Change<'a>, Malformed> {
+    Ok(Change::SetAcl { path: input.text()?, acl: acl(input)?, version: input.i32()? })
+}
+
+/// Credentials that a client shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Credentials<'a> {
+    /// What kind of.
+    pub(crate) scheme: &'a str,
+    /// The credentials; an address needs none.
+    pub(crate) auth: Option<&'a [u8]>,
+}
+
+/// Decodes the record of auth.
+pub(crate) fn credentials<'a>(input: &mut Input<'a>) -> Result<Credentials<'a>, Malformed> {
+    let _type = input.i32()?;
+    // No scheme has an empty name, so null is as unknown.
+    let scheme = input.string()?.unwrap_or_default();
+    Ok(Credentials { scheme, auth: input.buffer()? })
+}
+
 fn check<'a>(input: &mut Input<'a>) -> Result<Change<'a>, Malformed> {
     Ok(Change::Check { path: input.text()?, version: input.i32()? })
 }
 
-/// Decodes the record of multi: operations, each behind a header (opcode, done, error), until a
-/// header says done.
+/// Decodes a vector of strings, none of them null.
+pub(crate) fn texts<'a>(input: &mut Input<'a>) -> Result<Vec<&'a str>, Malformed> {
+    let count = input.count(LENGTH_BYTES)?;
+    (0..count).map(|_| input.text()).collect()
+}
+
+/// Decodes a header of a multi: the opcode of the operation that follows, or nothing when there is
+/// none any more.
+pub(crate) fn multi_header(input: &mut Input<'_>) -> Result<Option<i32>, Malformed> {
+    let (code, done, _error) = (input.i32()?, input.bool()?, input.i32()?);
+    Ok((!done).then_some(code))
+}
+
+/// Decodes the record of multi: operations, each behind a header.
 pub(crate) fn multi<'a>(input: &mut Input<'a>) -> Result<Vec<Change<'a>>, Malformed> {
     let mut changes = Vec::new();
-    loop {
-        let code = input.i32()?;
-        let done = input.bool()?;
-        let _error = input.i32()?;
-        if done {
-            return Ok(changes);
-        }
+    while let Some(code) = multi_header(input)? {
         changes.push(match code {
-            opcode::CREATE => create(input, false)?,
-            opcode::CREATE2 => create(input, true)?,
+            opcode::CREATE | opcode::CREATE2 | opcode::CREATE_CONTAINER | opcode::CREATE_TTL => {
+                create_in_multi(input, code)?
+            }
             opcode::DELETE => delete(input)?,
             opcode::SET_DATA => set_data(input)?,
             opcode::CHECK => check(input)?,
-            opcode::CREATE_CONTAINER => {
-                create(input, true)?;
-                Change::Unsupported
-            }
-            opcode::CREATE_TTL => {
-                create(input, true)?;
-                let _ttl_ms = input.i64()?;
-                Change::Unsupported
-            }
             _ => return Err(Malformed),
         });
     }
+    Ok(changes)
 }
 
 #[cfg(test)]
@@ -261,7 +351,7 @@ mod tests {
         put_buffer(&mut out, None);
         put_i32(&mut out, i32::MAX);
         out.extend_from_slice(&[0; 64]);
-        assert_eq!(create(&mut Input::new(&out), false), Err(Malformed));
+        assert_eq!(create(&mut Input::new(&out), Form::Plain), Err(Malformed));
     }
 
     proptest! {
@@ -271,9 +361,12 @@ mod tests {
             let input = Input::new(&bytes);
             let _ = header(&mut input.clone());
             let _ = look(&mut input.clone());
-            let _ = create(&mut input.clone(), true);
+            let _ = create_ttl(&mut input.clone());
             let _ = delete(&mut input.clone());
             let _ = set_data(&mut input.clone());
+            let _ = set_acl(&mut input.clone());
+            let _ = credentials(&mut input.clone());
+            let _ = texts(&mut input.clone());
             if let Ok(changes) = multi(&mut input.clone()) {
                 prop_assert!(changes.len() <= bytes.len() / 9);
             }

@@ -23,8 +23,8 @@ alice< 9: error -101 zxid=10
 alice> create /a/b mode=7
 alice< 10: error -8 zxid=11
 alice> create /a/b mode=5
-alice< 11: error -6 zxid=12
-alice> create /a/b acl=digest
+alice< 11: error -8 zxid=12
+alice> create /a/b acl=31/sasl/x
 alice< 12: error -114 zxid=13
 alice> create /e mode=ephemeral
 alice< 13: /e zxid=14
@@ -96,7 +96,7 @@ alice> garbled 4
 alice< 44: error -5 zxid=35
 alice> garbled 14
 alice< 45: error -5 zxid=36
-alice> 16
+alice> reconfig
 alice< 46: error -123 zxid=37
 alice> ping
 alice< -2: ok zxid=37

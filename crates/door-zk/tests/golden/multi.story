@@ -28,8 +28,8 @@ alice> multi create /m; create /p
 alice< 12: [error -110][error -2] zxid=7
 alice> multi 19
 alice< 13: error -5 zxid=8
-alice> multi create /x mode=4
-alice< 14: [error -6] zxid=9
+alice> multi create /x mode=5
+alice< 14: error -5 zxid=9
 
 # Each operation sees those before it; watches fire only now, in order, under one zxid.
 alice> multi set /m data=5; create /k; create /k/l; delete /k/l; delete /k; delete /m version=2

@@ -11,35 +11,33 @@ a< connection closed
 a> get /before
 b> connects 10000
 b< connected timeout=10000
-b> 6
+b> 23
 b< 1: error -6 zxid=-1
 b< connection closed
 c> connects 10000
 c< connected timeout=10000
-c> 101
+c> 13
 c< 1: error -6 zxid=-1
 c< connection closed
 d> connects 10000
 d< connected timeout=10000
 d> auth
-d< -4: error -115 zxid=0
 d< connection closed
 e> connects 10000
 e< connected timeout=10000
-e> 102
-e< 1: error -115 zxid=0
-e< connection closed
+e> sasl
+e< 1: null zxid=0
 f> types ruok
 f< "imok"
 f< connection closed
 g> types srvr
-g< "Zookeeper version: 3.9.5-holdfast-0.0.1, built on an unknown day\nLatency min/avg/max: 0/0.0/0\nReceived: 11\nSent: 11\nConnections: 7\nOutstanding: 0\nZxid: 0x6\nMode: standalone\nNode count: 6\n"
+g< "Zookeeper version: 3.9.5-holdfast-0.0.1, built on an unknown day\nLatency min/avg/max: 0/0.0/0\nReceived: 11\nSent: 10\nConnections: 7\nOutstanding: 0\nZxid: 0x6\nMode: standalone\nNode count: 6\n"
 g< connection closed
 g> types isro
 g< "rw"
 g< connection closed
-h> types mntr
-h< "mntr is not executed because it is not in the whitelist.\n"
+h> types envi
+h< "envi is not executed because it is not in the whitelist.\n"
 h< connection closed
 i> types nope
 i< connection closed

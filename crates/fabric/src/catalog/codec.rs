@@ -1,4 +1,5 @@
-//! The catalog's bytes: commands in the log, results, and the snapshot.
+//! The catalog's bytes: commands in the log, their results, and the parts of definitions, of which
+//! the durable state is made too.
 //!
 //! ```text
 //! command = 1 name replication durable u8          create space
@@ -12,18 +13,16 @@
 //!                                                  descending, 3 static, 4 regular
 //! map     = count | (name value)...
 //! result  = 0 | class u8 message                   class: 1 exists, 2 absent, 3 invalid
-//! state   = version u8 | epoch | next space id | next table id | cluster name | nodes | spaces
 //! ```
 //! Strings are a varint length and UTF-8. Kinds are pinned.
 
 use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    sync::Arc,
 };
 
-use base::{Cause, Class, ColumnId, Malformed, NodeId, Reader, SpaceId, TableId, Writer};
-use store::{Column, ColumnKind, Node, SchemaChange, Space, Table, TableDraft};
+use base::{Cause, Class, ColumnId, Malformed, NodeId, Reader, Writer};
+use store::{Column, ColumnKind, Node, SchemaChange, TableDraft};
 
 /// What can be done to the catalog.
 #[derive(Clone, Debug, PartialEq)]
@@ -154,122 +153,11 @@ pub(crate) fn decode_result(bytes: &[u8]) -> Result<Result<(), Cause>, Malformed
     Ok(Err(Cause::new(class, take_string(&mut reader)?)))
 }
 
-/// Everything the catalog knows.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct State {
-    pub(crate) epoch: u64,
-    pub(crate) next_space: u64,
-    pub(crate) next_table: u64,
-    pub(crate) cluster_name: String,
-    pub(crate) nodes: Vec<Node>,
-    pub(crate) spaces: BTreeMap<String, Arc<Space>>,
-}
-
-const STATE_VERSION: u8 = 1;
-
-impl State {
-    pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut out = Writer::new();
-        out.u8(STATE_VERSION);
-        out.varint(self.epoch);
-        out.varint(self.next_space);
-        out.varint(self.next_table);
-        out.str(&self.cluster_name);
-        out.varint(self.nodes.len() as u64);
-        self.nodes.iter().for_each(|node| put_node(&mut out, node));
-        self.encode_spaces(&mut out);
-        out.into_vec()
-    }
-
-    fn encode_spaces(&self, out: &mut Writer) {
-        out.varint(self.spaces.len() as u64);
-        for space in self.spaces.values() {
-            put_space(out, space);
-            for table in space.tables.values() {
-                out.str(&table.name);
-                out.varint(table.id.0);
-                put_definition(out, table);
-            }
-        }
-    }
-
-    /// The definitions alone, without what changes when data is truncated: what the schema version
-    /// shown to clients is made from.
-    pub(crate) fn put_definitions(&self, out: &mut Writer) {
-        for space in self.spaces.values() {
-            put_space(out, space);
-            for table in space.tables.values() {
-                out.str(&table.name);
-                put_definition(out, table);
-            }
-        }
-    }
-
-    pub(crate) fn decode(bytes: &[u8]) -> Result<State, Malformed> {
-        let mut reader = Reader::new(bytes);
-        if reader.u8("catalog version")? != STATE_VERSION {
-            return Err(Malformed("catalog version"));
-        }
-        let mut state = State {
-            epoch: reader.varint("epoch")?,
-            next_space: reader.varint("next space")?,
-            next_table: reader.varint("next table")?,
-            cluster_name: take_string(&mut reader)?,
-            ..State::default()
-        };
-        for _ in 0..reader.count("nodes")? {
-            state.nodes.push(take_node(&mut reader)?);
-        }
-        for _ in 0..reader.count("spaces")? {
-            let space = take_space(&mut reader)?;
-            state.spaces.insert(space.name.clone(), Arc::new(space));
-        }
-        reader.end("catalog")?;
-        Ok(state)
-    }
-}
-
-fn put_space(out: &mut Writer, space: &Space) {
-    out.str(&space.name);
-    out.varint(space.id.0);
-    put_map(out, &space.replication);
-    out.u8(u8::from(space.durable_writes));
-    out.varint(space.tables.len() as u64);
-}
-
-fn put_definition(out: &mut Writer, table: &Table) {
-    out.u128(table.uuid);
-    put_columns(out, &table.columns);
-    put_map(out, &table.options);
-}
-
-fn take_space(reader: &mut Reader<'_>) -> Result<Space, Malformed> {
-    let mut space = Space {
-        name: take_string(reader)?,
-        id: SpaceId(reader.varint("space id")?),
-        replication: take_map(reader)?,
-        durable_writes: reader.u8("durable writes")? != 0,
-        tables: BTreeMap::new(),
-    };
-    for _ in 0..reader.count("tables")? {
-        let table = Table {
-            space: space.name.clone(),
-            name: take_string(reader)?,
-            id: TableId(reader.varint("table id")?),
-            uuid: reader.u128("uuid")?,
-            columns: take_columns(reader)?,
-            options: take_map(reader)?,
-        };
-        space.tables.insert(table.name.clone(), Arc::new(table));
-    }
-    Ok(space)
-}
-
-fn take_string(reader: &mut Reader<'_>) -> Result<String, Malformed> {
+pub(super) fn take_string(reader: &mut Reader<'_>) -> Result<String, Malformed> {
     Ok(reader.str("text")?.to_owned())
 }
 
-fn put_map(out: &mut Writer, map: &BTreeMap<String, String>) {
+pub(super) fn put_map(out: &mut Writer, map: &BTreeMap<String, String>) {
     out.varint(map.len() as u64);
     for (name, value) in map {
         out.str(name);
@@ -277,12 +165,12 @@ fn put_map(out: &mut Writer, map: &BTreeMap<String, String>) {
     }
 }
 
-fn take_map(reader: &mut Reader<'_>) -> Result<BTreeMap<String, String>, Malformed> {
+pub(super) fn take_map(reader: &mut Reader<'_>) -> Result<BTreeMap<String, String>, Malformed> {
     let count = reader.count("map")?;
     (0..count).map(|_| Ok((take_string(reader)?, take_string(reader)?))).collect()
 }
 
-fn put_columns(out: &mut Writer, columns: &[Column]) {
+pub(super) fn put_columns(out: &mut Writer, columns: &[Column]) {
     out.varint(columns.len() as u64);
     for column in columns {
         out.varint(u64::from(column.id.0));
@@ -298,7 +186,7 @@ fn put_columns(out: &mut Writer, columns: &[Column]) {
     }
 }
 
-fn take_columns(reader: &mut Reader<'_>) -> Result<Vec<Column>, Malformed> {
+pub(super) fn take_columns(reader: &mut Reader<'_>) -> Result<Vec<Column>, Malformed> {
     let count = reader.count("columns")?;
     let mut columns = Vec::new();
     for _ in 0..count {
@@ -319,7 +207,7 @@ fn take_columns(reader: &mut Reader<'_>) -> Result<Vec<Column>, Malformed> {
     Ok(columns)
 }
 
-fn put_node(out: &mut Writer, node: &Node) {
+pub(super) fn put_node(out: &mut Writer, node: &Node) {
     out.varint(node.id.0);
     out.u128(node.host_uuid);
     out.str(&node.datacenter);
@@ -337,7 +225,7 @@ fn put_node(out: &mut Writer, node: &Node) {
     }
 }
 
-fn take_node(reader: &mut Reader<'_>) -> Result<Node, Malformed> {
+pub(super) fn take_node(reader: &mut Reader<'_>) -> Result<Node, Malformed> {
     let mut node = Node {
         id: NodeId(reader.varint("node id")?),
         host_uuid: reader.u128("host uuid")?,
@@ -433,7 +321,6 @@ mod tests {
         #[test]
         fn arbitrary_bytes_never_panic(bytes: Vec<u8>) {
             let _ = Command::decode(&bytes);
-            let _ = State::decode(&bytes);
             let _ = decode_result(&bytes);
         }
     }

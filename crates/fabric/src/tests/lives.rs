@@ -77,7 +77,7 @@ fn live(
 ) -> (Disk, SimDisk) {
     let before = sim.ops();
     sim.record_boundaries();
-    let (acknowledged, _, counts) = run(node, sim, table, life * 1_000 + 1, dice);
+    let History { acknowledged, counts, .. } = run(node, sim, table, life * 1_000 + 1, dice);
     let boundaries = sim.take_boundaries();
     let cut = dice.below(boundaries.len() as u64);
     known.learn(&acknowledged, counts, before + cut);

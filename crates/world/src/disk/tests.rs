@@ -427,3 +427,11 @@ fn operations_are_remembered_when_asked_for() {
     assert_eq!(seen, expected);
     assert!(sim.take_operations().is_empty());
 }
+
+#[test]
+fn a_disk_in_memory_may_be_small() {
+    let disk = Disk::in_memory_of(100);
+    let _kept = disk.create("a", 80).unwrap();
+    assert!(matches!(disk.create("b", 30), Err(DiskError::Full { .. })));
+    disk.create("b", 20).unwrap();
+}

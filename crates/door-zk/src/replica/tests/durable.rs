@@ -31,12 +31,12 @@ pub(super) fn everything(replica: &Replica) -> Durable {
 fn made(nodes: &[(&str, i32)]) -> (Replica, Durable, i64) {
     let (mut replica, mut state) = (Replica::new(), Durable::default());
     let what = What::Open { timeout_ms: 9, password: [5; 16] };
-    let open = Entry { time_ms: 0, session: 0, cxid: 0, what };
+    let open = Entry { time_ms: 0, session: 0, cxid: 0, ids: vec![], what };
     let session = apply(&mut replica, &mut state, &open).1.opened.unwrap();
     for (path, mode) in nodes {
         let acl = vec![OPEN_ACL];
-        let change = Change::Create { path, data: Some(b"x"), acl, mode: *mode, with_stat: false };
-        let entry = Entry { time_ms: 258, session, cxid: 0, what: What::One(change) };
+        let change = Change::Create { path, data: Some(b"x"), acl, mode: *mode, form: Form::Plain };
+        let entry = Entry { time_ms: 258, session, cxid: 0, ids: vec![], what: What::One(change) };
         let (result, _) = apply(&mut replica, &mut state, &entry);
         assert_eq!(errors_of(&result, false), (0, vec![]), "{path}");
     }
@@ -64,9 +64,9 @@ fn the_bytes_of_version_1_stay() {
         data: None,
         acl: vec![Ace { perms: 3, ..OPEN_ACL }],
         mode: 2,
-        with_stat: false,
+        form: Form::Plain,
     };
-    let entry = Entry { time_ms: 259, session, cxid: 0, what: What::One(change) };
+    let entry = Entry { time_ms: 259, session, cxid: 0, ids: vec![], what: What::One(change) };
     apply(&mut replica, &mut state, &entry);
     let lines: String = state.0.iter().map(|(key, value)| format!("{} {}\n", hex(key), hex(value))).collect();
     assert_eq!(lines, VERSION_1);
@@ -83,7 +83,7 @@ fn an_entry_writes_what_it_touched_and_no_more() {
     let (mut replica, _, session) = made(&[("/a", 0), ("/a/b", 0), ("/a/c", 1)]);
     let mut keys = |what| {
         let mut changes = Changes::new();
-        let entry = Entry { time_ms: 0, session, cxid: 0, what };
+        let entry = Entry { time_ms: 0, session, cxid: 0, ids: vec![], what };
         replica.apply(&entry, &mut Effects::default(), &mut changes);
         let keys = changes.drain().map(|(key, value)| {
             let sign = if value.is_some() { '+' } else { '-' };
@@ -107,19 +107,25 @@ fn an_entry_writes_what_it_touched_and_no_more() {
 fn what_cannot_be_stored_is_refused() {
     let (mut replica, mut state, session) = made(&[("/a", 0)]);
     let (long, large) = (format!("/{}", "x".repeat(60_000)), vec![0; (7 << 20) + 1]);
-    let create = |path, data| Change::Create { path, data, acl: vec![OPEN_ACL], mode: 0, with_stat: false };
+    let create = |path, data| Change::Create { path, data, acl: vec![OPEN_ACL], mode: 0, form: Form::Plain };
     let changes = [
         create(&long, None),
         create("/b", Some(&large)),
         Change::SetData { path: "/a", data: Some(&large), version: -1 },
     ];
     for change in changes {
-        let entry = Entry { time_ms: 0, session, cxid: 0, what: What::One(change) };
+        let entry = Entry { time_ms: 0, session, cxid: 0, ids: vec![], what: What::One(change) };
         let (result, _) = apply(&mut replica, &mut state, &entry);
         assert_eq!(errors_of(&result, false), (-8, vec![]));
     }
     let longest = &long[..60_000];
-    let entry = Entry { time_ms: 0, session, cxid: 0, what: What::One(create(longest, Some(&large[1..]))) };
+    let entry = Entry {
+        time_ms: 0,
+        session,
+        cxid: 0,
+        ids: vec![],
+        what: What::One(create(longest, Some(&large[1..]))),
+    };
     assert_eq!(errors_of(&apply(&mut replica, &mut state, &entry).0, false), (0, vec![]));
     assert!(state.0.keys().all(|key| key.len() < Changes::MAX_KEY_BYTES));
     assert!(state.0.values().all(|value| value.len() < Changes::MAX_VALUE_BYTES));
@@ -180,7 +186,7 @@ fn a_deep_tree_neither_overflows_the_stack_nor_loses_a_node() {
     let (_, state, session) = made(&modes.collect::<Vec<_>>());
     let mut again = restored(&state);
     assert_eq!(everything(&again), state);
-    let close = Entry { time_ms: 0, session, cxid: 0, what: What::Close };
+    let close = Entry { time_ms: 0, session, cxid: 0, ids: vec![], what: What::Close };
     let (_, effects) = apply(&mut again, &mut state.clone(), &close);
     assert_eq!(effects.trace.events.len(), 1);
     assert_eq!(effects.trace.events[0].path, nodes[3000]);
@@ -222,10 +228,10 @@ proptest! {
                 for what in [
                     What::One(Change::SetData { path: "/a", data: None, version: -1 }),
                     What::One(Change::Delete { path: "/a/b", version: -1 }),
-                    What::One(Change::Create { path: "/c/d", data: None, acl: vec![OPEN_ACL], mode: 3, with_stat: true }),
+                    What::One(Change::Create { path: "/c/d", data: None, acl: vec![OPEN_ACL], mode: 3, form: Form::WithStat }),
                     What::Close,
                 ] {
-                    let entry = Entry { time_ms: 0, session, cxid: 0, what };
+                    let entry = Entry { time_ms: 0, session, cxid: 0, ids: vec![], what };
                     apply(&mut replica, &mut state, &entry);
                 }
             }

@@ -16,7 +16,6 @@ pub(crate) const QUERY: u8 = 0x07;
 pub(crate) const RESULT: u8 = 0x08;
 
 pub(crate) const PROTOCOL_ERROR: i32 = 0x000a;
-pub(crate) const OVERLOADED: i32 = 0x1001;
 
 /// An answer.
 #[derive(Debug)]

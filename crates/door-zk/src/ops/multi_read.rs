@@ -1,0 +1,49 @@
+//! multiRead (22): getData and getChildren, several in one request and of one state. Each has its own
+//! answer or error. No watches are set, whatever the records say.
+//!
+//! A short request could ask for the same large znode ten thousand times, so an answer is bounded:
+//! what does not fit any more is refused as throttled.
+
+use super::Reading;
+use crate::{
+    faults::Code,
+    wire::{
+        jute::{Input, put_buffer},
+        reply,
+        request::{self, Look, opcode},
+    },
+};
+
+/// Bytes of an answer beyond which no more is added. The longest answer is one znode longer.
+const ENOUGH_BYTES: usize = 8 << 20;
+
+pub(super) fn read(reading: &mut Reading<'_>, mut record: Input<'_>, out: &mut Vec<u8>) -> Result<(), Code> {
+    let start = out.len();
+    while let Some(code) = request::multi_header(&mut record)? {
+        if !matches!(code, opcode::GET_DATA | opcode::GET_CHILDREN) {
+            return Err(Code::MARSHALLING_ERROR);
+        }
+        let look = request::look(&mut record)?;
+        let mark = out.len();
+        reply::multi_header(out, code, Code::OK);
+        let answer =
+            if mark - start > ENOUGH_BYTES { Err(Code::THROTTLED) } else { one(reading, code, look, out) };
+        if let Err(error) = answer {
+            out.truncate(mark);
+            reply::multi_error(out, error);
+        }
+    }
+    reply::multi_end(out);
+    Ok(())
+}
+
+fn one(reading: &Reading<'_>, code: i32, look: Look<'_>, out: &mut Vec<u8>) -> Result<(), Code> {
+    let node = reading.readable(look.path)?;
+    if code == opcode::GET_CHILDREN {
+        reply::strings(out, node.children());
+    } else {
+        put_buffer(out, node.data.as_deref());
+        reply::stat(out, &node.stat());
+    }
+    Ok(())
+}

@@ -1,0 +1,47 @@
+//! The end of znodes that outlive themselves: containers that have become empty, and those whose
+//! time to live is up.
+//!
+//! They are looked for now and then, a few at a time, and each is removed by an entry of the log,
+//! which looks again. What is refused or too late is found the next time.
+
+use std::{sync::Arc, time::Duration};
+
+use store::{Principal, waiter};
+
+use crate::{
+    entry::{Entry, What},
+    link::Service,
+};
+
+/// Znodes looked at under one hold of the state's lock: a millisecond's work.
+const STEP: usize = 1000;
+
+/// Looks for them, for ever.
+pub(crate) async fn reap_for_ever(service: Arc<Service>) {
+    let every = Duration::from_millis(u64::from(service.hub.settings.reap_ms));
+    loop {
+        world::time::sleep(every).await;
+        let mut after = String::new();
+        while let Some(last) = reap_some(&service, &after) {
+            after = last;
+            // Others want the log too.
+            world::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
+/// Proposes to remove those that are due among the next few behind the path `after`; gives where
+/// to go on.
+pub(crate) fn reap_some(service: &Arc<Service>, after: &str) -> Option<String> {
+    let hub = &service.hub;
+    let time_ms = hub.wall_ms();
+    let (due, last) = hub.lock().replica.tree.due(time_ms, after, STEP);
+    for path in due {
+        tracing::debug!(path, "a znode has outlived itself");
+        let entry = Entry { time_ms, session: 0, cxid: 0, ids: Vec::new(), what: What::Reap(&path) };
+        // Whoever reads the state sees what became of it.
+        let (done, _) = waiter();
+        service.propose(&Principal::Node, &entry, done);
+    }
+    last
+}

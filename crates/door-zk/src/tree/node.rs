@@ -1,0 +1,116 @@
+//! One znode: its fields, and what clients are told of them.
+
+use std::collections::BTreeMap;
+
+use super::ROOT;
+use crate::{
+    acl::{self, Acl},
+    auth::Id,
+    faults::Code,
+    lifetime::Lifetime,
+    wire::reply::Stat,
+};
+
+/// A znode.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Node {
+    /// Its content; null is kept apart from empty.
+    pub(crate) data: Option<Box<[u8]>>,
+    pub(super) acl: Acl,
+    pub(super) children: BTreeMap<Box<str>, u32>,
+    /// The slab's place of the parent.
+    pub(super) parent: u32,
+    /// Nodes below: children, their children, and so on.
+    pub(super) below: u32,
+    pub(super) czxid: i64,
+    pub(super) mzxid: i64,
+    pub(super) pzxid: i64,
+    pub(super) ctime: i64,
+    pub(super) mtime: i64,
+    pub(super) version: i32,
+    /// Children ever created: the counter behind sequential names. What clients see as `cversion`
+    /// counts deletions too, and is derived from this one.
+    pub(super) creations: i32,
+    pub(super) aversion: i32,
+    pub(super) owner: i64,
+}
+
+impl Node {
+    /// What clients are told about it.
+    pub(crate) fn stat(&self) -> Stat {
+        let num_children = self.children.len() as i32;
+        Stat {
+            czxid: self.czxid,
+            mzxid: self.mzxid,
+            ctime: self.ctime,
+            mtime: self.mtime,
+            version: self.version,
+            // Every child that is not there any more was created once and deleted once.
+            cversion: self.creations.wrapping_mul(2).wrapping_sub(num_children),
+            aversion: self.aversion,
+            // The other lifetimes are no client's business.
+            ephemeral_owner: if let Lifetime::Session(session) = self.lifetime() { session } else { 0 },
+            data_length: self.data.as_ref().map_or(0, |data| data.len() as i32),
+            num_children,
+            pzxid: self.pzxid,
+        }
+    }
+
+    /// The names of its children, in order.
+    pub(crate) fn children(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.children.keys().map(|name| &**name)
+    }
+
+    /// How many znodes are below.
+    pub(crate) fn descendants(&self) -> u32 {
+        self.below
+    }
+
+    /// How long it lives.
+    pub(super) fn lifetime(&self) -> Lifetime {
+        Lifetime::of_owner(self.owner)
+    }
+
+    /// Whether it has outlived itself at this time.
+    pub(super) fn is_due(&self, time_ms: i64) -> bool {
+        self.children.is_empty()
+            && match self.lifetime() {
+                Lifetime::Forever | Lifetime::Session(_) => false,
+                Lifetime::Container => self.creations != 0,
+                Lifetime::Ttl(ttl_ms) => time_ms.saturating_sub(self.mtime) > ttl_ms,
+            }
+    }
+
+    /// Who may do what with it.
+    pub(crate) fn acl(&self) -> &Acl {
+        &self.acl
+    }
+
+    /// Fails unless someone with these ids may read it.
+    pub(crate) fn check_readable<'a>(&self, ids: impl Iterator<Item = Id<'a>> + Clone) -> Result<(), Code> {
+        self.acl.check(acl::READ, ids)
+    }
+
+    pub(super) fn data_len(&self) -> usize {
+        self.data.as_ref().map_or(0, |data| data.len())
+    }
+
+    pub(super) fn empty(acl: Acl) -> Node {
+        Node {
+            data: Some(Box::default()),
+            acl,
+            children: BTreeMap::new(),
+            parent: ROOT,
+            below: 0,
+            czxid: 0,
+            mzxid: 0,
+            pzxid: 0,
+            ctime: 0,
+            mtime: 0,
+            version: 0,
+            creations: 0,
+            aversion: 0,
+            owner: 0,
+        }
+    }
+}
