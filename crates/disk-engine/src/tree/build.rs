@@ -16,7 +16,7 @@ use super::{
     format::{FilterPlace, Footer, MAX_MERGED, Place, Root, file_name},
     ranges::{Ranges, encode_marks},
     rule::Merge,
-    seal::{Compression, seal_block},
+    seal::{Sealer, seal_plain},
     settings::TreeSettings,
     stack::{Blocks, Stack},
 };
@@ -44,7 +44,7 @@ pub(crate) struct FileBuilder {
 #[derive(Debug)]
 struct Output {
     id: u64,
-    compression: Compression,
+    sealer: Sealer,
     file: File,
     /// Bytes that are written.
     written: u64,
@@ -63,9 +63,13 @@ impl Output {
         Ok(())
     }
 
-    fn sealed(&mut self, payload: &[u8], compression: Compression) -> Result<Place, TreeError> {
+    fn sealed(&mut self, payload: &[u8], plain: bool) -> Result<Place, TreeError> {
         let offset = self.offset();
-        let len = seal_block(payload, compression, (self.id, offset), &mut self.buffer);
+        let len = if plain {
+            seal_plain(payload, (self.id, offset), &mut self.buffer)
+        } else {
+            self.sealer.seal(payload, (self.id, offset), &mut self.buffer)
+        };
         if self.buffer.len() >= WRITE_BYTES {
             self.write()?;
         }
@@ -81,7 +85,7 @@ impl Output {
             filter.offset = 0;
         }
         for page in &pages {
-            filter.page_len = self.sealed(page, Compression::None)?.len;
+            filter.page_len = self.sealed(page, true)?.len;
         }
         Ok(filter)
     }
@@ -89,7 +93,7 @@ impl Output {
 
 impl Blocks for Output {
     fn block(&mut self, payload: &[u8]) -> Result<Place, TreeError> {
-        self.sealed(payload, self.compression)
+        self.sealed(payload, false)
     }
 }
 
@@ -101,12 +105,12 @@ impl FileBuilder {
         tree: TreeId,
         id: u64,
     ) -> Result<FileBuilder, TreeError> {
-        let (file, compression) = (disk.create(&file_name(id), 0)?, settings.compression);
+        let (file, sealer) = (disk.create(&file_name(id), 0)?, Sealer::new(settings.compression));
         Ok(FileBuilder {
             settings: settings.clone(),
             rule: rule.clone(),
             tree,
-            out: Output { id, compression, file, written: 0, buffer: Vec::new() },
+            out: Output { id, sealer, file, written: 0, buffer: Vec::new() },
             data: Stack::new(settings.block_bytes),
             key_hashes: Vec::new(),
             prefix_hashes: Vec::new(),

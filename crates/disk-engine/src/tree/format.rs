@@ -12,14 +12,15 @@
 //!
 //! block, as stored
 //!      0   n  payload, compressed as the tag says
-//!      n   1  tag: 0 as it is, 1 LZ4 block
+//!      n   1  tag: 0 as it is, 1 LZ4 block, 2 Zstandard frame
 //!    n+1   4  length of the payload before compression u32, at most 1 GiB
 //!    n+5   8  checksum of: file id u64, offset of the block u64, bytes 0..n+5
 //!
 //! payload of a leaf or index block
 //!      entry...                                by key ascending, within a key by sequence descending
-//!      offset of each restart point u32...     an entry that shares nothing: every 16th of a leaf,
-//!                                              every one of an index block
+//!      offset of each restart point u32...     an entry that shares nothing: in a leaf the 16th after
+//!                                              one or the first 512 bytes behind it; every one of
+//!                                              an index block
 //!      number of restart points u32
 //!
 //! entry = shared varint       bytes of the key that equal the entry before: as many as do

@@ -8,7 +8,7 @@ pub struct TreeSettings {
     /// Bytes of a data block before compression, at which it is cut. Default 4 KiB, range 64 B to
     /// 1 MiB. Larger compresses better and reads more for one key.
     pub block_bytes: usize,
-    /// How blocks are compressed. Default LZ4.
+    /// How blocks are compressed that are written from now on. Default LZ4; a level of Zstandard is 1 to 19.
     pub compression: Compression,
     /// Bytes of a tree's memtable, at which it is frozen and waits for its flush. Default 64 MiB,
     /// range 256 B to 1 GiB. Larger writes fewer files and holds more of the log.
@@ -88,6 +88,10 @@ pub(crate) enum Sabotage {
     ReadersIgnored,
 }
 
+fn sound_level(compression: Compression) -> bool {
+    !matches!(compression, Compression::Zstd { level } if !(1..=19).contains(&level))
+}
+
 impl TreeSettings {
     /// Refuses what is out of range.
     pub(crate) fn check(&self) -> Result<(), TreeError> {
@@ -103,6 +107,7 @@ impl TreeSettings {
             ((2..=32).contains(&self.tier_runs), "tier_runs is 2 to 32"),
             (self.level_bytes > 0, "level_bytes is above 0"),
             ((2..=100).contains(&self.level_factor), "level_factor is 2 to 100"),
+            (sound_level(self.compression), "a level of Zstandard is 1 to 19"),
             ((1..=1_000_000).contains(&self.open_files), "open_files is 1 to 1,000,000"),
         ];
         rules

@@ -10,7 +10,7 @@ use super::{
     format::{Place, Root},
 };
 
-/// Entries of a leaf from one restart point to the next. LevelDB's figure.
+/// Entries of a leaf from one restart point to the next, at most. LevelDB's figure.
 const LEAF_INTERVAL: usize = 16;
 
 /// Where blocks go.

@@ -9,6 +9,7 @@ mod golden;
 pub(crate) mod laws;
 mod memory;
 mod model;
+mod one_file;
 mod planted_bugs;
 mod power_cut;
 mod program;

@@ -12,19 +12,29 @@ const TREE: TreeId = TreeId(1);
 /// A data file and the manifest that names it.
 struct Fixture {
     compression: Compression,
+    block_bytes: usize,
     file: &'static [u8],
     manifest: &'static [u8],
 }
 
 const PLAIN: Fixture = Fixture {
     compression: Compression::None,
+    // Four blocks from the root to a leaf.
+    block_bytes: 64,
     file: include_bytes!("../../../fixtures/version-2-plain.tree"),
     manifest: include_bytes!("../../../fixtures/version-2-plain.manifest"),
 };
 const LZ4: Fixture = Fixture {
     compression: Compression::Lz4,
+    block_bytes: 256,
     file: include_bytes!("../../../fixtures/version-2-lz4.tree"),
     manifest: include_bytes!("../../../fixtures/version-2-lz4.manifest"),
+};
+const ZSTD: Fixture = Fixture {
+    compression: Compression::Zstd { level: 3 },
+    block_bytes: 256,
+    file: include_bytes!("../../../fixtures/version-2-zstd.tree"),
+    manifest: include_bytes!("../../../fixtures/version-2-zstd.manifest"),
 };
 
 /// What is in them, once the deletion of `key 05..key 10` at 50 is counted in.
@@ -43,9 +53,9 @@ fn cell(n: i64) -> Cell {
     cell
 }
 
-fn write(compression: Compression) -> Disk {
+fn write(compression: Compression, block_bytes: usize) -> Disk {
     let disk = Disk::in_memory();
-    let settings = TreeSettings { block_bytes: 256, compression, ..TreeSettings::default() };
+    let settings = TreeSettings { block_bytes, compression, ..TreeSettings::default() };
     let forest = Forest::open(disk.clone(), settings, rules()).unwrap();
     for n in 0..40 {
         let mut batch = Batch::new();
@@ -65,8 +75,8 @@ fn write(compression: Compression) -> Disk {
 #[test]
 #[ignore = "it replaces the fixtures"]
 fn record() {
-    for (name, compression) in [("plain", Compression::None), ("lz4", Compression::Lz4)] {
-        let disk = write(compression);
+    for (name, fixture) in [("plain", PLAIN), ("lz4", LZ4), ("zstd", ZSTD)] {
+        let disk = write(fixture.compression, fixture.block_bytes);
         for (from, to) in [("tree/00000001.tree", "tree"), ("tree/MANIFEST", "manifest")] {
             let path = format!("{}/fixtures/version-2-{name}.{to}", env!("CARGO_MANIFEST_DIR"));
             std::fs::write(path, bytes_of(&disk, from)).unwrap();
@@ -80,7 +90,7 @@ fn bytes_of(disk: &Disk, name: &str) -> Vec<u8> {
 
 #[test]
 fn a_forest_of_version_2_is_read() {
-    for fixture in [PLAIN, LZ4] {
+    for fixture in [PLAIN, LZ4, ZSTD] {
         let disk = Disk::in_memory();
         disk.make_folder("tree").unwrap();
         disk.replace("tree/00000001.tree", fixture.file).unwrap();
@@ -99,11 +109,14 @@ fn a_forest_of_version_2_is_read() {
 #[test]
 fn a_forest_of_version_2_is_written() {
     const CHANGED: &str = "the format changed: give it a new version and a fixture of its own";
-    let disk = write(PLAIN.compression);
+    let disk = write(PLAIN.compression, PLAIN.block_bytes);
     assert_eq!(disk.list("tree").unwrap(), ["00000001.tree", "MANIFEST"]);
     assert_eq!(bytes_of(&disk, "tree/00000001.tree"), PLAIN.file, "{CHANGED}");
     assert_eq!(bytes_of(&disk, "tree/MANIFEST"), PLAIN.manifest, "{CHANGED}");
-    // What LZ4 makes of a block may change with its version, what it is made back into may not.
-    let disk = write(LZ4.compression);
-    assert!(bytes_of(&disk, "tree/00000001.tree").len() < PLAIN.file.len());
+    // What a compressor makes of a block may change with its version, what it is made back into may not.
+    let plain = bytes_of(&write(Compression::None, 256), "tree/00000001.tree");
+    for fixture in [LZ4, ZSTD] {
+        let disk = write(fixture.compression, fixture.block_bytes);
+        assert!(bytes_of(&disk, "tree/00000001.tree").len() < plain.len());
+    }
 }

@@ -72,7 +72,8 @@ pub(super) fn tiny(random: &Entropy) -> TreeSettings {
     let memtable_bytes = between(300, 2500) as usize;
     TreeSettings {
         block_bytes: between(64, 200) as usize,
-        compression: if random.below(2) == 0 { Compression::None } else { Compression::Lz4 },
+        compression: [Compression::None, Compression::Lz4, Compression::Zstd { level: 1 }]
+            [random.below(3) as usize],
         memtable_bytes,
         memtables_bytes: memtable_bytes + between(0, 4_000) as usize,
         file_bytes: between(200, 900),

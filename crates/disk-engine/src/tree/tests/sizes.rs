@@ -133,6 +133,8 @@ fn settings_out_of_range_are_refused() {
     refused(|settings| settings.memtable_bytes = 255);
     refused(|settings| settings.file_bytes = 4095);
     refused(|settings| settings.tier_runs = 1);
+    refused(|settings| settings.open_files = 0);
+    refused(|settings| settings.compression = Compression::Zstd { level: 20 });
     refused(|settings| settings.level_bytes = 0);
     refused(|settings| settings.level_factor = 1);
 }
