@@ -90,21 +90,33 @@ impl Job {
 
     /// Works until about `budget_bytes` of keys and values are behind it. Returns whether it is done.
     pub(crate) fn step(&mut self, next_file: &mut u64, budget_bytes: u64) -> Result<bool, TreeError> {
+        // Out of the plan meanwhile: what is at hand of a key is borrowed from them.
+        let mut sources = std::mem::take(&mut self.plan.sources);
+        let done = self.walk(&mut sources, next_file, budget_bytes);
+        self.plan.sources = sources;
+        done
+    }
+
+    fn walk(
+        &mut self,
+        sources: &mut Merged,
+        next_file: &mut u64,
+        budget_bytes: u64,
+    ) -> Result<bool, TreeError> {
         let mut spent = 0;
         while spent < budget_bytes {
-            if !self.plan.sources.next()? {
+            if !sources.next()? {
                 self.end_file(next_file, None)?;
                 return Ok(true);
             }
-            let key = Bytes::copy_from_slice(self.plan.sources.key());
-            let versions = std::mem::take(self.plan.sources.versions());
+            let (key, versions) = sources.at();
             spent += versions.iter().map(|version| (key.len() + version.1.len() + 16) as u64).sum::<u64>();
             if self.builder.as_ref().is_some_and(|builder| builder.bytes() >= self.settings.file_bytes) {
-                self.end_file(next_file, Some(&key))?;
+                self.end_file(next_file, Some(key))?;
             }
-            let left = self.fold_key(&key, versions).map_err(|error| self.malformed(error))?;
-            for (sequence, value) in left.iter().rev() {
-                self.builder(next_file)?.add(&key, *sequence, value)?;
+            self.fold_key(key, versions).map_err(|error| self.malformed(error))?;
+            for (sequence, value) in versions.iter().rev() {
+                self.builder(next_file)?.add(key, *sequence, value)?;
             }
         }
         Ok(false)
@@ -140,8 +152,8 @@ impl Job {
     }
 
     /// Ends the file whose territory ends before `to`. There is none if there is nothing in it.
-    fn end_file(&mut self, next_file: &mut u64, to: Option<&Bytes>) -> Result<(), TreeError> {
-        let ranges = self.kept.cut(&self.lower, to.map(AsRef::as_ref));
+    fn end_file(&mut self, next_file: &mut u64, to: Option<&[u8]>) -> Result<(), TreeError> {
+        let ranges = self.kept.cut(&self.lower, to);
         if self.builder.is_some() || !ranges.is_empty() {
             self.builder(next_file)?;
             let builder = self.builder.take().expect("it was just made");
@@ -156,7 +168,7 @@ impl Job {
             }
         }
         if let Some(to) = to {
-            self.lower = to.clone();
+            self.lower = Bytes::copy_from_slice(to);
         }
         Ok(())
     }
@@ -167,32 +179,75 @@ impl Job {
         snapshots.get(snapshots.partition_point(|&snapshot| snapshot < sequence)).copied().unwrap_or(u64::MAX)
     }
 
-    /// What is left of the values of a key, oldest first.
-    fn fold_key(&self, key: &[u8], versions: Versions) -> Result<Versions, Malformed> {
+    /// Leaves of the values of a key, oldest first, what is to be kept.
+    fn fold_key(&self, key: &[u8], versions: &mut Versions) -> Result<(), Malformed> {
         let rule = self.plan.rule.as_ref();
-        let mut left = Versions::new();
-        for group in versions.chunk_by(|a, b| self.stripe(a.0) == self.stripe(b.0)) {
+        if let [(sequence, value)] = &mut versions[..] {
+            // Nearly always.
+            let deleted_at = self.plan.ranges.at(key, self.stripe(*sequence));
+            match cover(rule, std::mem::take(value), deleted_at)? {
+                Some(left) => *value = left,
+                None => versions.clear(),
+            }
+        } else {
+            self.fold_versions(key, versions)?;
+        }
+        if let (Some(horizon), [(_, value)]) = (self.plan.horizon, &mut versions[..])
+            && let Some(left) = self.purged(horizon, key, value)?
+        {
+            match left {
+                Some(part) => *value = part,
+                None => versions.clear(),
+            }
+        }
+        Ok(())
+    }
+
+    /// Folds what no snapshot tells apart.
+    fn fold_versions(&self, key: &[u8], versions: &mut Versions) -> Result<(), Malformed> {
+        let rule = self.plan.rule.as_ref();
+        let all = std::mem::take(versions);
+        for group in all.chunk_by(|a, b| self.stripe(a.0) == self.stripe(b.0)) {
             let sequence = group.last().expect("a group is not empty").0;
-            let values: Vec<Bytes> = group.iter().map(|version| version.1.clone()).collect();
+            let values = group.iter().map(|version| version.1.clone());
             #[cfg(test)]
-            let values = self.maybe_swapped(values);
-            let folded = fold(rule, values.into_iter())?.expect("a group is not empty");
+            let values = self.maybe_swapped(values.collect()).into_iter();
+            let folded = fold(rule, values)?.expect("a group is not empty");
             let deleted_at = self.plan.ranges.at(key, self.stripe(sequence));
             if let Some(value) = cover(rule, folded, deleted_at)? {
-                left.push((sequence, value));
+                versions.push((sequence, value));
             }
         }
-        if let (Some(horizon), [(sequence, value)]) = (self.plan.horizon, &left[..]) {
-            let before = self.floor(horizon, key, Some(&successor(key)));
-            #[cfg(test)]
-            let before = self.planted(before, value)?;
-            match rule.purge(value, before, horizon.now_seconds)? {
-                None => left.clear(),
-                Some(part) if part.len() < value.len() => left = vec![(*sequence, part.into_owned().into())],
-                Some(_) => {}
-            }
+        Ok(())
+    }
+
+    /// What is left of the only value of a key when what hides nothing any more is gone; the outer
+    /// `None` if that is all of it.
+    fn purged(
+        &self,
+        horizon: Horizon,
+        key: &[u8],
+        value: &Bytes,
+    ) -> Result<Option<Option<Bytes>>, Malformed> {
+        let rule = self.plan.rule.as_ref();
+        let left = |before| -> Result<Option<Option<Bytes>>, Malformed> {
+            Ok(match rule.purge(value, before, horizon.now_seconds)? {
+                None => Some(None),
+                Some(part) if part.len() < value.len() => Some(Some(part.into_owned().into())),
+                Some(_) => None,
+            })
+        };
+        // Most values have nothing to purge, and what else there is need not be asked for them.
+        let before = horizon.before;
+        #[cfg(test)]
+        let before = self.planted(before, value)?;
+        if left(before)?.is_none() {
+            return Ok(None);
         }
-        Ok(left)
+        let before = self.floor(horizon, key, Some(&successor(key)));
+        #[cfg(test)]
+        let before = self.planted(before, value)?;
+        left(before)
     }
 
     #[cfg(test)]

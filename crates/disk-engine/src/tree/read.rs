@@ -227,7 +227,8 @@ impl Scan {
         if !self.sources.next()? {
             return Ok(None);
         }
-        let (key, sequence) = (self.sources.key(), self.view.position);
+        let (key, versions) = self.sources.at();
+        let sequence = self.view.position;
         let mut deleted_at = NO_TIMESTAMP;
         for deletions in &mut self.deletions {
             deleted_at = deleted_at.max(deletions.at(key, sequence, self.patience)?);
@@ -235,8 +236,8 @@ impl Scan {
         for memtable in &self.view.parts.memtables {
             deleted_at = deleted_at.max(memtable.deleted_at(key, sequence));
         }
+        let value = self.view.resolve(versions, deleted_at)?;
         let key = Bytes::copy_from_slice(key);
-        let value = self.view.resolve(self.sources.versions(), deleted_at)?;
         Ok(Some(Step { key, value }))
     }
 }

@@ -4,7 +4,8 @@
 use std::{cell::RefCell, fmt};
 
 use bytes::Bytes;
-use zstd::bulk;
+use lz4_flex::block::{CompressTable, compress_into_with_table, get_maximum_output_size};
+use zstd::{bulk, zstd_safe::compress_bound};
 
 use super::format::{MAX_PAYLOAD, TRAILER, checksum, tail};
 
@@ -28,24 +29,38 @@ const ZSTD: u8 = 2;
 
 /// Makes stored blocks of payloads, with room to work in that is used again.
 pub(crate) struct Sealer {
-    compression: Compression,
-    zstd: Option<bulk::Compressor<'static>>,
+    squeezer: Squeezer,
     squeezed: Vec<u8>,
+}
+
+/// A compressor with its tables.
+enum Squeezer {
+    None,
+    Lz4(CompressTable),
+    Zstd(bulk::Compressor<'static>),
 }
 
 impl fmt::Debug for Sealer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Sealer {:?}", self.compression)
+        f.write_str(match self.squeezer {
+            Squeezer::None => "Sealer",
+            Squeezer::Lz4(_) => "Sealer with LZ4",
+            Squeezer::Zstd(_) => "Sealer with Zstandard",
+        })
     }
 }
 
 impl Sealer {
     pub(crate) fn new(compression: Compression) -> Sealer {
-        let zstd = match compression {
-            Compression::Zstd { level } => bulk::Compressor::new(i32::from(level)).ok(),
-            _ => None,
+        let squeezer = match compression {
+            Compression::None => Squeezer::None,
+            Compression::Lz4 => Squeezer::Lz4(CompressTable::default()),
+            // Without memory for its tables, blocks are stored as they are.
+            Compression::Zstd { level } => {
+                bulk::Compressor::new(i32::from(level)).map_or(Squeezer::None, Squeezer::Zstd)
+            }
         };
-        Sealer { compression, zstd, squeezed: Vec::new() }
+        Sealer { squeezer, squeezed: Vec::new() }
     }
 
     /// Adds a block to `out` as it is stored at `offset` of file `file_id`; returns its length.
@@ -58,16 +73,18 @@ impl Sealer {
 
     /// Compresses, and returns how, if that makes it smaller.
     fn squeeze(&mut self, payload: &[u8]) -> Option<u8> {
-        let most = match self.compression {
-            Compression::None => return None,
-            Compression::Lz4 => lz4_flex::block::get_maximum_output_size(payload.len()),
-            Compression::Zstd { .. } => zstd::zstd_safe::compress_bound(payload.len()),
+        let most = match &self.squeezer {
+            Squeezer::None => return None,
+            Squeezer::Lz4(_) => get_maximum_output_size(payload.len()),
+            Squeezer::Zstd(_) => compress_bound(payload.len()),
         };
         self.squeezed.resize(most, 0);
+        let room = self.squeezed.as_mut_slice();
         // What cannot be compressed is stored as it is.
-        let (tag, len) = match &mut self.zstd {
-            None => (LZ4, lz4_flex::block::compress_into(payload, &mut self.squeezed).ok()?),
-            Some(zstd) => (ZSTD, zstd.compress_to_buffer(payload, self.squeezed.as_mut_slice()).ok()?),
+        let (tag, len) = match &mut self.squeezer {
+            Squeezer::None => return None,
+            Squeezer::Lz4(table) => (LZ4, compress_into_with_table(payload, room, table).ok()?),
+            Squeezer::Zstd(zstd) => (ZSTD, zstd.compress_to_buffer(payload, room).ok()?),
         };
         self.squeezed.truncate(len);
         (len < payload.len()).then_some(tag)
@@ -135,7 +152,10 @@ fn unzstd(stored: &[u8], raw: usize) -> Option<Vec<u8>> {
 }
 
 fn block_checksum(bytes: &[u8], file_id: u64, offset: u64) -> u64 {
-    checksum(&[&file_id.to_le_bytes(), &offset.to_le_bytes(), bytes])
+    let mut place = [0; 16];
+    place[..8].copy_from_slice(&file_id.to_le_bytes());
+    place[8..].copy_from_slice(&offset.to_le_bytes());
+    checksum(&[&place, bytes])
 }
 
 #[cfg(test)]

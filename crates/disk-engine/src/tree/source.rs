@@ -176,6 +176,7 @@ impl Source for FilesSource {
 }
 
 /// Several sources as one: at a key, with all its values.
+#[derive(Default)]
 pub(crate) struct Merged {
     sources: Vec<Box<dyn Source>>,
     /// Those that have keys left, by the key they are at, the next one last.
@@ -209,8 +210,7 @@ impl Merged {
         self.order.insert(at.map_or(0, |at| at + 1), nth);
     }
 
-    /// Goes to the next key; false behind the last. Its values, oldest first, are in
-    /// [`Merged::versions`] then.
+    /// Goes to the next key; false behind the last.
     pub(crate) fn next(&mut self) -> Result<bool, TreeError> {
         self.versions.clear();
         let Some(&first) = self.order.last() else { return Ok(false) };
@@ -229,25 +229,21 @@ impl Merged {
         Ok(true)
     }
 
-    /// The key it is at.
-    pub(crate) fn key(&self) -> &[u8] {
-        &self.key
-    }
-
-    /// The values of that key, oldest first. May be emptied.
-    pub(crate) fn versions(&mut self) -> &mut Versions {
-        &mut self.versions
+    /// The key it is at, and its values, oldest first. They may be changed.
+    pub(crate) fn at(&mut self) -> (&[u8], &mut Versions) {
+        (&self.key, &mut self.versions)
     }
 }
 
-/// Folds values, oldest first, into one.
+/// Folds values, oldest first, into one. It begins with the newest: a long-lived large value is the
+/// oldest mostly, and is copied once then and not once for each that is newer.
 pub(crate) fn fold(
     rule: &dyn Merge,
-    mut values: impl Iterator<Item = Bytes>,
+    mut values: impl DoubleEndedIterator<Item = Bytes>,
 ) -> Result<Option<Bytes>, Malformed> {
-    let Some(mut folded) = values.next() else { return Ok(None) };
-    for value in values {
-        folded = rule.merge(&folded, &value)?.into();
+    let Some(mut folded) = values.next_back() else { return Ok(None) };
+    while let Some(older) = values.next_back() {
+        folded = rule.merge(&older, &folded)?.into();
     }
     Ok(Some(folded))
 }
