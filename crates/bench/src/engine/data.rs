@@ -85,7 +85,8 @@ impl Data {
     /// The value of an item, different each time it is written; `value` is where it is put.
     pub fn value_into(&self, item: u64, time: u64, value: &mut Vec<u8>) {
         let rest = self.value_bytes - ITEM_BYTES;
-        let start = (item.wrapping_mul(31) + time.wrapping_mul(7919)) as usize % (self.pool.len() - rest);
+        // Values that are neighbours must not be the same stretch of the pool.
+        let start = Random::new(item ^ (time << 40)).next() as usize % (self.pool.len() - rest);
         value.clear();
         value.extend_from_slice(&item.to_le_bytes());
         value.extend_from_slice(&self.pool[start..start + rest]);
