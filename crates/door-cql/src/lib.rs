@@ -18,6 +18,7 @@ mod ops;
 mod session;
 mod settings;
 mod statements;
+mod texts;
 mod types;
 mod wire;
 
@@ -35,7 +36,7 @@ pub use settings::{Filtering, Settings};
 
 use crate::{
     catalog::SystemTables, events::Listeners, exec::Engine, ops::OPERATIONS, session::CqlSession,
-    statements::Statements,
+    statements::Statements, texts::Texts,
 };
 
 /// The door's name in settings, addresses, metrics and log lines.
@@ -63,6 +64,7 @@ pub async fn serve(
 pub(crate) struct Door {
     engine: Arc<Engine>,
     statements: Arc<Statements>,
+    texts: Texts,
     listeners: Arc<Listeners>,
     /// Requests by operation, in the order of [`OPERATIONS`].
     counters: [Counter; OPERATIONS.len()],
@@ -76,6 +78,7 @@ impl Door {
         Door {
             engine: Arc::new(Engine::new(store, clock, entropy, settings.engine(), system)),
             statements,
+            texts: Texts::default(),
             listeners: Arc::default(),
             counters: OPERATIONS.map(|operation| request_counter(NAME, operation.name)),
             max_frame_bytes: settings.frame_bytes(),

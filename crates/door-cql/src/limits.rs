@@ -20,3 +20,9 @@ pub(crate) const REQUESTS_PER_CONNECTION: usize = 2048;
 pub(crate) const PREPARED_STATEMENTS: usize = 10_000;
 /// See [`PREPARED_STATEMENTS`].
 pub(crate) const PREPARED_BYTES: usize = 16 << 20;
+
+/// Bytes of texts kept with their plans for clients that do not prepare. A plan takes some tens of
+/// times its text.
+pub(crate) const TEXTS_BYTES: usize = 1 << 20;
+/// Bytes of the longest text that is kept: a longer one hardly comes twice.
+pub(crate) const TEXT_BYTES: usize = 4 << 10;

@@ -31,7 +31,7 @@ pub(crate) use self::{
     rows::{Choice, ClusteringPlan, KeyPlan, Predicate, RangeBound, RangePlan, TokenPlan},
     select::{SelectPlan, Selected},
     term::{Evaluated, InList, Value, evaluate, evaluate_list},
-    view::{TableView, ViewColumn},
+    view::{TableView, ViewColumn, Views},
 };
 use crate::{
     exec::{MarkerMetadata, ResultMetadata, VirtualTables},
@@ -41,6 +41,7 @@ use crate::{
 /// What a statement is bound against.
 pub(crate) struct Scope<'a> {
     pub(crate) schema: &'a Schema,
+    pub(crate) views: &'a Views,
     pub(crate) cluster: &'a Cluster,
     pub(crate) virtual_tables: &'a dyn VirtualTables,
     /// The session's keyspace.
@@ -133,7 +134,7 @@ impl Scope<'_> {
     fn view(&self, table: &TableName) -> Result<Arc<TableView>, CqlError> {
         let (keyspace, name) = self.resolve(table)?;
         if let Some(table) = self.schema.table(keyspace, name) {
-            return Ok(Arc::new(TableView::of(table)?));
+            return self.views.of(self.schema.epoch, table);
         }
         if let Some(view) = self.virtual_tables.table(keyspace, name) {
             return Ok(view);

@@ -3,7 +3,11 @@
 //! SELECT is planned on views only, so one planner serves tables of the store and the system
 //! tables, whose rows are computed.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, PoisonError, RwLock},
+};
 
 use base::{ColumnId, TableId};
 use store::{ColumnKind, Table};
@@ -150,6 +154,36 @@ impl TableView {
                 crate::lang::quoted_name(name)
             ))
         })
+    }
+}
+
+/// The views of one epoch of the definitions, made when first asked for: their types are kept as
+/// texts, which take as long to read as a statement.
+#[derive(Default)]
+pub(crate) struct Views(RwLock<(u64, BTreeMap<TableId, Arc<TableView>>)>);
+
+impl Views {
+    /// The view of a table as it is defined at `epoch`.
+    ///
+    /// # Errors
+    /// As [`TableView::of`].
+    pub(crate) fn of(&self, epoch: u64, table: &Table) -> Result<Arc<TableView>, CqlError> {
+        {
+            let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+            if let Some(view) = known.1.get(&table.id).filter(|_| known.0 == epoch) {
+                return Ok(view.clone());
+            }
+        }
+        let view = Arc::new(TableView::of(table)?);
+        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if known.0 < epoch {
+            *known = (epoch, BTreeMap::new());
+        }
+        // Who still works with older definitions finds nothing here and leaves nothing.
+        if known.0 == epoch {
+            known.1.insert(table.id, view.clone());
+        }
+        Ok(view)
     }
 }
 

@@ -35,7 +35,7 @@ pub(crate) use self::{
     keys::{partition_key, partition_token},
 };
 use crate::{
-    bind::{self, Bound, CqlError, Doing, Environment, Plan, Scope, TableView},
+    bind::{self, Bound, CqlError, Doing, Environment, Plan, Scope, TableView, Views},
     lang::{self, Parsed},
     types::{MICROS_PER_SECOND, uuid::TimeUuids},
 };
@@ -47,6 +47,7 @@ pub(crate) struct Engine {
     entropy: Entropy,
     settings: EngineSettings,
     virtual_tables: Arc<dyn VirtualTables>,
+    views: Views,
     time_uuids: TimeUuids,
     /// The last timestamp given to a write that came without one.
     last_timestamp: AtomicI64,
@@ -58,6 +59,8 @@ pub(crate) struct Prepared {
     parsed: Parsed,
     /// What clients were told when it was prepared.
     told: Arc<Bound>,
+    /// The epoch of the definitions then.
+    told_epoch: u64,
     /// The plan, and the epoch of the definitions it was made from.
     current: RwLock<(u64, Arc<Bound>)>,
 }
@@ -71,6 +74,11 @@ impl Prepared {
     /// The columns of its result, if they are known before it is executed.
     pub(crate) fn result(&self) -> Option<&Arc<ResultMetadata>> {
         self.told.result.as_ref()
+    }
+
+    /// Whether it reads or writes rows.
+    pub(crate) fn is_of_rows(&self) -> bool {
+        matches!(self.told.plan, Plan::Modify(_) | Plan::Select(_))
     }
 
     /// Whether it reads or writes this table, or a table of this keyspace.
@@ -113,7 +121,16 @@ impl Engine {
     ) -> Engine {
         let time_uuids = TimeUuids::new(&entropy);
         let last_timestamp = AtomicI64::new(0);
-        Engine { store, clock, entropy, settings, virtual_tables, time_uuids, last_timestamp }
+        Engine {
+            store,
+            clock,
+            entropy,
+            settings,
+            virtual_tables,
+            views: Views::default(),
+            time_uuids,
+            last_timestamp,
+        }
     }
 
     /// Parses and binds a statement for a session that uses `keyspace`.
@@ -125,7 +142,8 @@ impl Engine {
         let schema = self.store.catalog.schema();
         let told = Arc::new(self.bind(&parsed, keyspace, &schema)?);
         let current = RwLock::new((schema.epoch, told.clone()));
-        Ok(Arc::new(Prepared { keyspace: keyspace.map(str::to_owned), parsed, told, current }))
+        let keyspace = keyspace.map(str::to_owned);
+        Ok(Arc::new(Prepared { keyspace, parsed, told, told_epoch: schema.epoch, current }))
     }
 
     /// Carries out a statement; its outcome goes to `done`, possibly before this returns. Must be
@@ -168,7 +186,13 @@ impl Engine {
     fn bind(&self, parsed: &Parsed, keyspace: Option<&str>, schema: &Schema) -> Result<Bound, CqlError> {
         let cluster = self.store.catalog.cluster();
         let virtual_tables = &*self.virtual_tables;
-        bind::bind(parsed, &Scope { schema, cluster: &cluster, virtual_tables, keyspace })
+        let views = &self.views;
+        bind::bind(parsed, &Scope { schema, views, cluster: &cluster, virtual_tables, keyspace })
+    }
+
+    /// Whether what clients were told of a statement was made from the definitions as they are now.
+    pub(crate) fn is_current(&self, prepared: &Prepared) -> bool {
+        prepared.told_epoch == self.store.catalog.schema().epoch
     }
 
     /// The plan for the definitions as they are now.

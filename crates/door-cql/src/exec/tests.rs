@@ -8,6 +8,8 @@ mod meddler;
 mod model;
 mod story;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use proptest::prelude::*;
 use world::{Clock, Disk, Entropy, World};
@@ -19,6 +21,7 @@ use self::{
 use super::{Answer, BoundValue, BoundValues, ColumnSpec, Request};
 use crate::{
     bind::CqlError,
+    texts::Texts,
     types::{CqlType, Native, compare},
 };
 
@@ -214,6 +217,32 @@ fn a_prepared_statement_follows_its_table() {
     teller.play("DROP TABLE t\n");
     let error = teller.run(&select, Request::default()).unwrap_err();
     assert_eq!(error, CqlError::invalid("table t does not exist"));
+}
+
+/// A plan that is kept for its text is as old as the definitions and no older.
+#[test]
+fn a_text_that_is_kept_follows_its_table() {
+    let mut teller = teller(usize::MAX);
+    teller.play(SETUP);
+    let texts = Texts::default();
+    let keyspace = "test".into();
+    let prepare = |teller: &Teller, text| texts.prepare(teller.engine(), Some(&keyspace), text);
+    let select = "SELECT * FROM t";
+    let [_, second, third] = [(); 3].map(|()| prepare(&teller, select).unwrap());
+    assert!(Arc::ptr_eq(&second, &third));
+    teller.play("DROP TABLE t\nCREATE TABLE t (k int PRIMARY KEY, other text)\n");
+    let after = prepare(&teller, select).unwrap();
+    assert_eq!(names_and_types(&after.result().unwrap().columns), "k int, other text");
+    assert!(Arc::ptr_eq(&after, &prepare(&teller, select).unwrap()), "it takes the place of the old");
+    teller.play("INSERT INTO t (k, other) VALUES (1, 'x')\nTRUNCATE t\n");
+    let Answer::Rows(rows) =
+        teller.run(&prepare(&teller, select).unwrap(), Request::default()).unwrap().answer
+    else {
+        panic!()
+    };
+    assert_eq!(rows.count, 0);
+    teller.play("DROP TABLE t\n");
+    assert!(prepare(&teller, select).is_err());
 }
 
 #[test]

@@ -17,8 +17,9 @@ fn handle(session: &mut CqlSession, head: Head, frame: Frame) -> Result<(), Fail
     let frame_bytes = frame.body.len();
     let query = request::query(frame)?;
     let keyspace = session.connection().keyspace();
+    let door = session.door();
     let prepared =
-        session.door().engine.prepare(keyspace.as_deref(), query.text.as_str()).map_err(faults::failure)?;
+        door.texts.prepare(&door.engine, keyspace.as_ref(), query.text.as_str()).map_err(faults::failure)?;
     // The columns are always told: a client that does not prepare cannot know them.
     session.execute(head, frame_bytes, &prepared, query.parameters.request, false)
 }

@@ -178,6 +178,10 @@ impl Teller {
         }
     }
 
+    pub(super) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
     pub(super) fn execute(&self, statement: &str, request: Request) -> Result<Answered, CqlError> {
         self.run(&self.prepare(statement)?, request)
     }
