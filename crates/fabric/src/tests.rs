@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod faults;
 mod kills;
 mod lives;
 mod planted_bugs;

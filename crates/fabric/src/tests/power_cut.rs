@@ -44,6 +44,7 @@ pub(super) struct Acknowledged {
 }
 
 /// What a program has done.
+#[derive(Default)]
 pub(super) struct History {
     pub(super) acknowledged: Acknowledged,
     /// Rows, in the order they went into the log.
@@ -57,6 +58,8 @@ pub(super) struct History {
 /// Notes answers as they come.
 struct Notes {
     sim: SimDisk,
+    /// Whether the disk may fail, and outcomes be unknown.
+    fails: bool,
     acknowledged: Mutex<Acknowledged>,
 }
 
@@ -66,29 +69,34 @@ impl Notes {
     }
 }
 
-/// What was answered, but for refusals.
-fn answered<T>(answer: Result<T, Cause>) -> Option<T> {
-    answer
-        .inspect_err(|cause| {
-            // A node that goes down with a failed test answers too.
-            let expected = cause.class == Class::Busy || std::thread::panicking();
-            assert!(expected, "{cause}");
-        })
-        .ok()
+impl Notes {
+    /// What was answered, but for refusals, and outcomes that are unknown for a reason.
+    fn answered<T>(&self, answer: Result<T, Cause>) -> Option<T> {
+        answer
+            .inspect_err(|cause| {
+                let uncertain = matches!(cause.class, Class::Uncertain { .. });
+                // A node that goes down with a failed test answers too.
+                let expected = self.fails && uncertain || std::thread::panicking();
+                assert!(expected || cause.class == Class::Busy, "{cause}");
+            })
+            .ok()
+    }
 }
 
 impl Inbox<()> for Notes {
     fn deliver(&self, tag: u64, answer: Result<(), Cause>) {
-        match answered(answer) {
-            Some(()) => self.note(|acknowledged| &mut acknowledged.writes, tag),
-            None => self.acknowledged.lock().unwrap().refused.push(tag),
+        let refused = answer.as_ref().is_err_and(|cause| cause.class == Class::Busy);
+        if self.answered(answer).is_some() {
+            self.note(|acknowledged| &mut acknowledged.writes, tag);
+        } else if refused {
+            self.acknowledged.lock().unwrap().refused.push(tag);
         }
     }
 }
 
 impl Inbox<Bytes> for Notes {
     fn deliver(&self, tag: u64, answer: Result<Bytes, Cause>) {
-        if let Some(had) = answered(answer) {
+        if let Some(had) = self.answered(answer) {
             assert!(decode_tally(&had).unwrap().contains(&tag));
             self.note(|acknowledged| &mut acknowledged.entries, tag);
         }
@@ -102,7 +110,7 @@ impl Inbox<CasOutcome> for Notes {
             Class::Uncertain { .. } => Cause::busy(cause.message),
             _ => cause,
         });
-        if let Some(outcome) = answered(answer) {
+        if let Some(outcome) = self.answered(answer) {
             assert!(outcome.applied);
             self.note(|acknowledged| &mut acknowledged.counts, count_of(&outcome.page) + 1);
         }
@@ -198,40 +206,72 @@ pub(super) fn count_of(page: &Page) -> u64 {
 
 /// Runs a random program whose numbers begin at `first`.
 pub(super) fn run(node: &mut Stepped, sim: &SimDisk, table: TableId, first: u64, dice: &mut Dice) -> History {
-    let notes = Arc::new(Notes { sim: sim.clone(), acknowledged: Mutex::default() });
-    let (mut written, mut proposed, mut counts) = (Vec::new(), Vec::new(), 0);
+    let (history, end) = run_to_its_end(node, sim, table, first, dice, false);
+    end.unwrap();
+    history
+}
+
+/// Runs it until it ends, or, if the disk may fail, until the node does.
+pub(super) fn run_to_its_end(
+    node: &mut Stepped,
+    sim: &SimDisk,
+    table: TableId,
+    first: u64,
+    dice: &mut Dice,
+    fails: bool,
+) -> (History, Result<(), Cause>) {
+    let notes = Arc::new(Notes { sim: sim.clone(), fails, acknowledged: Mutex::default() });
+    let mut history = History::default();
+    let end = steps(node, table, first, dice, &notes, &mut history);
+    history.acknowledged = std::mem::take(&mut *notes.acknowledged.lock().unwrap());
+    let refused = &history.acknowledged.refused;
+    history.written.retain(|number| !refused.contains(number));
+    (history, end)
+}
+
+fn steps(
+    node: &mut Stepped,
+    table: TableId,
+    first: u64,
+    dice: &mut Dice,
+    notes: &Arc<Notes>,
+    history: &mut History,
+) -> Result<(), Cause> {
     for number in first..first + 6 + dice.below(16) {
         match dice.below(10) {
             0..3 => {
-                written.push(number);
+                history.written.push(number);
                 let bytes = dice.below(120) as usize;
                 write_with(node.store(), table, number, bytes, Done::new(notes.clone(), number));
             }
             3..5 => {
-                proposed.push(number);
+                history.proposed.push(number);
                 let entry = Bytes::copy_from_slice(&number.to_le_bytes());
                 let permit = permit(node.store(), Action::Write, Target::Machine(TALLY_GROUP));
                 let done = Done::new(notes.clone(), number);
                 node.store().machines.propose(permit, TALLY_GROUP, entry.into(), done);
             }
             5 => {
-                counts += 1;
+                history.counts += 1;
                 count(node.store(), table, Done::new(notes.clone(), 0));
             }
             6..8 => _ = node.turn_spine(),
-            8 => _ = node.step_log().unwrap(),
+            8 => _ = again_if_full(|| node.step_log())?,
             _ => _ = node.step_upkeep(),
         }
     }
-    node.settle().unwrap();
+    again_if_full(|| node.settle())?;
     // The log's queue is small; what it refused a group is offered again.
     while node.spine.needs_own_thread() {
         node.spine.retry();
-        node.settle().unwrap();
+        again_if_full(|| node.settle())?;
     }
-    let acknowledged = std::mem::take(&mut *notes.acknowledged.lock().unwrap());
-    written.retain(|number| !acknowledged.refused.contains(number));
-    History { acknowledged, written, proposed, counts }
+    Ok(())
+}
+
+/// What the log has no room for it keeps, and tries again when asked to; as its thread does.
+fn again_if_full<T>(mut step: impl FnMut() -> Result<T, Cause>) -> Result<T, Cause> {
+    step().or_else(|cause| if cause.class == Class::Busy { step() } else { Err(cause) })
 }
 
 pub(super) fn read(store: &Store, table: TableId, key: Bytes) -> Page {
@@ -255,7 +295,7 @@ pub(super) fn until(acknowledged: &[(u64, u64)], ops: u64) -> impl Iterator<Item
 }
 
 /// Checks one restart. `ops` disk operations were done before the power went.
-fn check(disk: Disk, table: TableId, ops: u64, history: &History) -> Result<(), Cause> {
+pub(super) fn check(disk: Disk, table: TableId, ops: u64, history: &History) -> Result<(), Cause> {
     let History { acknowledged, written, proposed, counts } = history;
     let mut node = Stepped::start(&world(disk, ops), tiniest(), tally(), Addresses::new())?;
     let cells = |number: &u64| {
@@ -293,7 +333,7 @@ fn check(disk: Disk, table: TableId, ops: u64, history: &History) -> Result<(), 
 }
 
 /// Small enough that a dozen writes make files, and as many records fill segments.
-fn tiniest() -> Settings {
+pub(super) fn tiniest() -> Settings {
     let mut settings = Settings { log_keep_bytes: 2 << 10, ..tiny() };
     settings.tree.memtable_bytes = 600;
     settings.tree.file_bytes = 600;
