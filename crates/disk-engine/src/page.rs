@@ -43,18 +43,19 @@ impl<'a> Pager<'a> {
         ControlFlow::Break(())
     }
 
-    /// Counts a live row that was added to the page, with the bytes it adds.
-    pub(crate) fn added(&mut self, key: &Bytes, clustering: &Bytes, bytes: usize) {
+    /// Counts a live row that was added to the page, with the bytes it adds. Where it stands is only
+    /// asked if it is the last.
+    pub(crate) fn added(&mut self, bytes: usize, place: impl FnOnce() -> Place) {
         self.rows += 1;
         self.bytes += bytes;
         if self.rows >= self.spec.limit_rows || self.bytes >= self.spec.limit_bytes {
-            self.full = Some(Place { key: key.clone(), clustering: Some(clustering.clone()) });
+            self.full = Some(place());
         }
     }
 
-    /// Counts a row that was looked at (`None`: a partition without rows); ends the page here if
-    /// that was the last that may be. What a full page holds ends where it became full.
-    pub(crate) fn looked_at(&mut self, key: &Bytes, clustering: Option<&Bytes>) -> ControlFlow<()> {
+    /// Counts a row, or a partition without rows, that was looked at; ends the page there if that
+    /// was the last that may be. What a full page holds ends where it became full.
+    pub(crate) fn looked_at(&mut self, place: impl FnOnce() -> Place) -> ControlFlow<()> {
         self.scanned_rows += 1;
         if self.scanned_rows < self.spec.scan_rows {
             return ControlFlow::Continue(());
@@ -62,7 +63,7 @@ impl<'a> Pager<'a> {
         if self.is_full() {
             return self.end();
         }
-        self.more = Some(Place { key: key.clone(), clustering: clustering.cloned() });
+        self.more = Some(place());
         ControlFlow::Break(())
     }
 }

@@ -6,7 +6,7 @@
 
 use std::{collections::BTreeMap, ops::Bound, ops::ControlFlow};
 
-use base::{Change, Mutation, NO_TIMESTAMP, Slice, Token};
+use base::{Change, Mutation, NO_TIMESTAMP, Place, Slice, Token};
 use bytes::Bytes;
 
 use super::{partition::Partition, rows::Row, weight::Meter};
@@ -152,7 +152,7 @@ impl<'a, S: Sink> Walk<'a, S> {
                 return self.pager.end();
             }
             let bytes = self.sink.live(partition, clustering, row);
-            self.pager.added(&partition.key, clustering, bytes);
+            self.pager.added(bytes, || place(partition, Some(clustering)));
             if self.pager.is_full() {
                 self.sink.full();
             }
@@ -164,12 +164,16 @@ impl<'a, S: Sink> Walk<'a, S> {
 
     fn looked_at(&mut self, partition: &Partition, clustering: Option<&Bytes>) -> ControlFlow<()> {
         let was_full = self.pager.is_full();
-        let flow = self.pager.looked_at(&partition.key, clustering);
+        let flow = self.pager.looked_at(|| place(partition, clustering));
         if flow.is_break() && was_full {
             self.sink.cut();
         }
         flow
     }
+}
+
+fn place(partition: &Partition, clustering: Option<&Bytes>) -> Place {
+    Place { key: partition.key.clone(), clustering: clustering.cloned() }
 }
 
 /// Bytes of a row as limits count them.

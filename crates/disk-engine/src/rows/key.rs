@@ -81,7 +81,7 @@ impl PartitionKey {
     }
 
     /// The clustering key of one of its rows.
-    pub(crate) fn clustering(&self, key: &Bytes) -> Result<Bytes, Malformed> {
+    pub(crate) fn clustering(&self, key: &[u8]) -> Result<Bytes, Malformed> {
         const WHAT: &str = "key of a row";
         let at = self.bytes.len();
         if !self.holds(key) || key.get(at) != Some(&ROWS) {
@@ -109,7 +109,7 @@ pub(crate) fn behind(token: Token) -> Option<Bytes> {
 }
 
 /// The partition that a key belongs to: its part of the key, and its own.
-pub(crate) fn partition_of(key: &Bytes) -> Result<(PartitionKey, Bytes), Malformed> {
+pub(crate) fn partition_of(key: &[u8]) -> Result<(PartitionKey, Bytes), Malformed> {
     if key.len() < TOKEN_BYTES {
         return Err(Malformed("token of a key"));
     }
@@ -123,32 +123,37 @@ pub(crate) fn prefix(key: &[u8]) -> Option<&[u8]> {
     key.get(..TOKEN_BYTES + end)
 }
 
-/// Reads the escaped key at `start`, without a copy if nothing in it is escaped; returns where it
-/// ends.
-fn unescaped(key: &Bytes, start: usize) -> Result<(Bytes, usize), Malformed> {
+/// Reads the escaped key at `start`; returns where it ends. It is copied: sharing the memory of
+/// `key` would take an allocation as well, and keep all of it.
+fn unescaped(key: &[u8], start: usize) -> Result<(Bytes, usize), Malformed> {
     const WHAT: &str = "escaped key";
-    let escaped = key.get(start..).ok_or(Malformed(WHAT))?;
-    let (len, plain) = end_of_escaped(escaped).ok_or(Malformed(WHAT))?;
-    if plain {
-        return Ok((key.slice(start..start + len - 2), start + len));
+    let mut rest = key.get(start..).ok_or(Malformed(WHAT))?;
+    let (len, zeros) = end_of_escaped(rest).ok_or(Malformed(WHAT))?;
+    // Exactly as many as there will be, or `Bytes` would have to remember the difference.
+    let mut value = Vec::with_capacity(len - 2 - zeros);
+    for nth in 0..=zeros {
+        let zero = rest.iter().position(|byte| *byte == 0).ok_or(Malformed(WHAT))?;
+        value.extend_from_slice(&rest[..zero]);
+        if nth < zeros {
+            value.push(0);
+        }
+        rest = &rest[zero + 2..];
     }
-    let (value, _) = keys::take_escaped(escaped)?;
     Ok((value.into(), start + len))
 }
 
-/// The length of the escaped key that `bytes` begin with, terminator included, and whether nothing
-/// in it is escaped. `None` if it is none.
-fn end_of_escaped(bytes: &[u8]) -> Option<(usize, bool)> {
+/// The length of the escaped key that `bytes` begin with, terminator included, and how many zeros
+/// are escaped in it. `None` if it is none.
+fn end_of_escaped(bytes: &[u8]) -> Option<(usize, usize)> {
     let mut at = 0;
-    let mut plain = true;
+    let mut zeros = 0;
     loop {
-        at += bytes[at..].iter().position(|byte| *byte == 0)?;
-        match bytes.get(at + 1)? {
-            0xff => plain = false,
-            &TERMINATOR => return Some((at + 2, plain)),
+        at += bytes[at..].iter().position(|byte| *byte == 0)? + 2;
+        match bytes.get(at - 1)? {
+            0xff => zeros += 1,
+            &TERMINATOR => return Some((at, zeros)),
             _ => return None,
         }
-        at += 2;
     }
 }
 

@@ -57,13 +57,13 @@ impl Raw {
 }
 
 impl Sink for Raw {
-    fn row(&mut self, key: &Bytes, clustering: &Bytes, value: &Bytes) -> Result<Option<usize>, Malformed> {
+    fn row(&mut self, key: &Bytes, clustering: Bytes, value: &Bytes) -> Result<Option<usize>, Malformed> {
         let deleted_at = Fragment::decode(value)?.deleted_at;
         let cells = cells_of(value)?;
         let lives = cells.iter().any(|(_, cell)| cell.is_live(self.now_seconds));
         let values = cells.iter().map(|(_, cell)| 16 + cell.value.as_ref().map_or(0, Bytes::len));
         let bytes = clustering.len() + values.sum::<usize>();
-        self.rows.push(RawRow { key: key.clone(), clustering: clustering.clone(), deleted_at, cells });
+        self.rows.push(RawRow { key: key.clone(), clustering, deleted_at, cells });
         Ok(lives.then_some(bytes))
     }
 

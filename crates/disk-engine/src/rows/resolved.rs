@@ -21,7 +21,7 @@ impl<'a> Resolved<'a> {
 }
 
 impl Sink for Resolved<'_> {
-    fn row(&mut self, key: &Bytes, clustering: &Bytes, value: &Bytes) -> Result<Option<usize>, Malformed> {
+    fn row(&mut self, key: &Bytes, clustering: Bytes, value: &Bytes) -> Result<Option<usize>, Malformed> {
         let wanted = |column| self.spec.columns.as_ref().is_none_or(|columns| columns.contains(&column));
         let mut cells = Vec::new();
         let mut lives = false;
@@ -45,7 +45,7 @@ impl Sink for Resolved<'_> {
             self.partitions.push(PartitionRows { key: key.clone(), rows: Vec::new() });
         }
         let found = self.partitions.last_mut().expect("the first row of a partition pushed it");
-        found.rows.push(Row { clustering: clustering.clone(), cells });
+        found.rows.push(Row { clustering, cells });
         Ok(Some(bytes))
     }
 

@@ -6,7 +6,7 @@
 
 use std::{cmp::Ordering, ops::ControlFlow};
 
-use base::{Malformed, Selection, Slice, Token};
+use base::{Malformed, Place, Selection, Slice, Token};
 use bytes::Bytes;
 
 use super::{
@@ -17,20 +17,41 @@ use super::{
 use crate::{
     ReadSpec,
     page::Pager,
-    tree::{Damage, Patience, Step, TreeError, View},
+    tree::{Damage, Patience, TreeError, View},
 };
 
 /// What becomes of the rows of a walk.
 pub(super) trait Sink {
     /// Takes a row of the partition `key`, dead or alive. Returns the bytes it adds to the page if
     /// it lives.
-    fn row(&mut self, key: &Bytes, clustering: &Bytes, value: &Bytes) -> Result<Option<usize>, Malformed>;
+    fn row(&mut self, key: &Bytes, clustering: Bytes, value: &Bytes) -> Result<Option<usize>, Malformed>;
 
     /// The page is full: what comes now belongs to it only if no live row follows.
     fn full(&mut self);
 
     /// A live row follows the full page: what came since belongs to the next.
     fn cut(&mut self);
+}
+
+/// A row that was met.
+struct At<'a> {
+    /// Its partition's key.
+    key: &'a Bytes,
+    partition: &'a PartitionKey,
+    /// Its key in the tree.
+    row: &'a [u8],
+}
+
+impl At<'_> {
+    fn clustering(&self) -> Result<Bytes, Malformed> {
+        self.partition.clustering(self.row)
+    }
+
+    /// Where a page ends that ends here.
+    fn place(&self) -> Place {
+        let clustering = self.clustering().expect("it was read when the row was met");
+        Place { key: self.key.clone(), clustering: Some(clustering) }
+    }
 }
 
 /// A read under way.
@@ -134,8 +155,9 @@ impl<'a, S: Sink> Walk<'a, S> {
         if !after.is_none_or(is_behind) {
             return ON;
         }
-        match self.view.get(&partition.row(clustering), self.patience)? {
-            Some(value) => self.row(key, clustering, &value),
+        let row = partition.row(clustering);
+        match self.view.get(&row, self.patience)? {
+            Some(value) => self.row(&At { key, partition, row: &row }, &value),
             None => ON,
         }
     }
@@ -157,8 +179,7 @@ impl<'a, S: Sink> Walk<'a, S> {
         }
         let mut scan = self.view.clone().scan(from, Some(to), reversed, self.patience)?;
         while let Some(step) = scan.advance()? {
-            let clustering = partition.clustering(&step.key).map_err(|error| self.damaged(error))?;
-            let flow = self.step(key, &clustering, &step)?;
+            let flow = self.step(&At { key, partition, row: &step.key }, step.value.as_ref())?;
             if flow.is_break() {
                 return Ok(flow);
             }
@@ -175,8 +196,7 @@ impl<'a, S: Sink> Walk<'a, S> {
                 current = Some(key::partition_of(&step.key).map_err(|error| self.damaged(error))?);
             }
             let (partition, key) = current.as_ref().expect("it was just made");
-            let clustering = partition.clustering(&step.key).map_err(|error| self.damaged(error))?;
-            let flow = self.step(key, &clustering, &step)?;
+            let flow = self.step(&At { key, partition, row: &step.key }, step.value.as_ref())?;
             if flow.is_break() {
                 return Ok(flow);
             }
@@ -184,38 +204,43 @@ impl<'a, S: Sink> Walk<'a, S> {
         ON
     }
 
-    fn step(&mut self, key: &Bytes, clustering: &Bytes, step: &Step) -> Flow {
-        match &step.value {
-            Some(value) => self.row(key, clustering, value),
-            None => Ok(self.looked_at(key, clustering, step.key.len())),
+    fn step(&mut self, at: &At<'_>, value: Option<&Bytes>) -> Flow {
+        match value {
+            Some(value) => self.row(at, value),
+            None => {
+                let clustering = at.clustering().map_err(|error| self.damaged(error))?;
+                self.looked_at(at, clustering.len())
+            }
         }
     }
 
-    fn row(&mut self, key: &Bytes, clustering: &Bytes, value: &Bytes) -> Flow {
+    fn row(&mut self, at: &At<'_>, value: &Bytes) -> Flow {
         if self.pager.is_full()
             && is_live(value, self.spec.now_seconds).map_err(|error| self.damaged(error))?
         {
             self.sink.cut();
             return Ok(self.pager.end());
         }
-        let added = self.sink.row(key, clustering, value).map_err(|error| self.damaged(error))?;
+        let clustering = at.clustering().map_err(|error| self.damaged(error))?;
+        let bytes = clustering.len() + value.len();
+        let added = self.sink.row(at.key, clustering, value).map_err(|error| self.damaged(error))?;
         if let Some(bytes) = added {
-            self.pager.added(key, clustering, bytes);
+            self.pager.added(bytes, || at.place());
             if self.pager.is_full() {
                 self.sink.full();
             }
         }
-        Ok(self.looked_at(key, clustering, clustering.len() + value.len()))
+        self.looked_at(at, bytes)
     }
 
-    fn looked_at(&mut self, key: &Bytes, clustering: &Bytes, bytes: usize) -> ControlFlow<()> {
+    fn looked_at(&mut self, at: &At<'_>, bytes: usize) -> Flow {
         self.pager.scanned_bytes += bytes as u64;
         let was_full = self.pager.is_full();
-        let flow = self.pager.looked_at(key, Some(clustering));
+        let flow = self.pager.looked_at(|| at.place());
         if flow.is_break() && was_full {
             self.sink.cut();
         }
-        flow
+        Ok(flow)
     }
 
     /// A key or value that passed its checksum and yet is none of a table.
