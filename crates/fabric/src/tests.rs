@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod cold_streams;
 mod faults;
 mod kills;
 mod lives;
@@ -51,6 +52,25 @@ fn tiny() -> Settings {
     settings.log.max_record_bytes = 3 << 10;
     settings.log.queue_bytes = 7 << 10;
     settings
+}
+
+/// A directory of real files, removed when the test has passed.
+struct Scratch(std::path::PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Scratch {
+        let name = format!("holdfast-{name}-{}-{:x}", std::process::id(), Entropy::real().u64());
+        Scratch(std::env::temp_dir().join(name))
+    }
+}
+
+impl Drop for Scratch {
+    #[allow(clippy::disallowed_methods, reason = "tests may touch the world")]
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
 }
 
 struct ByStep {

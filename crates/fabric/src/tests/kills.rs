@@ -11,7 +11,7 @@
 use std::{
     collections::BTreeMap,
     io::{BufRead, BufReader, Write as _},
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, Command, Stdio},
     sync::mpsc,
     time::{Duration, Instant},
@@ -26,7 +26,7 @@ use store::{
 };
 use world::{Clock, Disk, Entropy, World};
 
-use super::{power_cut, tally, tiny};
+use super::{Scratch, power_cut, tally, tiny};
 use crate::{Addresses, Fabric, Settings};
 
 const KILLS: u64 = 50;
@@ -259,22 +259,10 @@ impl Life {
     }
 }
 
-/// A directory that is removed when the test has passed.
-struct Scratch(PathBuf);
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        if !std::thread::panicking() {
-            let _ = std::fs::remove_dir_all(&self.0);
-        }
-    }
-}
-
 #[test]
 fn a_node_killed_while_it_flushes_and_compacts_loses_nothing() {
     let random = Entropy::real();
-    let name = format!("kills-{}-{:x}", std::process::id(), random.u64());
-    let scratch = Scratch(std::env::temp_dir().join(name));
+    let scratch = Scratch::new("kills");
     let mut known = Numbers::default();
     let began = Instant::now();
     for kill in 0..KILLS {
