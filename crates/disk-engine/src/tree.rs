@@ -85,7 +85,7 @@ mod verify;
 pub use batch::{Batch, TreeId};
 pub(crate) use deletions::{Deletion, Deletions};
 pub use error::{Damage, TreeError};
-pub use figures::{Debt, TreeFigures};
+pub use figures::{Debt, LevelFigures, TreeFigures};
 pub use forest::{Forest, Rules, Snapshot};
 pub use latest::{Latest, decode_latest, encode_latest};
 pub(crate) use read::View;

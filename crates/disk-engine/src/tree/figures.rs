@@ -7,7 +7,7 @@ use std::sync::{
 
 use bytes::Bytes;
 
-use super::{TreeError, TreeId, forest::Forest, memtable::Memtable, state::State};
+use super::{TreeError, TreeId, forest::Forest, memtable::Memtable, pick::Run, state::State};
 
 /// How far [`Forest::work`] is behind: what whoever writes is to be slowed by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,8 +52,10 @@ impl DebtCounters {
         let frozen = trees().map(|tree| sum(tree.frozen())).sum();
         self.memtable_bytes.store(trees().map(|tree| sum(&tree.parts.memtables)).sum(), SeqCst);
         self.frozen_bytes.store(frozen, SeqCst);
-        self.level0_runs.store(trees().map(|tree| tree.level0_runs).max().unwrap_or(0), SeqCst);
-        self.pending_compaction_bytes.store(trees().map(|tree| tree.pending_bytes).sum(), SeqCst);
+        // Nothing would make less of what sick trees owe; writers to others must not pay for it.
+        let sound = || trees().filter(|tree| !tree.sick);
+        self.level0_runs.store(sound().map(|tree| tree.level0_runs).max().unwrap_or(0), SeqCst);
+        self.pending_compaction_bytes.store(sound().map(|tree| tree.pending_bytes).sum(), SeqCst);
     }
 
     fn get(&self) -> Debt {
@@ -81,6 +83,23 @@ pub struct TreeFigures {
     pub file_bytes: u64,
     /// Their entries: values and tombstones, of which one key may have several.
     pub entries: u64,
+    /// Bytes of files that flushes have written since the forest was opened.
+    pub flushed_bytes: u64,
+    /// The same of compactions. With `flushed_bytes` it is the write amplification.
+    pub compacted_bytes: u64,
+}
+
+/// How large a level of a tree is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LevelFigures {
+    /// 0 is where flushes go.
+    pub level: u8,
+    /// Runs: one, but for level 0.
+    pub runs: usize,
+    /// Data files.
+    pub files: usize,
+    /// Their bytes.
+    pub bytes: u64,
 }
 
 impl Forest {
@@ -101,7 +120,22 @@ impl Forest {
             files: files().count(),
             file_bytes: files().map(|file| file.meta.bytes).sum(),
             entries: files().map(|file| file.meta.entries).sum(),
+            flushed_bytes: tree.flushed_bytes,
+            compacted_bytes: tree.compacted_bytes,
         }
+    }
+
+    /// How large the levels of a tree are, from the first down; those without files are left out.
+    pub fn levels(&self, tree: TreeId) -> Vec<LevelFigures> {
+        let state = self.inner.state();
+        let runs = state.trees.get(&tree).map(|tree| tree.parts.runs.clone()).unwrap_or_default();
+        let levels = runs.chunk_by(|a, b| a.level == b.level).map(|runs| LevelFigures {
+            level: runs[0].level,
+            runs: runs.len(),
+            files: runs.iter().map(|run| run.files.len()).sum(),
+            bytes: runs.iter().map(Run::bytes).sum(),
+        });
+        levels.collect()
     }
 
     /// How much of a tree's files `from <= key < to` is, to within a block for each run, compressed

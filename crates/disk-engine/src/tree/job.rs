@@ -22,7 +22,7 @@ use super::{
     Horizon, TreeError, TreeId,
     build::{FileBuilder, successor},
     file::{FileHandle, FileMeta, damage},
-    format::file_name,
+    format::{MAX_MERGED, file_name},
     memtable::Versions,
     ranges::{Mark, Ranges},
     rule::Merge,
@@ -45,6 +45,16 @@ pub(crate) enum Replaces {
     /// These files.
     Files(Vec<Arc<FileHandle>>),
 }
+
+/// Why a step failed: what it reads or what it writes is to blame.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    Read(TreeError),
+    Write(TreeError),
+}
+
+/// The most that is folded into one value.
+const MOST_FOLDED: usize = if cfg!(test) { 150 } else { MAX_MERGED };
 
 /// Another place that holds values: from, to, lowest timestamp.
 pub(crate) type Other = (Bytes, Option<Bytes>, i64);
@@ -89,7 +99,7 @@ impl Job {
     }
 
     /// Works until about `budget_bytes` of keys and values are behind it. Returns whether it is done.
-    pub(crate) fn step(&mut self, next_file: &mut u64, budget_bytes: u64) -> Result<bool, TreeError> {
+    pub(crate) fn step(&mut self, next_file: &mut u64, budget_bytes: u64) -> Result<bool, Failure> {
         // Out of the plan meanwhile: what is at hand of a key is borrowed from them.
         let mut sources = std::mem::take(&mut self.plan.sources);
         let done = self.walk(&mut sources, next_file, budget_bytes);
@@ -102,21 +112,22 @@ impl Job {
         sources: &mut Merged,
         next_file: &mut u64,
         budget_bytes: u64,
-    ) -> Result<bool, TreeError> {
+    ) -> Result<bool, Failure> {
         let mut spent = 0;
         while spent < budget_bytes {
-            if !sources.next()? {
-                self.end_file(next_file, None)?;
+            if !sources.next().map_err(Failure::Read)? {
+                self.end_file(next_file, None).map_err(Failure::Write)?;
                 return Ok(true);
             }
             let (key, versions) = sources.at();
             spent += versions.iter().map(|version| (key.len() + version.1.len() + 16) as u64).sum::<u64>();
             if self.builder.as_ref().is_some_and(|builder| builder.bytes() >= self.settings.file_bytes) {
-                self.end_file(next_file, Some(key))?;
+                self.end_file(next_file, Some(key)).map_err(Failure::Write)?;
             }
-            self.fold_key(key, versions).map_err(|error| self.malformed(error))?;
+            self.fold_key(key, versions).map_err(|error| Failure::Read(self.malformed(error)))?;
             for (sequence, value) in versions.iter().rev() {
-                self.builder(next_file)?.add(key, *sequence, value)?;
+                let builder = self.builder(next_file).map_err(Failure::Write)?;
+                builder.add(key, *sequence, value).map_err(Failure::Write)?;
             }
         }
         Ok(false)
@@ -179,75 +190,68 @@ impl Job {
         snapshots.get(snapshots.partition_point(|&snapshot| snapshot < sequence)).copied().unwrap_or(u64::MAX)
     }
 
-    /// Leaves of the values of a key, oldest first, what is to be kept.
+    /// Leaves of the values of a key, oldest first, what has to be kept. Most keys have one value, no
+    /// deletion is near, and nothing of it may go: for those this does hardly anything.
     fn fold_key(&self, key: &[u8], versions: &mut Versions) -> Result<(), Malformed> {
-        let rule = self.plan.rule.as_ref();
-        if let [(sequence, value)] = &mut versions[..] {
-            // Nearly always.
-            let deleted_at = self.plan.ranges.at(key, self.stripe(*sequence));
-            match cover(rule, std::mem::take(value), deleted_at)? {
+        if versions.len() > 1 {
+            *versions = self.fold_stripes(versions)?;
+        }
+        if !self.plan.ranges.is_empty() {
+            let mut kept = 0;
+            for nth in 0..versions.len() {
+                let (sequence, value) = std::mem::take(&mut versions[nth]);
+                let deleted_at = self.plan.ranges.at(key, self.stripe(sequence));
+                if let Some(left) = cover(self.plan.rule.as_ref(), value, deleted_at)? {
+                    versions[kept] = (sequence, left);
+                    kept += 1;
+                }
+            }
+            versions.truncate(kept);
+        }
+        if let (Some(horizon), [(_, value)]) = (self.plan.horizon, &mut versions[..]) {
+            match self.purge(horizon, key, value)? {
                 Some(left) => *value = left,
                 None => versions.clear(),
             }
-        } else {
-            self.fold_versions(key, versions)?;
-        }
-        if let (Some(horizon), [(_, value)]) = (self.plan.horizon, &mut versions[..])
-            && let Some(left) = self.purged(horizon, key, value)?
-        {
-            match left {
-                Some(part) => *value = part,
-                None => versions.clear(),
-            }
         }
         Ok(())
     }
 
-    /// Folds what no snapshot tells apart.
-    fn fold_versions(&self, key: &[u8], versions: &mut Versions) -> Result<(), Malformed> {
-        let rule = self.plan.rule.as_ref();
-        let all = std::mem::take(versions);
-        for group in all.chunk_by(|a, b| self.stripe(a.0) == self.stripe(b.0)) {
+    /// One value for each stripe, or all there are where one would be too large for a file: readers
+    /// merge those.
+    fn fold_stripes(&self, versions: &Versions) -> Result<Versions, Malformed> {
+        let mut folded = Versions::new();
+        for group in versions.chunk_by(|a, b| self.stripe(a.0) == self.stripe(b.0)) {
+            let bytes: usize = group.iter().map(|version| version.1.len()).sum();
+            if bytes > MOST_FOLDED {
+                folded.extend_from_slice(group);
+                continue;
+            }
             let sequence = group.last().expect("a group is not empty").0;
-            let values = group.iter().map(|version| version.1.clone());
+            let values: Vec<Bytes> = group.iter().map(|version| version.1.clone()).collect();
             #[cfg(test)]
-            let values = self.maybe_swapped(values.collect()).into_iter();
-            let folded = fold(rule, values)?.expect("a group is not empty");
-            let deleted_at = self.plan.ranges.at(key, self.stripe(sequence));
-            if let Some(value) = cover(rule, folded, deleted_at)? {
-                versions.push((sequence, value));
-            }
+            let values = self.maybe_swapped(values);
+            let value = fold(self.plan.rule.as_ref(), values.into_iter())?.expect("a group is not empty");
+            folded.push((sequence, value));
         }
-        Ok(())
+        Ok(folded)
     }
 
-    /// What is left of the only value of a key when what hides nothing any more is gone; the outer
-    /// `None` if that is all of it.
-    fn purged(
-        &self,
-        horizon: Horizon,
-        key: &[u8],
-        value: &Bytes,
-    ) -> Result<Option<Option<Bytes>>, Malformed> {
+    /// What is left of the only value of a key when what hides nothing any more is gone.
+    fn purge(&self, horizon: Horizon, key: &[u8], value: &Bytes) -> Result<Option<Bytes>, Malformed> {
         let rule = self.plan.rule.as_ref();
-        let left = |before| -> Result<Option<Option<Bytes>>, Malformed> {
-            Ok(match rule.purge(value, before, horizon.now_seconds)? {
-                None => Some(None),
-                Some(part) if part.len() < value.len() => Some(Some(part.into_owned().into())),
-                Some(_) => None,
-            })
+        let left = |before: i64| -> Result<Option<Bytes>, Malformed> {
+            #[cfg(test)]
+            let before = self.planted(before, value)?;
+            Ok(rule
+                .purge(value, before, horizon.now_seconds)?
+                .map(|part| if part.len() == value.len() { value.clone() } else { part.into_owned().into() }))
         };
-        // Most values have nothing to purge, and what else there is need not be asked for them.
-        let before = horizon.before;
-        #[cfg(test)]
-        let before = self.planted(before, value)?;
-        if left(before)?.is_none() {
-            return Ok(None);
+        // Mostly nothing may go even if nothing else of the tree mattered.
+        if left(horizon.before)?.is_some_and(|left| left.len() == value.len()) {
+            return Ok(Some(value.clone()));
         }
-        let before = self.floor(horizon, key, Some(&successor(key)));
-        #[cfg(test)]
-        let before = self.planted(before, value)?;
-        left(before)
+        left(self.floor(horizon, key, Some(&successor(key))))
     }
 
     #[cfg(test)]

@@ -4,7 +4,7 @@
 //! is rewritten once for each time the runs grow by a factor, not once for each flush), until the
 //! level is large enough to be merged into level 1. From there on each level is one run, at most
 //! `level_factor` times as large as the one above; what is too large gives up the file that drags
-//! the fewest bytes of the next level along.
+//! the fewest bytes of the next level along. What drags nothing along is moved, not rewritten.
 //!
 //! One law keeps every choice right: of one key, a newer run holds later sequences than an older
 //! one. So runs that are merged are neighbours, and what goes down takes along what it overlaps.
@@ -24,6 +24,16 @@ const DEEPEST: u8 = 6;
 pub(crate) struct Run {
     pub(crate) level: u8,
     pub(crate) files: Vec<Arc<FileHandle>>,
+}
+
+impl Pick {
+    /// Whether its files can go down as they are: they are of one run, and nothing is in their way.
+    pub(crate) fn is_move(&self, runs: &[Run]) -> bool {
+        let [files] = &self.inputs[..] else { return false };
+        let Some(first) = files.first() else { return false };
+        let is_first = |file: &Arc<FileHandle>| file.meta.id == first.meta.id;
+        runs.iter().any(|run| run.level < self.level && run.files.iter().any(is_first))
+    }
 }
 
 impl Run {
@@ -47,12 +57,8 @@ pub(crate) fn pick(runs: &[Run], settings: &TreeSettings) -> Option<Pick> {
     if total >= settings.level_bytes || fresh.len() >= 2 * settings.tier_runs {
         return Some(into_next(runs, fresh.iter().map(|run| run.files.clone()).collect(), 1));
     }
-    let similar = similar_runs(fresh);
-    if similar >= settings.tier_runs {
-        return Some(Pick {
-            inputs: fresh[..similar].iter().map(|run| run.files.clone()).collect(),
-            level: 0,
-        });
+    if let Some(similar) = similar_runs(fresh, total, settings) {
+        return Some(Pick { inputs: similar.iter().map(|run| run.files.clone()).collect(), level: 0 });
     }
     runs[fresh.len()..].iter().find_map(|run| {
         (run.bytes() > most_bytes(run.level, settings) && run.level < DEEPEST).then(|| {
@@ -69,16 +75,13 @@ pub(crate) fn pending_bytes(runs: &[Run], settings: &TreeSettings) -> u64 {
     let fresh = &runs[..runs.partition_point(|run| run.level == 0)];
     let total: u64 = fresh.iter().map(Run::bytes).sum();
     let level_bytes = |level: u8| runs.iter().find(|run| run.level == level).map_or(0, Run::bytes);
-    let (mut pending, mut arriving) = (0, 0);
-    if total >= settings.level_bytes || fresh.len() >= 2 * settings.tier_runs {
-        pending = total + level_bytes(1);
+    let mut arriving = 0;
+    let mut pending = if total >= settings.level_bytes || fresh.len() >= 2 * settings.tier_runs {
         arriving = total;
+        total + level_bytes(1)
     } else {
-        let similar = similar_runs(fresh);
-        if similar >= settings.tier_runs {
-            pending = fresh[..similar].iter().map(Run::bytes).sum();
-        }
-    }
+        similar_runs(fresh, total, settings).unwrap_or_default().iter().map(Run::bytes).sum()
+    };
     for level in 1..DEEPEST {
         let bytes = level_bytes(level) + arriving;
         arriving = bytes.saturating_sub(most_bytes(level, settings));
@@ -103,17 +106,21 @@ pub(crate) fn pick_all(runs: &[Run]) -> Option<Pick> {
     Some(Pick { inputs, level: deepest.max(1) })
 }
 
-/// How many of the newest runs are of similar size: none is more than twice as large as all newer
-/// ones together.
-fn similar_runs(fresh: &[Run]) -> usize {
+/// The newest runs that are of similar size, if they are enough to become one run: none is more than
+/// twice as large as all newer ones together. None if level 0 is so large that it will go down before
+/// that would be of use to many reads.
+fn similar_runs<'r>(fresh: &'r [Run], total: u64, settings: &TreeSettings) -> Option<&'r [Run]> {
     let mut sum = 0;
-    for (count, run) in fresh.iter().enumerate() {
+    let mut count = 0;
+    for run in fresh {
         if count > 0 && run.bytes() > 2 * sum {
-            return count;
+            break;
         }
         sum += run.bytes();
+        count += 1;
     }
-    fresh.len()
+    let similar = &fresh[..count];
+    (count >= settings.tier_runs && total < settings.level_bytes / 2).then_some(similar)
 }
 
 /// `inputs`, and all files of `level` between the first key of the inputs and the last: also those

@@ -25,6 +25,8 @@ pub(crate) struct Choice {
     pub(crate) tree: TreeId,
     pub(crate) parts: Arc<Parts>,
     pub(crate) pick: Pick,
+    /// Its files need not be rewritten.
+    pub(crate) moves: bool,
 }
 
 impl Inner {
@@ -68,7 +70,7 @@ impl Inner {
         choice: Choice,
         horizon: Option<Horizon>,
     ) -> Result<Plan, TreeError> {
-        let Choice { tree, parts, pick } = choice;
+        let Choice { tree, parts, pick, moves: _ } = choice;
         let inputs: Vec<Arc<FileHandle>> = pick.inputs.iter().flatten().cloned().collect();
         let mut ranges = Ranges::default();
         for file in inputs.iter().filter(|file| file.meta.has_ranges) {

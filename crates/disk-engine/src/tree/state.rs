@@ -31,6 +31,11 @@ pub(crate) struct Tree {
     /// Of its runs: those of level 0, and bytes that compactions which are due will go through.
     pub(crate) level0_runs: usize,
     pub(crate) pending_bytes: u64,
+    /// Bytes of files written since the forest was opened, by flushes and by compactions.
+    pub(crate) flushed_bytes: u64,
+    pub(crate) compacted_bytes: u64,
+    /// It is not compacted any more, because one of its files cannot be read.
+    pub(crate) sick: bool,
 }
 
 /// What a reader of a tree takes along.
@@ -53,7 +58,15 @@ impl Parts {
 impl Tree {
     pub(crate) fn new(rule: Arc<dyn Merge>, applied: u64) -> Tree {
         let parts = Parts { rule, memtables: vec![Arc::default()], runs: Arc::default() };
-        Tree { parts: Arc::new(parts), applied: AtomicU64::new(applied), level0_runs: 0, pending_bytes: 0 }
+        Tree {
+            parts: Arc::new(parts),
+            applied: AtomicU64::new(applied),
+            level0_runs: 0,
+            pending_bytes: 0,
+            flushed_bytes: 0,
+            compacted_bytes: 0,
+            sick: false,
+        }
     }
 
     pub(crate) fn rule(&self) -> &Arc<dyn Merge> {

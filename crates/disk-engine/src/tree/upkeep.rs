@@ -22,12 +22,10 @@ use super::{
     file::{FileHandle, FileMeta},
     forest::{Forest, Inner, lock},
     format::{FOLDER, file_name},
-    job::{Job, Plan, Replaces},
+    job::{Failure, Job, Plan, Replaces},
     manifest::{self, Manifest, RunRecord},
     pick::{Run, pick, pick_all},
     plan::Choice,
-    settings::TreeSettings,
-    state::State,
 };
 
 /// What is under way.
@@ -44,6 +42,13 @@ pub(crate) struct Upkeep {
     last: TreeId,
     /// Files that are in no manifest, for readers who have them still.
     obsolete: Vec<Arc<FileHandle>>,
+}
+
+/// The oldest memtables of a tree that are in files now, and what they hold.
+struct Flushed {
+    count: usize,
+    up_to: u64,
+    sequence: u64,
 }
 
 /// Where one of the two jobs is.
@@ -109,8 +114,14 @@ impl Forest {
             upkeep.run(inner, budget_bytes, Upkeep::flush)?;
             return Ok(Work::More);
         }
-        if upkeep.compaction.is_none() {
-            upkeep.compaction = upkeep.plan_compaction(inner, horizons)?.map(|plan| inner.job(plan));
+        if upkeep.compaction.is_none()
+            && let Some(choice) = upkeep.choose(inner)
+        {
+            if choice.moves {
+                upkeep.move_files(inner, choice)?;
+                return Ok(Work::More);
+            }
+            upkeep.compaction = Some(inner.job(upkeep.plan_compaction(inner, choice, horizons)?));
         }
         if upkeep.compaction.is_some() {
             upkeep.run(inner, budget_bytes, Upkeep::compaction)?;
@@ -152,6 +163,28 @@ impl Forest {
             upkeep.obsolete.extend(dropped.parts.runs.iter().flat_map(|run| run.files.iter().cloned()));
         }
         upkeep.collect_garbage(inner)
+    }
+
+    /// Forgets that a tree was dropped: its owner knows that nothing will be applied to it any more,
+    /// because the log has nothing of it. Durable when it returns.
+    pub fn forget_dropped(&self, tree: TreeId) -> Result<(), TreeError> {
+        let inner = &self.inner;
+        inner.check_alive()?;
+        let mut upkeep = lock(&inner.upkeep);
+        if !upkeep.manifest.dropped.contains(&tree) {
+            return Ok(());
+        }
+        let mut manifest = upkeep.manifest.clone();
+        manifest.dropped.remove(&tree);
+        inner.store(&manifest)?;
+        upkeep.manifest = manifest;
+        inner.state_mut().dropped.remove(&tree);
+        Ok(())
+    }
+
+    /// The trees that were dropped, and are not forgotten.
+    pub fn dropped(&self) -> Vec<TreeId> {
+        self.inner.state().dropped.iter().copied().collect()
     }
 
     /// Reads everything, past the cache, and returns what is wrong.
@@ -201,34 +234,59 @@ impl Inner {
 }
 
 impl Upkeep {
-    /// The next compaction. Files are read here, but not under the lock that writers need.
+    /// Files are read here, but not under the lock that writers need.
     fn plan_compaction(
         &mut self,
         inner: &Inner,
+        choice: Choice,
         horizons: &dyn Fn(TreeId) -> Option<Horizon>,
-    ) -> Result<Option<Plan>, TreeError> {
-        let Some(choice) = self.choose(&inner.state(), &inner.settings) else { return Ok(None) };
+    ) -> Result<Plan, TreeError> {
         let tree = choice.tree;
-        self.last = tree;
-        inner.plan_compaction(choice, horizons(tree)).map(Some).inspect_err(|_| {
-            self.sick.insert(tree);
-        })
+        inner.plan_compaction(choice, horizons(tree)).inspect_err(|_| self.give_up(inner, tree))
     }
 
-    fn choose(&mut self, state: &State, settings: &TreeSettings) -> Option<Choice> {
+    /// Leaves a tree alone from now on: one of its files cannot be read.
+    fn give_up(&mut self, inner: &Inner, tree: TreeId) {
+        self.sick.insert(tree);
+        let mut state = inner.state_mut();
+        if let Some(tree) = state.trees.get_mut(&tree) {
+            tree.sick = true;
+        }
+        inner.debt.count(&state);
+    }
+
+    /// The next compaction.
+    fn choose(&mut self, inner: &Inner) -> Option<Choice> {
+        let state = inner.state();
         // In turn, so that a tree that always has something to do leaves time for others.
         let behind = state.trees.range((Excluded(self.last), Unbounded));
         for (&id, tree) in behind.chain(state.trees.range(..=self.last)) {
             if self.sick.contains(&id) {
                 continue;
             }
-            let runs = &tree.parts.runs;
+            let (runs, parts) = (&tree.parts.runs, || tree.parts.clone());
             let whole = if self.whole.remove(&id) { pick_all(runs) } else { None };
-            if let Some(pick) = whole.or_else(|| pick(runs, settings)) {
-                return Some(Choice { tree: id, parts: tree.parts.clone(), pick });
+            let chosen = match whole {
+                Some(pick) => Some(Choice { tree: id, parts: parts(), pick, moves: false }),
+                None => pick(runs, &inner.settings).map(|pick| {
+                    let moves = pick.is_move(runs);
+                    Choice { tree: id, parts: parts(), pick, moves }
+                }),
+            };
+            if chosen.is_some() {
+                self.last = id;
+                return chosen;
             }
         }
         None
+    }
+
+    /// Has files count in another level.
+    fn move_files(&mut self, inner: &Inner, choice: Choice) -> Result<(), TreeError> {
+        let files: Vec<Arc<FileHandle>> = choice.pick.inputs.into_iter().flatten().collect();
+        let replaces = Replaces::Files(files.clone());
+        let runs = replaced(&choice.parts.runs, &replaces, files, choice.pick.level);
+        self.commit(inner, choice.tree, runs, 0, None)
     }
 
     /// One step of a job; its end, if that was the last; giving it up, if it failed.
@@ -239,17 +297,18 @@ impl Upkeep {
         self.manifest.next_file = next_file;
         let ended = match stepped {
             Ok(false) => return Ok(()),
-            Ok(true) => self.install(inner, slot),
-            Err(error) => Err(error),
+            Ok(true) => self.install(inner, slot).map_err(Failure::Write),
+            Err(failure) => Err(failure),
         };
-        ended.map_err(|error| {
-            let error = match error {
-                TreeError::Disk(error) => inner.die(&error.to_string()),
-                error => error,
+        ended.map_err(|failure| {
+            let error = match failure {
+                Failure::Read(error) => {
+                    self.give_up(inner, tree);
+                    error
+                }
+                Failure::Write(TreeError::Disk(error)) => inner.die(&error.to_string()),
+                Failure::Write(error) => error,
             };
-            if matches!(error, TreeError::Damaged(_) | TreeError::Version { .. }) {
-                self.sick.insert(tree);
-            }
             self.abandon(inner, slot);
             error
         })
@@ -268,7 +327,6 @@ impl Upkeep {
 
     /// Makes what a job has written count.
     fn install(&mut self, inner: &Inner, slot: Slot) -> Result<(), TreeError> {
-        let mut manifest = self.manifest.clone();
         let job = slot(self).as_ref().expect("the job has just ended");
         let (id, done, level) = (job.plan.tree, job.done.clone(), job.plan.level);
         let open = |meta: &FileMeta| {
@@ -282,29 +340,49 @@ impl Upkeep {
             let tree = state.trees.get(&id).expect("dropping a tree gives up its jobs");
             replaced(&tree.parts.runs, &job.plan.replaces, fresh, level)
         };
-        let record = manifest.trees.entry(id).or_default();
-        record.runs = runs.iter().map(record_of).collect();
-        let mut flushed = 0;
-        if let Replaces::Memtables { count, up_to, sequence } = job.plan.replaces {
-            flushed = count;
-            record.flushed = up_to;
-            manifest.sequence = manifest.sequence.max(sequence);
-        }
+        let flushed = match job.plan.replaces {
+            Replaces::Memtables { count, up_to, sequence } => Some(Flushed { count, up_to, sequence }),
+            Replaces::Files(_) => None,
+        };
         sync_names(inner, &done)?;
         #[cfg(test)]
         remove_early(inner, &job.plan.replaces);
-        inner.store(&manifest)?;
-        self.manifest = manifest;
+        let written = done.iter().map(|meta| meta.bytes).sum();
+        self.commit(inner, id, runs, written, flushed)?;
         let job = slot(self).take().expect("the job has just ended");
-        let mut state = inner.state_mut();
-        if let Some(tree) = state.trees.get_mut(&id) {
-            tree.install(flushed, runs, &inner.settings);
-        }
-        inner.debt.count(&state);
-        drop(state);
         if let Replaces::Files(files) = job.plan.replaces {
             self.obsolete.extend(files);
         }
+        Ok(())
+    }
+
+    /// Has a tree consist of other runs: first durably, then for readers.
+    fn commit(
+        &mut self,
+        inner: &Inner,
+        id: TreeId,
+        runs: Vec<Run>,
+        written_bytes: u64,
+        flushed: Option<Flushed>,
+    ) -> Result<(), TreeError> {
+        let mut manifest = self.manifest.clone();
+        let record = manifest.trees.entry(id).or_default();
+        record.runs = runs.iter().map(record_of).collect();
+        if let Some(flushed) = &flushed {
+            record.flushed = flushed.up_to;
+            manifest.sequence = manifest.sequence.max(flushed.sequence);
+        }
+        inner.store(&manifest)?;
+        self.manifest = manifest;
+        let mut state = inner.state_mut();
+        if let Some(tree) = state.trees.get_mut(&id) {
+            match &flushed {
+                Some(_) => tree.flushed_bytes += written_bytes,
+                None => tree.compacted_bytes += written_bytes,
+            }
+            tree.install(flushed.map_or(0, |flushed| flushed.count), runs, &inner.settings);
+        }
+        inner.debt.count(&state);
         Ok(())
     }
 

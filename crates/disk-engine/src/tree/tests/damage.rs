@@ -143,3 +143,30 @@ fn a_manifest_that_is_gone_is_no_new_forest() {
     assert!(names(&error, "tree/MANIFEST"), "{error}");
     assert!(disk.list("tree").unwrap().len() > 1, "nothing was removed");
 }
+
+/// A read that fails is no reason to stop writing: nobody is in doubt about what is on the disk.
+#[test]
+fn a_compaction_that_cannot_read_leaves_its_tree_alone_and_nothing_else() {
+    let (disk, sim) = Disk::simulated(1);
+    let settings = TreeSettings { cache_bytes: 0, tier_runs: 2, ..TreeSettings::default() };
+    let forest = Forest::open(disk, settings, rules()).unwrap();
+    let put = |tree: u64, position: u64| {
+        let mut batch = crate::tree::Batch::new();
+        let cell = base::Cell::live(position as i64, Bytes::from(vec![7; 100]));
+        batch.put(TreeId(tree), position.to_be_bytes().to_vec(), crate::tree::encode_cell(&cell));
+        forest.apply(Position(position), &batch).unwrap();
+        forest.freeze_tree(TreeId(tree));
+    };
+    put(1, 1);
+    finish_work(&forest, None).unwrap();
+    put(1, 2);
+    sim.inject("fail every read".parse().unwrap());
+    let error = finish_work(&forest, None).unwrap_err();
+    assert!(matches!(error, TreeError::Disk(_)), "{error}");
+    sim.relent();
+    put(2, 3);
+    put(2, 4);
+    finish_work(&forest, None).unwrap();
+    assert_eq!((forest.figures(TreeId(1)).runs, forest.debt().level0_runs), (2, 1));
+    assert!(forest.get(TreeId(1), &1u64.to_be_bytes()).unwrap().is_some());
+}

@@ -138,3 +138,41 @@ fn settings_out_of_range_are_refused() {
     refused(|settings| settings.level_bytes = 0);
     refused(|settings| settings.level_factor = 1);
 }
+
+#[test]
+fn what_drags_nothing_along_is_moved_and_not_rewritten() {
+    let settings = TreeSettings {
+        memtable_bytes: 4 << 10,
+        memtables_bytes: 8 << 10,
+        file_bytes: 4 << 10,
+        level_bytes: 8 << 10,
+        compression: Compression::None,
+        ..TreeSettings::default()
+    };
+    let forest = Forest::open(Disk::in_memory(), settings, rules()).unwrap();
+    // In order, so no two files overlap.
+    for n in 0..400 {
+        put(&forest, [format!("{n:05}")]);
+        finish_work(&forest, None).unwrap();
+    }
+    flush(&forest);
+    let figures = forest.figures(TREE);
+    assert_eq!((figures.entries, forest.scan(TREE, "", None, false).unwrap().count()), (400, 400));
+    // Level 0 becomes files of level 1 once; what goes on from there is not written again.
+    assert!(figures.compacted_bytes <= figures.flushed_bytes * 5 / 4, "{figures:?}");
+    let levels = forest.levels(TREE);
+    assert!(levels.len() > 2 && levels.iter().map(|level| level.files).sum::<usize>() == figures.files);
+    assert_eq!(levels.iter().map(|level| level.bytes).sum::<u64>(), figures.file_bytes);
+}
+
+#[test]
+fn a_dropped_tree_may_be_forgotten() {
+    let disk = Disk::in_memory();
+    let forest = Forest::open(disk.clone(), TreeSettings::default(), rules()).unwrap();
+    put(&forest, ["a".to_owned()]);
+    forest.drop_tree(TREE).unwrap();
+    assert_eq!(forest.dropped(), [TREE]);
+    forest.forget_dropped(TREE).unwrap();
+    let forest = Forest::open(disk, TreeSettings::default(), rules()).unwrap();
+    assert_eq!(forest.dropped(), []);
+}
