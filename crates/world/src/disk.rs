@@ -156,6 +156,20 @@ impl Disk {
         }
     }
 
+    /// Gives the file `from` one more name, `to`: both are the same bytes, until the last name is
+    /// removed. The new name is safe after [`Disk::sync_folder`] of its folder.
+    ///
+    /// # Errors
+    /// [`DiskError::Exists`] if there is a `to`; nothing was done then.
+    pub fn link(&self, from: &str, to: &str) -> Result<(), DiskError> {
+        check_name(from)?;
+        check_name(to)?;
+        match &self.0 {
+            Kind::Real(root) => root.link(from, to),
+            Kind::Ram(ram) => ram.link(from, to),
+        }
+    }
+
     /// Removes the file `name`. Handles that are open still work.
     pub fn remove(&self, name: &str) -> Result<(), DiskError> {
         check_name(name)?;

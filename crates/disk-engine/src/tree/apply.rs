@@ -34,7 +34,7 @@ impl Forest {
         let mut state = inner.state();
         if inner.check(&state, batch)? {
             drop(state);
-            inner.make_trees(batch);
+            inner.make_trees(batch.changes.iter().map(|change| change.0));
             state = inner.state();
         }
         let active_bytes = inner.fill(&state, position, batch)?;
@@ -105,11 +105,12 @@ impl Inner {
         Ok(missing)
     }
 
-    fn make_trees(&self, batch: &Batch) {
+    /// Begins those of some trees that are not there and were not dropped.
+    pub(crate) fn make_trees(&self, ids: impl IntoIterator<Item = TreeId>) {
         let mut state = self.state_mut();
-        for (id, _) in &batch.changes {
-            if !state.dropped.contains(id) {
-                state.trees.entry(*id).or_insert_with(|| Tree::new((self.rules)(*id), 0));
+        for id in ids {
+            if !state.dropped.contains(&id) {
+                state.trees.entry(id).or_insert_with(|| Tree::new((self.rules)(id), 0));
             }
         }
     }
@@ -178,7 +179,7 @@ impl Inner {
 
     /// Freezes the memtables of trees, unless they are empty. The caller is the writer, so no batch
     /// is half applied.
-    fn freeze(&self, chosen: Vec<TreeId>) {
+    pub(crate) fn freeze(&self, chosen: Vec<TreeId>) {
         let mut state = self.state_mut();
         for id in chosen {
             if let Some(tree) = state.trees.get_mut(&id).filter(|tree| !tree.active().is_empty()) {
@@ -189,7 +190,7 @@ impl Inner {
 }
 
 /// Refuses a change that cannot be merged.
-fn check(rule: &dyn Merge, change: &Change) -> Result<(), TreeError> {
+pub(crate) fn check(rule: &dyn Merge, change: &Change) -> Result<(), TreeError> {
     let bounded = |bytes: usize, limit: usize| {
         if bytes > limit { Err(TreeError::TooLarge { bytes, limit }) } else { Ok(()) }
     };

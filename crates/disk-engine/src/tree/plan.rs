@@ -30,16 +30,20 @@ pub(crate) struct Choice {
 }
 
 impl Inner {
-    /// A flush of all frozen memtables of one tree: the one that holds the log longest.
-    pub(crate) fn plan_flush(&self) -> Option<Plan> {
+    /// A flush of all frozen memtables of one tree, the one that holds the log longest; or of those of
+    /// the tree `only` that hold nothing from a sequence on.
+    pub(crate) fn plan_flush(&self, only: Option<(TreeId, u64)>) -> Option<Plan> {
         let (id, parts) = {
             let state = self.state();
-            let waiting = state.trees.iter().filter(|(_, tree)| !tree.frozen().is_empty());
+            let wanted = |id: TreeId| only.is_none_or(|only| only.0 == id);
+            let waiting = state.trees.iter().filter(|(id, tree)| wanted(**id) && !tree.frozen().is_empty());
             let (id, tree) = waiting.min_by_key(|(_, tree)| tree.frozen()[0].first_position())?;
             (*id, tree.parts.clone())
         };
+        let before = only.map_or(u64::MAX, |only| only.1);
         let frozen = parts.frozen();
-        let last = frozen.last().expect("it is not empty");
+        let frozen = &frozen[..frozen.partition_point(|memtable| memtable.last_sequence() < before)];
+        let last = frozen.last()?;
         let mut ranges = Ranges::default();
         let mut sources: Vec<Box<dyn Source>> = Vec::new();
         for memtable in frozen {

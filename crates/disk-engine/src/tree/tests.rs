@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 #![allow(clippy::disallowed_methods, reason = "tests may touch the world")]
 
+mod bulk;
 mod damage;
 mod faults;
 mod golden;

@@ -31,7 +31,7 @@ use super::{
 /// What is under way.
 pub(crate) struct Upkeep {
     /// As it is on the disk, but for the id of the next file.
-    manifest: Manifest,
+    pub(crate) manifest: Manifest,
     flush: Option<Job>,
     compaction: Option<Job>,
     /// Trees of which everything is to become one run.
@@ -45,10 +45,10 @@ pub(crate) struct Upkeep {
 }
 
 /// The oldest memtables of a tree that are in files now, and what they hold.
-struct Flushed {
-    count: usize,
-    up_to: u64,
-    sequence: u64,
+pub(crate) struct Flushed {
+    pub(crate) count: usize,
+    pub(crate) up_to: u64,
+    pub(crate) sequence: u64,
 }
 
 /// Where one of the two jobs is.
@@ -108,7 +108,7 @@ impl Forest {
         let mut upkeep = lock(&inner.upkeep);
         upkeep.collect_garbage(inner)?;
         if upkeep.flush.is_none() {
-            upkeep.flush = inner.plan_flush().map(|plan| inner.job(plan));
+            upkeep.flush = inner.plan_flush(None).map(|plan| inner.job(plan));
         }
         if upkeep.flush.is_some() {
             upkeep.run(inner, budget_bytes, Upkeep::flush)?;
@@ -289,6 +289,18 @@ impl Upkeep {
         self.commit(inner, choice.tree, runs, 0, None)
     }
 
+    /// Flushes what is frozen of a tree and holds nothing from a sequence on, after what is being
+    /// flushed already.
+    pub(crate) fn flush_tree(&mut self, inner: &Inner, tree: TreeId, sequence: u64) -> Result<(), TreeError> {
+        loop {
+            if self.flush.is_none() {
+                let Some(plan) = inner.plan_flush(Some((tree, sequence))) else { return Ok(()) };
+                self.flush = Some(inner.job(plan));
+            }
+            self.run(inner, u64::MAX, Upkeep::flush)?;
+        }
+    }
+
     /// One step of a job; its end, if that was the last; giving it up, if it failed.
     fn run(&mut self, inner: &Inner, budget_bytes: u64, slot: Slot) -> Result<(), TreeError> {
         let mut next_file = self.manifest.next_file;
@@ -357,7 +369,7 @@ impl Upkeep {
     }
 
     /// Has a tree consist of other runs: first durably, then for readers.
-    fn commit(
+    pub(crate) fn commit(
         &mut self,
         inner: &Inner,
         id: TreeId,
@@ -404,7 +416,7 @@ impl Upkeep {
 }
 
 /// Makes the names of new files durable.
-fn sync_names(inner: &Inner, files: &[FileMeta]) -> Result<(), TreeError> {
+pub(crate) fn sync_names(inner: &Inner, files: &[FileMeta]) -> Result<(), TreeError> {
     #[cfg(test)]
     if inner.settings.sabotaged(super::settings::Sabotage::FolderUnsynced) {
         return Ok(());

@@ -14,7 +14,7 @@ use std::{
 
 use super::{
     DiskError, Fault, Occurrence, Operation, Outcome,
-    fault::Operation::{Create, List, MakeFolder, Open, Read, Remove, Rename, Sync, SyncFolder, Write},
+    fault::Operation::{Create, Link, List, MakeFolder, Open, Read, Remove, Rename, Sync, SyncFolder, Write},
     folder_of,
     pages::Pages,
 };
@@ -170,6 +170,21 @@ impl Shared {
         if let Some(replaced) = replaced {
             ram.release(replaced);
         }
+        told(failing)
+    }
+
+    pub(super) fn link(&self, from: &str, to: &str) -> Result<(), DiskError> {
+        let mut ram = self.state();
+        let failing = ram.begin_between(Link, from, to)?;
+        let inode = ram.find(from)?;
+        if !ram.folders.contains(folder_of(to)) {
+            return Err(DiskError::NotFound { path: to.to_owned() });
+        }
+        if ram.names.contains_key(to) {
+            return Err(DiskError::Exists { path: to.to_owned() });
+        }
+        ram.names.insert(to.to_owned(), inode);
+        ram.change_names(|| NameChange::Create { name: to.to_owned(), inode });
         told(failing)
     }
 

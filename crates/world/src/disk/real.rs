@@ -106,6 +106,15 @@ impl Root {
         fs::rename(from, to).map_err(|error| DiskError::from_io("rename", &shown, &error))
     }
 
+    pub(super) fn link(&self, from: &str, to: &str) -> Result<(), DiskError> {
+        let ((from, from_shown), (to, to_shown)) = (self.at(from), self.at(to));
+        fs::hard_link(from, to).map_err(|error| {
+            // What is missing is the file, what exists is its other name.
+            let shown = if error.kind() == io::ErrorKind::AlreadyExists { &to_shown } else { &from_shown };
+            DiskError::from_io("link", shown, &error)
+        })
+    }
+
     pub(super) fn remove(&self, name: &str) -> Result<(), DiskError> {
         let (path, shown) = self.at(name);
         fs::remove_file(path).map_err(|error| DiskError::from_io("remove", &shown, &error))

@@ -86,6 +86,42 @@ fn names_come_and_go() {
 }
 
 #[test]
+fn a_linked_file_has_two_names() {
+    on_every_half(|disk| {
+        disk.make_folder("copy").unwrap();
+        let file = disk.create("file", 1).unwrap();
+        disk.link("file", "copy/file").unwrap();
+        file.write_at(b"x", 0).unwrap();
+        assert!(matches!(disk.link("file", "copy/file"), Err(DiskError::Exists { .. })));
+        assert!(matches!(disk.link("none", "copy/none"), Err(DiskError::NotFound { .. })));
+        assert!(matches!(disk.link("file", "nowhere/file"), Err(DiskError::NotFound { .. })));
+        disk.remove("file").unwrap();
+        assert_eq!(disk.read("copy/file", 1).unwrap(), b"x");
+        assert_eq!((disk.list("").unwrap(), disk.list("copy").unwrap()), (vec![], vec!["file".to_owned()]));
+    });
+}
+
+#[test]
+fn a_link_is_durable_when_its_folder_is() {
+    let survives = |sync: bool, seed: u64| {
+        let (disk, sim) = Disk::simulated(seed);
+        disk.make_folder("copy").unwrap();
+        let file = disk.create("file", 0).unwrap();
+        file.write_at(b"bytes", 0).unwrap();
+        file.sync_data().unwrap();
+        disk.link("file", "copy/file").unwrap();
+        if sync {
+            disk.sync_folder("copy").unwrap();
+        }
+        sim.crash();
+        disk.read("copy/file", 5).map(|bytes| assert_eq!(bytes, b"bytes")).is_ok()
+    };
+    assert!((0..50).all(|seed| survives(true, seed)));
+    let lost = (0..50).filter(|seed| !survives(false, *seed)).count();
+    assert!(lost > 0 && lost < 50);
+}
+
+#[test]
 fn names_stay_inside() {
     on_every_half(|disk| {
         for name in ["", "/", "/etc/passwd", "../up", "a/../../up", "a/b/c", ".", "a/", "a\0b"] {
