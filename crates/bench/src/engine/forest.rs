@@ -113,7 +113,8 @@ impl Peer for ForestPeer {
         json!({
             "memtable_bytes": figures.memtable_bytes,
             "cache_bytes": self.forest.cache_bytes(),
-            "runs": figures.runs,
+            "runs": self.forest.debt().level0_runs,
+            "runs_of_all_levels": figures.runs,
             "files": figures.files,
             "file_bytes": figures.file_bytes,
             "entries": figures.entries,
