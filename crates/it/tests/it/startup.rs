@@ -60,7 +60,8 @@ fn signals_stop_it_cleanly_and_it_starts_again() {
     let mut server = Server::start("start-stop");
     for signal in ["TERM", "INT"] {
         let mut conn = Conn::open(server.cql());
-        assert!(server.stop(signal).success(), "{}", server.said());
+        let status = server.stop(signal);
+        assert!(status.success(), "{status}: {}", server.said());
         // The door closed the connection; nothing is left that a script would take for a running node.
         assert!(conn.recv().is_err());
         assert!(!server.data().join("listen.json").exists());
