@@ -83,6 +83,8 @@ struct House {
 
 /// Opens the doors, calls `ready`, and returns when a signal came and they have drained.
 async fn serve(house: House, open: Vec<Open>, ready: impl FnOnce()) -> Result<(), Refusal> {
+    // Before a door answers: from then on somebody may think that this process can be stopped well.
+    let mut signals = world::process::StopSignals::watch().map_err(system)?;
     let (trigger, shutdown) = door::shutdown();
     let observed = house.fabric.clone();
     let health = Arc::new(Health { metrics: house.metrics, observe: Box::new(move || observed.observe()) });
@@ -110,7 +112,7 @@ async fn serve(house: House, open: Vec<Open>, ready: impl FnOnce()) -> Result<()
         });
     }
     ready();
-    let signal = world::process::stop_signal().await.map_err(system)?;
+    let signal = signals.recv().await;
     eprintln!("holdfast: {signal}, stopping");
     trigger.trigger();
     for door in doors {

@@ -44,10 +44,11 @@ fn run(options: &Options) -> Outcome<()> {
     // One thread for the client: on two cores a second one would take the server's.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     runtime.block_on(async {
+        let mut signals = world::process::StopSignals::watch()?;
         tokio::select! {
             result = suites(options) => result,
             // Servers are dropped, and so killed, on the way out.
-            signal = world::process::stop_signal() => Err(format!("ended by {}", signal?).into()),
+            signal = signals.recv() => Err(format!("ended by {signal}").into()),
         }
     })
 }
