@@ -1,8 +1,8 @@
 //! The catalog as a Machine: commands are carried out, and what comes of them is published.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
-use base::Cause;
+use base::{Cause, TableId};
 use bytes::Bytes;
 use store::{Changes, Machine, Schema, SchemaEvent, Space, Table};
 
@@ -44,21 +44,31 @@ impl CatalogMachine {
         Ok(())
     }
 
+    /// What is new can be used before it is told of, and what is gone is told to be gone before it
+    /// cannot be used any more: whoever is refused for want of a table finds what has come in its
+    /// place. So for a moment there is both.
     fn publish(&self) -> Arc<Schema> {
+        let published = &self.shared.published;
         let schema = Arc::new(self.state.schema());
-        let facts = |space: &Space, table: &Table| TableFacts {
-            factor: space.replication_factor(),
-            deletions_kept_seconds: table.options.get("gc_grace_seconds").and_then(|kept| kept.parse().ok()),
-        };
-        let tables = schema
-            .spaces
-            .values()
-            .flat_map(|space| space.tables.values().map(|table| (table.id, facts(space, table))));
-        self.shared.publish_tables(tables.collect());
-        self.shared.published.publish_schema(schema.clone());
-        self.shared.published.publish_cluster(self.state.cluster_name.clone(), self.state.nodes.clone());
+        let mut both = tables_of(&published.schema());
+        both.extend(tables_of(&schema));
+        self.shared.publish_tables(both);
+        published.publish_schema(schema.clone());
+        published.publish_cluster(self.state.cluster_name.clone(), self.state.nodes.clone());
+        self.shared.publish_tables(tables_of(&schema));
         schema
     }
+}
+
+fn tables_of(schema: &Schema) -> BTreeMap<TableId, TableFacts> {
+    let facts = |space: &Space, table: &Table| TableFacts {
+        factor: space.replication_factor(),
+        deletions_kept_seconds: table.options.get("gc_grace_seconds").and_then(|kept| kept.parse().ok()),
+    };
+    let tables = |space: &Arc<Space>| -> Vec<(TableId, TableFacts)> {
+        space.tables.values().map(|table| (table.id, facts(space, table))).collect()
+    };
+    schema.spaces.values().flat_map(tables).collect()
 }
 
 impl Machine for CatalogMachine {

@@ -275,6 +275,10 @@ fn again_if_full<T>(mut step: impl FnMut() -> Result<T, Cause>) -> Result<T, Cau
 }
 
 pub(super) fn read(store: &Store, table: TableId, key: Bytes) -> Page {
+    try_read(store, table, key).unwrap()
+}
+
+pub(super) fn try_read(store: &Store, table: TableId, key: Bytes) -> Result<Page, Cause> {
     let (done, answer) = waiter();
     let read = Read {
         table,
@@ -287,7 +291,7 @@ pub(super) fn read(store: &Store, table: TableId, key: Bytes) -> Page {
         consistency: Consistency::One,
     };
     store.tables.read(permit(store, Action::Read, Target::Table(table)), read, done);
-    answer.wait().unwrap()
+    answer.wait()
 }
 
 pub(super) fn until(acknowledged: &[(u64, u64)], ops: u64) -> impl Iterator<Item = u64> {

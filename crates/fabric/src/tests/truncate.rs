@@ -1,11 +1,13 @@
 //! A table whose data is replaced while requests of the old data are under way.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use base::{Class, TableId};
 use store::{Action, SchemaChange, Store, Target, waiter};
 use world::Disk;
 
-use super::{power_cut, stories, tally, tiny, world};
-use crate::{Addresses, Stepped};
+use super::{moving_world, power_cut, stories, tally, tiny, world};
+use crate::{Addresses, Fabric, Stepped};
 
 fn truncate(store: &Store) -> store::Waiter<std::sync::Arc<store::Schema>> {
     let (done, answer) = waiter();
@@ -99,4 +101,35 @@ fn a_table_can_be_truncated_when_memory_is_used_up() {
     let truncated = truncate(node.store());
     node.settle().unwrap();
     truncated.wait().unwrap();
+}
+
+/// Whoever is refused because the data is gone finds in the definitions what has come in its place:
+/// there is no moment in which neither the old nor the new can be used.
+#[test]
+fn there_is_no_moment_without_a_table() {
+    let world = moving_world(Disk::in_memory(), 1);
+    let node = Fabric::start(&world, tiny(), tally(), Addresses::new()).unwrap();
+    let store = node.store();
+    power_cut::define_by(store, &mut || {});
+    let id = || store.catalog.schema().table("s", "t").unwrap().id;
+    let ends = AtomicBool::new(false);
+    let key = bytes::Bytes::from_static(b"k");
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !ends.load(Ordering::Relaxed) {
+                    let table = id();
+                    if let Err(cause) = power_cut::try_read(store, table, key.clone()) {
+                        assert_eq!(cause.class, Class::Absent, "{cause}");
+                        assert_ne!(id(), table, "{cause}");
+                    }
+                }
+            });
+        }
+        for _ in 0..1_000 {
+            truncate(store).wait().unwrap();
+        }
+        ends.store(true, Ordering::Relaxed);
+    });
+    node.stop().unwrap();
 }
