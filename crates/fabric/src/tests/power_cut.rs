@@ -23,7 +23,7 @@ use store::{
     waiter,
 };
 use world::{
-    Disk, Operation, SimDisk,
+    Boundary, Disk, Operation, SimDisk,
     task::{cores, spawn_thread},
 };
 
@@ -339,7 +339,7 @@ pub(super) fn check(disk: Disk, table: TableId, ops: u64, history: &History) -> 
 /// Small enough that a dozen writes make files, and as many records fill segments.
 pub(super) fn tiniest() -> Settings {
     let mut settings = Settings { log_keep_bytes: 2 << 10, ..tiny() };
-    settings.tree.memtable_bytes = 600;
+    settings.tree.memtable_bytes = 900;
     settings.tree.file_bytes = 600;
     settings.tree.level_bytes = 1_200;
     settings.log.segment_bytes = 2 << 10;
@@ -357,7 +357,8 @@ pub(super) struct Met {
     pub(super) segments: u64,
 }
 
-/// Runs the program of `seed` and cuts the power at each of its boundaries.
+/// Runs the program of `seed` and cuts the power at each of its boundaries, and of some programs at
+/// those of the next start too.
 pub(super) fn program(seed: u64, sabotage: Option<Sabotage>) -> Met {
     let mut dice = Dice(seed);
     let (disk, sim) = Disk::simulated(seed);
@@ -373,12 +374,26 @@ pub(super) fn program(seed: u64, sabotage: Option<Sabotage>) -> Met {
         met.files += u64::from(operation == Operation::Create && name.ends_with(".tree"));
         met.segments += u64::from(operation == Operation::Remove && name.ends_with(".seg"));
     }
-    for (ops, boundary) in (before..).zip(sim.take_boundaries()) {
-        let (disk, _) = boundary.crash(seed ^ ops);
+    let boundaries = sim.take_boundaries();
+    let mut cut_at = |boundary: &Boundary, ops: u64, nth: u64| {
+        let (disk, _) = boundary.crash(seed ^ ops ^ nth << 32);
         if let Err(cause) = check(disk, table, ops, &history) {
-            panic!("seed {seed}, power cut after {ops} operations: {cause}");
+            panic!("seed {seed}, power cut after {ops} operations and {nth} of the start: {cause}");
         }
         met.cuts += 1;
+    };
+    for (ops, boundary) in (before..).zip(&boundaries) {
+        cut_at(boundary, ops, 0);
+    }
+    if seed.is_multiple_of(4) {
+        // The start after one of these cuts is cut itself.
+        let nth = dice.below(boundaries.len() as u64);
+        let (disk, sim) = boundaries[nth as usize].crash(seed);
+        sim.record_boundaries();
+        Stepped::start(&world(disk, seed), tiniest(), tally(), Addresses::new()).unwrap();
+        for (of_start, boundary) in (1..).zip(sim.take_boundaries()) {
+            cut_at(&boundary, before + nth, of_start);
+        }
     }
     met
 }
@@ -397,7 +412,7 @@ fn acknowledged_work_survives_a_power_cut_at_every_disk_operation() {
     let met = workers.into_iter().map(|worker| worker.join().unwrap()).fold(Met::default(), Met::and);
     println!("{PROGRAMS} programs: {met:?}");
     // Programs that never get anywhere prove nothing.
-    assert!(met.cuts > 30 * PROGRAMS && met.files > PROGRAMS && met.segments > PROGRAMS / 50, "{met:?}");
+    assert!(met.cuts > 30 * PROGRAMS && met.files > PROGRAMS && met.segments > PROGRAMS / 100, "{met:?}");
 }
 
 impl Met {
