@@ -160,3 +160,27 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_file_whose_entries_are_not_in_order_is_told() {
+    let disk = Disk::in_memory();
+    disk.make_folder("tree").unwrap();
+    let files = Arc::new(Files::new(disk.clone(), 0, 1));
+    let rule: Arc<dyn Merge> = Arc::new(LastWriteWins::default());
+    let settings = Arc::new(TreeSettings { block_bytes: 64, ..TreeSettings::default() });
+    let cell = encode_cell(&Cell::tombstone(1));
+    // Wrong within a block; wrong from one block to the next; twice the same.
+    for keys in [["a", "c", "b"], ["c", "d", "a"], ["a", "a", "b"]] {
+        for bytes in [1, 100] {
+            let mut builder = FileBuilder::create(&disk, &settings, &rule, TreeId(1), 7).unwrap();
+            for key in keys {
+                builder.add(key.repeat(bytes).as_bytes(), 5, &cell).unwrap();
+            }
+            let file = FileHandle::new(builder.finish(&Ranges::default()).unwrap(), &files);
+            let faults = file.verify();
+            assert!(faults.iter().any(|fault| fault.to_string().contains("order")), "{keys:?}: {faults:?}");
+            files.forget(7);
+            disk.remove("tree/00000007.tree").unwrap();
+        }
+    }
+}

@@ -16,7 +16,9 @@ use super::{
     model::rules,
     program::{finish_work, tiny},
 };
-use crate::tree::{Batch, Forest, Horizon, TreeId, TreeSettings, decode_cell, encode_cell};
+use crate::tree::{
+    Batch, Forest, Horizon, Patience, TreeError, TreeId, TreeSettings, decode_cell, encode_cell,
+};
 
 const TREES: [TreeId; 2] = [TreeId(1), TreeId(2)];
 const KEYS: [&str; 4] = ["a", "aa", "b", "c"];
@@ -28,6 +30,15 @@ struct Scratch(PathBuf);
 impl Drop for Scratch {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+impl Scratch {
+    fn new() -> (Scratch, Disk) {
+        let name = format!("tree-{}-{:x}", std::process::id(), Entropy::real().u64());
+        let scratch = Scratch(std::env::temp_dir().join(name));
+        let disk = Disk::real(&scratch.0).unwrap();
+        (scratch, disk)
     }
 }
 
@@ -71,9 +82,7 @@ fn read_one_moment(forest: &Forest) {
 
 #[test]
 fn readers_see_whole_batches_while_files_come_and_go() {
-    let name = format!("tree-{}-{:x}", std::process::id(), Entropy::real().u64());
-    let scratch = Scratch(std::env::temp_dir().join(name));
-    let disk = Disk::real(&scratch.0).unwrap();
+    let (_scratch, disk) = Scratch::new();
     let settings =
         TreeSettings { memtable_bytes: 1_600, memtables_bytes: 3_000, ..tiny(&Entropy::seeded(1)) };
     let forest = Forest::open(disk.clone(), settings.clone(), rules()).unwrap();
@@ -109,4 +118,30 @@ fn readers_see_whole_batches_while_files_come_and_go() {
     let left = disk.list("tree").unwrap();
     assert!(files > 0 && left.len() == files + 1, "old files are removed: {files} of {left:?}");
     read_one_moment(&forest);
+}
+
+#[test]
+fn a_read_that_must_not_wait_opens_no_file_and_finds_what_is_cached() {
+    let (_scratch, disk) = Scratch::new();
+    let open = || Forest::open(disk.clone(), TreeSettings::default(), rules()).unwrap();
+    let forest = open();
+    forest.apply(Position(1), &batch(1)).unwrap();
+    assert!(forest.get_with(TREES[0], b"a", Patience::Now).unwrap().is_some(), "it is in memory");
+    forest.freeze(Position(1));
+    finish_work(&forest, None).unwrap();
+    drop(forest);
+    let forest = open();
+    let scan = |patience| {
+        let scan = forest.scan_with(TREES[0], "", None, false, patience)?;
+        scan.collect::<Result<Vec<_>, _>>()
+    };
+    assert_eq!(forest.get_with(TREES[0], b"a", Patience::Now), Err(TreeError::NotNow));
+    assert_eq!(scan(Patience::Now), Err(TreeError::NotNow));
+    let rows = scan(Patience::Wait).unwrap();
+    assert_eq!(rows.len(), KEYS.len());
+    assert_eq!(scan(Patience::Now).unwrap(), rows);
+    // The page of the filter was not read yet.
+    let value = forest.get(TREES[0], b"a").unwrap();
+    assert!(value.is_some());
+    assert_eq!(forest.get_with(TREES[0], b"a", Patience::Now).unwrap(), value);
 }
