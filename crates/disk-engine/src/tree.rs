@@ -4,7 +4,9 @@
 //! Forest    all trees of a disk        apply a batch, read, work          forest, read, upkeep
 //! Memtable  what is in no file yet     frozen when it is full             memtable
 //! Job       a flush or a compaction    sorted sources in, files out       job, source, pick
-//! file      blocks, index, filters     every part checked when read       format, build, file, block, filter
+//! file      blocks, index, filters     every part checked when read       format, build, stack, file, cursor,
+//!                                                                       block, seal, filter, check
+//! Files     what is at hand of files   open ones, cached blocks           files, cache
 //! MANIFEST  which files count          replaced whole, durably            manifest
 //! ```
 //!
