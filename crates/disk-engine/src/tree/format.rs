@@ -222,7 +222,10 @@ impl Footer {
             entries: long(96),
             oldest: long(104) as i64,
         };
-        let sound = [footer.data, footer.ranges].iter().all(|root| root.height <= MAX_HEIGHT);
+        let flat = |root: &Root| root.height <= MAX_HEIGHT;
+        let paged = |filter: &FilterPlace| filter.pages == 0 || filter.page_len > TRAILER as u32;
+        let sound = [footer.data, footer.ranges].iter().all(flat)
+            && [footer.key_filter, footer.prefix_filter].iter().all(paged);
         if sound { Ok(footer) } else { Err(NoFooter::Damaged) }
     }
 }
@@ -255,7 +258,7 @@ mod tests {
             tree: TreeId(9),
             data: root(1, 3),
             ranges: root(2, 1),
-            key_filter: FilterPlace { offset: 4, pages: 5, page_len: 6 },
+            key_filter: FilterPlace { offset: 4, pages: 5, page_len: 60 },
             prefix_filter: FilterPlace::default(),
             entries: 5,
             oldest: -1,
@@ -269,6 +272,9 @@ mod tests {
         }
         let high = Footer { data: root(1, MAX_HEIGHT + 1), ..footer };
         assert_eq!(Footer::decode(&high.encode()), Err(NoFooter::Damaged));
+        let empty = FilterPlace { page_len: 13, ..footer.key_filter };
+        let empty = Footer { key_filter: empty, ..footer };
+        assert_eq!(Footer::decode(&empty.encode()), Err(NoFooter::Damaged));
         let mut next = bytes;
         next[8] = 3;
         let check = checksum(&[&next[..12]]) as u32;
