@@ -11,7 +11,7 @@ use store::conformance::Dice;
 use world::{Disk, Fault, Occurrence, Operation, Operations, Outcome, SimDisk};
 
 use super::{
-    power_cut::{History, check, define, run_to_its_end, tiniest},
+    power_cut::{History, check, define, run_to_its_end, settle_all, tiniest},
     tally, world,
 };
 use crate::{Addresses, Stepped};
@@ -113,4 +113,50 @@ fn whatever_fails_a_node_loses_nothing_that_it_acknowledged() {
         assert!(of("fail every ").contains(site), "{sites:?}");
     }
     assert!(of("full every ").len() > 8 && of("short every ").len() > 8, "{sites:?}");
+}
+
+/// Bytes of all files of a node.
+fn used_bytes(disk: &Disk) -> u64 {
+    let folders = [("", ""), ("log", "log/"), ("tree", "tree/")];
+    let files = folders.iter().flat_map(|(folder, prefix)| {
+        disk.list(folder).unwrap().into_iter().map(move |name| format!("{prefix}{name}"))
+    });
+    files.map(|name| disk.open(&name).unwrap().len().unwrap()).sum()
+}
+
+#[test]
+fn a_disk_that_is_full_now_and_then_ends_no_node_and_loses_nothing() {
+    let (mut refused, mut written, mut waiting) = (0, 0, 0);
+    for seed in 0..60 {
+        let (disk, sim, table) = begun(seed);
+        let mut node = start(&disk, seed).unwrap();
+        let (mut dice, mut all) = (Dice(seed), History::default());
+        for round in 0..6 {
+            sim.set_capacity(used_bytes(&disk) + dice.below(2_000));
+            for part in 0..3 {
+                let first = round * 100 + part * 30;
+                let (history, end) = run_to_its_end(&mut node, &sim, table, first, &mut dice, false);
+                let is_busy = |cause: &Cause| cause.class == Class::Busy;
+                assert!(end.as_ref().err().is_none_or(is_busy), "seed {seed}: {end:?}");
+                refused += history.refused();
+                all.add(history);
+            }
+            waiting += u64::from(frozen_bytes(&node) > 0);
+            // Somebody makes room, and nobody has to do anything else.
+            sim.set_capacity(u64::MAX);
+            settle_all(&mut node).unwrap_or_else(|cause| panic!("seed {seed}: {cause}"));
+            assert!(!node.spine.needs_own_thread(), "seed {seed}: somebody still waits");
+            assert_eq!(frozen_bytes(&node), 0, "seed {seed}: a memtable still waits");
+        }
+        written += all.written.len();
+        drop(node);
+        sim.kill();
+        check(disk, table, u64::MAX, &all).unwrap();
+    }
+    println!("{refused} were refused, {written} rows written; memtables waited {waiting} times");
+    assert!(refused > 500 && written > 500 && waiting > 50, "{refused} {written} {waiting}");
+}
+
+fn frozen_bytes(node: &Stepped) -> u64 {
+    node.parts.shared.engine.forest().debt().frozen_bytes
 }

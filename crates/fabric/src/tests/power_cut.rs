@@ -39,7 +39,7 @@ pub(super) struct Acknowledged {
     pub(super) writes: Vec<(u64, u64)>,
     pub(super) entries: Vec<(u64, u64)>,
     pub(super) counts: Vec<(u64, u64)>,
-    /// Writes that the log's small queue had no room for: nothing was done.
+    /// Rows and entries for which there was no room: nothing was done.
     refused: Vec<u64>,
 }
 
@@ -53,6 +53,23 @@ pub(super) struct History {
     pub(super) proposed: Vec<u64>,
     /// How often it counted.
     pub(super) counts: u64,
+}
+
+impl History {
+    /// How many rows and entries were refused, for want of room.
+    pub(super) fn refused(&self) -> usize {
+        self.acknowledged.refused.len()
+    }
+
+    /// What was done after it.
+    pub(super) fn add(&mut self, later: History) {
+        self.acknowledged.writes.extend(later.acknowledged.writes);
+        self.acknowledged.entries.extend(later.acknowledged.entries);
+        self.acknowledged.counts.extend(later.acknowledged.counts);
+        self.written.extend(later.written);
+        self.proposed.extend(later.proposed);
+        self.counts += later.counts;
+    }
 }
 
 /// Notes answers as they come.
@@ -96,9 +113,12 @@ impl Inbox<()> for Notes {
 
 impl Inbox<Bytes> for Notes {
     fn deliver(&self, tag: u64, answer: Result<Bytes, Cause>) {
+        let refused = answer.as_ref().is_err_and(|cause| cause.class == Class::Busy);
         if let Some(had) = self.answered(answer) {
             assert!(decode_tally(&had).unwrap().contains(&tag));
             self.note(|acknowledged| &mut acknowledged.entries, tag);
+        } else if refused {
+            self.acknowledged.lock().unwrap().refused.push(tag);
         }
     }
 }
@@ -226,6 +246,7 @@ pub(super) fn run_to_its_end(
     history.acknowledged = std::mem::take(&mut *notes.acknowledged.lock().unwrap());
     let refused = &history.acknowledged.refused;
     history.written.retain(|number| !refused.contains(number));
+    history.proposed.retain(|number| !refused.contains(number));
     (history, end)
 }
 
@@ -260,9 +281,17 @@ fn steps(
             _ => _ = node.step_upkeep(),
         }
     }
+    settle_all(node)
+}
+
+/// Settles a node whose log refuses records now and then: what it refused a group is offered again,
+/// though not for ever, because the disk may be full.
+pub(super) fn settle_all(node: &mut Stepped) -> Result<(), Cause> {
     again_if_full(|| node.settle())?;
-    // The log's queue is small; what it refused a group is offered again.
-    while node.spine.needs_own_thread() {
+    for _ in 0..100 {
+        if !node.spine.needs_own_thread() {
+            break;
+        }
         node.spine.retry();
         again_if_full(|| node.settle())?;
     }
