@@ -28,7 +28,7 @@ use world::{
 };
 
 use super::{tally, tiny, world};
-use crate::{Addresses, Settings, Stepped, settings::Sabotage};
+use crate::{Addresses, Settings, Stepped, settings::Sabotage, verify};
 
 pub(super) const COUNTER: &[u8] = b"counter";
 pub(super) const NOW_SECONDS: u32 = 1_000;
@@ -330,6 +330,10 @@ pub(super) fn until(acknowledged: &[(u64, u64)], ops: u64) -> impl Iterator<Item
 /// Checks one restart. `ops` disk operations were done before the power went.
 pub(super) fn check(disk: Disk, table: TableId, ops: u64, history: &History) -> Result<(), Cause> {
     let History { acknowledged, written, proposed, counts } = history;
+    // What a stop leaves is no damage.
+    let mut faults = Vec::new();
+    let verified = verify(&disk, &mut |finding| faults.push(finding))?;
+    assert_eq!(verified.faults, 0, "{faults:?}");
     let mut node = Stepped::start(&world(disk, ops), tiniest(), tally(), Addresses::new())?;
     let cells = |number: &u64| {
         let page = read(node.store(), table, Bytes::copy_from_slice(&number.to_le_bytes()));
