@@ -95,6 +95,7 @@ async fn measure(data: &Path, rows: u64, reading: Duration) -> Outcome<Value> {
     let load = load(&client, rows).await?;
     let loaded = process::size(server.pid())?;
     let reads = read(&client, rows, reading).await?;
+    let read_size = process::size(server.pid())?;
     let disk_bytes = folder_bytes(data)?;
     drop(client);
     let asked = Instant::now();
@@ -123,8 +124,9 @@ async fn measure(data: &Path, rows: u64, reading: Duration) -> Outcome<Value> {
         "budget_bytes": BUDGET_BYTES,
         "load": load,
         "memory": {
-            "peak_bytes": loaded.peak_bytes,
+            "peak_bytes": read_size.peak_bytes.max(restarted.peak_bytes),
             "loaded_bytes": loaded.resident_bytes,
+            "read_bytes": read_size.resident_bytes,
             "after_restart_bytes": restarted.resident_bytes,
             "samples_mb": samples_mb,
         },
@@ -303,9 +305,10 @@ pub fn table(told: &Value) -> String {
             Some(bars::KILLED_MS),
         ),
         ("resident memory ÷ budget, most", number("/memory/peak_bytes") / budget, Some(bars::MEMORY_SHARE)),
+        ("resident memory ÷ budget, loaded", number("/memory/loaded_bytes") / budget, None),
         (
-            "resident memory ÷ budget, loaded",
-            number("/memory/loaded_bytes") / budget,
+            "resident memory ÷ budget, after reads",
+            number("/memory/read_bytes") / budget,
             Some(bars::MEMORY_SHARE),
         ),
         ("point read p99, 64 in flight, ms", number("/reads/p99_us") / 1000.0, Some(bars::READ_P99_MS)),
@@ -359,13 +362,16 @@ mod tests {
     #[test]
     fn what_is_missing_is_no_pass() {
         let told = json!({
-            "rows": 10, "budget_bytes": 100, "memory": { "peak_bytes": 105, "loaded_bytes": 120 },
+            "rows": 10, "budget_bytes": 100, "memory": { "peak_bytes": 105, "read_bytes": 120 },
             "clean": { "first_answer_ms": 3.0 },
         });
         let table = table(&told);
         assert!(table.contains("| first answer after a clean stop, ms | 3.00 | ≤ 2000 pass |"), "{table}");
         assert!(table.contains("| resident memory ÷ budget, most | 1.05 | ≤ 1.1 pass |"), "{table}");
-        assert!(table.contains("| resident memory ÷ budget, loaded | 1.20 | ≤ 1.1 **missed** |"), "{table}");
+        assert!(
+            table.contains("| resident memory ÷ budget, after reads | 1.20 | ≤ 1.1 **missed** |"),
+            "{table}"
+        );
         assert!(table.contains("kill -9 under load, ms | NaN | ≤ 5000 **missed** |"), "{table}");
     }
 }
