@@ -25,7 +25,10 @@ use core_quorum::{
     Replicas,
     paxos::{Acceptor, Answer, Ballot, Effect, Held, Input, Kind, Outcome, Plan, Proposer, Request},
 };
-use disk_engine::{ReadSpec, tree::{Patience, TreeError}};
+use disk_engine::{
+    ReadSpec,
+    tree::{Patience, TreeError},
+};
 use disk_log::{Durable, LogWriter};
 use store::{Cas, CasOutcome, Done, Page, Read, Selection};
 use world::{Clock, Entropy, World};
@@ -140,7 +143,13 @@ impl Paxos {
     }
 
     /// Queues a conditional write.
-    pub(crate) fn begin_cas(&mut self, shared: &Arc<Shared>, cas: Cas, done: Done<CasOutcome>, room: Admitted) {
+    pub(crate) fn begin_cas(
+        &mut self,
+        shared: &Arc<Shared>,
+        cas: Cas,
+        done: Done<CasOutcome>,
+        room: Admitted,
+    ) {
         let key = (cas.table, cas.key.clone());
         self.enqueue(shared, key, Waiting { task: Task::Write { cas, done }, room });
     }

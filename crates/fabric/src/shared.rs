@@ -14,8 +14,15 @@ use store::Done;
 use world::World;
 
 use crate::{
-    catalog::Published, group::GroupShared, mailbox::Mailbox, pace::{self, Pace}, readers::Readers,
-    runner::Runner, settings::Settings, spine::Event, upkeep::Bell,
+    catalog::Published,
+    group::GroupShared,
+    mailbox::Mailbox,
+    pace::{self, Pace},
+    readers::Readers,
+    runner::Runner,
+    settings::Settings,
+    spine::Event,
+    upkeep::Bell,
 };
 
 /// What writes and upkeep want to know of a table.
@@ -202,7 +209,10 @@ impl Shared {
         let memtables = self.engine.forest().debt().memtable_bytes as usize;
         if memtables > self.memtables_max {
             self.upkeep.ring();
-            return refuse("memtables", "what was written is not in files yet: the disk is full or too slow".into());
+            return refuse(
+                "memtables",
+                "what was written is not in files yet: the disk is full or too slow".into(),
+            );
         }
         let stored = memtables + self.machines_bytes.load(Ordering::Relaxed);
         let admitted = self.reserve(bytes);
@@ -211,7 +221,9 @@ impl Shared {
         if stored + in_flight > budget {
             return refuse(
                 "memory",
-                format!("memory.budget_bytes is used up: {stored} bytes are held, of {budget} beside the cache"),
+                format!(
+                    "memory.budget_bytes is used up: {stored} bytes are held, of {budget} beside the cache"
+                ),
             );
         }
         if in_flight > self.settings.in_flight_bytes {

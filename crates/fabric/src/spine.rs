@@ -112,8 +112,7 @@ impl Spine {
 
     /// Whether something waits for time to pass.
     pub(crate) fn needs_own_thread(&self) -> bool {
-        self.paxos.has_timers()
-            || self.groups.values().any(Group::is_stalled)
+        self.paxos.has_timers() || self.groups.values().any(Group::is_stalled)
     }
 
     /// Offers the log again what it refused.

@@ -7,11 +7,14 @@
 use std::sync::Arc;
 
 use base::{
-    Cause, Change, Class, MAX_CLUSTERING_KEY_BYTES, MAX_PARTITION_KEY_BYTES, Mutation, NodeId, Position, TableId,
-    Writer,
+    Cause, Change, Class, MAX_CLUSTERING_KEY_BYTES, MAX_PARTITION_KEY_BYTES, Mutation, NodeId, Position,
+    TableId, Writer,
 };
 use core_quorum::{Merge, ReadRound, ReadStep, Replicas, WriteOutcome, WriteRound};
-use disk_engine::{ReadSpec, tree::{Patience, TreeError}};
+use disk_engine::{
+    ReadSpec,
+    tree::{Patience, TreeError},
+};
 use disk_log::{Durable, LogWriter};
 use store::{Action, Cas, CasOutcome, Done, Page, Permit, Read, Selection, Target, Write};
 
@@ -104,12 +107,7 @@ impl TablesHandle {
         Ok(ReadRound::begin(Replicas::one(self.local), required)?)
     }
 
-    fn end_read(
-        &self,
-        mut round: ReadRound<LocalAnswer>,
-        table: TableId,
-        page: Page,
-    ) -> Result<Page, Cause> {
+    fn end_read(&self, mut round: ReadRound<LocalAnswer>, table: TableId, page: Page) -> Result<Page, Cause> {
         match round.answered(self.local, LocalAnswer(page)) {
             // It may have been dropped meanwhile: then it is gone, and not empty.
             ReadStep::Done { answer: LocalAnswer(page), .. } if page.partitions.is_empty() => {
@@ -242,7 +240,9 @@ pub(crate) fn spec_of_cas(cas: &Cas) -> ReadSpec {
 fn check_keys(mutation: &Mutation) -> Result<(), Cause> {
     if mutation.key.len() > MAX_PARTITION_KEY_BYTES {
         let bytes = mutation.key.len();
-        return Err(Cause::invalid(format!("a partition key of {bytes} bytes, {MAX_PARTITION_KEY_BYTES} at most")));
+        return Err(Cause::invalid(format!(
+            "a partition key of {bytes} bytes, {MAX_PARTITION_KEY_BYTES} at most"
+        )));
     }
     let longest = mutation.changes.iter().map(|change| match change {
         Change::Row { clustering, .. } => clustering.len(),

@@ -24,8 +24,10 @@ pub trait Machine: Send {
     fn apply(&mut self, index: u64, entry: &[u8], changes: &mut Changes) -> Bytes;
 
     /// Takes up the durable state, once, before the first entry: keys ascending, each once.
-    fn restore(&mut self, state: &mut dyn Iterator<Item = Result<(Bytes, Bytes), Cause>>)
-    -> Result<(), Cause>;
+    fn restore(
+        &mut self,
+        state: &mut dyn Iterator<Item = Result<(Bytes, Bytes), Cause>>,
+    ) -> Result<(), Cause>;
 
     /// Bytes of memory the state takes, roughly: what the memory budget counts.
     fn weight(&self) -> usize;

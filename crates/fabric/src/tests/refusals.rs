@@ -38,7 +38,8 @@ fn is_refused(store: &Store, table: base::TableId, key: u64, bytes: usize) -> bo
     let (done, mut answer) = waiter();
     let permit = power_cut::permit(store, Action::Write, Target::Table(table));
     store.tables.write(permit, Write { mutation, consistency: Consistency::One }, done);
-    stories::answered(&mut answer).is_some_and(|refused| refused.is_err_and(|cause| cause.class == Class::Busy))
+    stories::answered(&mut answer)
+        .is_some_and(|refused| refused.is_err_and(|cause| cause.class == Class::Busy))
 }
 
 /// Used-up memory is no trap: a node whose Machines hold more than they may starts, and a table can be
