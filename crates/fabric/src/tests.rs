@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod cold_streams;
+mod damage;
 mod faults;
 mod kills;
 mod lives;

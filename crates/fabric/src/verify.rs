@@ -96,7 +96,7 @@ fn verify_identity(disk: &Disk, verified: &mut Verified, tell: &mut dyn FnMut(Fi
             match Identity::parse(&bytes) {
                 Ok(_) => return Ok(()),
                 Err(cause) if cause.class == base::Class::Corrupt => cause.message.into_owned(),
-                Err(cause) => return Err(cause),
+                Err(cause) => return Err(Cause::new(cause.class, format!("{}: {cause}", identity::FILE))),
             }
         }
         Err(DiskError::NotFound { .. }) => {

@@ -61,6 +61,11 @@ impl History {
         self.acknowledged.refused.len()
     }
 
+    /// How far the counter is, if everything was acknowledged.
+    pub(super) fn counted(&self) -> u64 {
+        self.acknowledged.counts.iter().map(|(_, count)| *count).max().unwrap_or(0)
+    }
+
     /// What was done after it.
     pub(super) fn add(&mut self, later: History) {
         self.acknowledged.writes.extend(later.acknowledged.writes);
