@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 pub(crate) mod client;
+mod compatibility;
 mod garbage;
 mod sockets;
 mod stories;
