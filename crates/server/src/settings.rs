@@ -60,6 +60,7 @@ struct Engine {
 enum Compression {
     None,
     Lz4,
+    Zstd,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -105,6 +106,9 @@ pub(crate) struct Rooms {
     pub(crate) zookeeper: door_zk::Settings,
 }
 
+/// Zstandard's own default: higher ones write slower for little.
+const ZSTD_LEVEL: u8 = 3;
+
 impl Engine {
     fn lay(&self, tree: &mut fabric::TreeSettings) -> Result<(), Refusal> {
         set("engine.cache_bytes", &mut tree.cache_bytes, self.cache_bytes, |_| true)?;
@@ -117,6 +121,7 @@ impl Engine {
         let compression = self.compression.map(|compression| match compression {
             Compression::None => fabric::Compression::None,
             Compression::Lz4 => fabric::Compression::Lz4,
+            Compression::Zstd => fabric::Compression::Zstd { level: ZSTD_LEVEL },
         });
         set("engine.compression", &mut tree.compression, compression, |_| true)
     }
