@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use base::{Class, Position, StreamId};
-use world::{Disk, Entropy, Fault, Occurrence, Operation, Operations, Outcome, SimDisk};
+use world::{Disk, Entropy, Fault, Occurrence, SimDisk};
 
 use super::{Seen, open, tiny};
 use crate::{Batch, Log, LogError};
@@ -143,7 +143,7 @@ fn judge(seen: &[Seen], told: &Told) {
 }
 
 /// A site is a kind of operation on a kind of file.
-fn site(name: &str) -> &'static str {
+fn site(name: &str) -> &str {
     match name {
         "" => "",
         "log" => "log",
@@ -157,20 +157,7 @@ fn faults(seed: u64) -> Vec<Fault> {
     let (disk, sim) = Disk::simulated(seed);
     sim.record_operations();
     assert!(!run(&disk, seed).failed, "without a fault nothing fails");
-    let mut seen: BTreeMap<(Operation, &str), u64> = BTreeMap::new();
-    let mut faults = Vec::new();
-    for (operation, name) in sim.take_operations() {
-        let nth = seen.entry((operation, site(&name))).or_default();
-        *nth += 1;
-        for outcome in [Outcome::Fail, Outcome::Short, Outcome::Full] {
-            if operation.can(outcome) {
-                let (occurrence, operations) = (Occurrence::Nth(*nth), Operations::Only(operation));
-                let pattern = site(&name).to_owned();
-                faults.push(Fault { outcome, occurrence, operations, pattern });
-            }
-        }
-    }
-    faults
+    Fault::each_of(&sim.take_operations(), site)
 }
 
 /// Runs the program with a fault, ends the process by a kill or a power cut, and looks at what is

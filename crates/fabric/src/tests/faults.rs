@@ -55,20 +55,11 @@ fn faults(seed: u64) -> Vec<Fault> {
     let (disk, sim, table) = begun(seed);
     sim.record_operations();
     live(&disk, &sim, table, seed, false).1.unwrap();
-    let mut seen: BTreeMap<(Operation, String), u64> = BTreeMap::new();
-    let mut faults = Vec::new();
-    for (operation, name) in sim.take_operations() {
-        let pattern = site(&name).to_owned();
-        let nth = seen.entry((operation, pattern.clone())).or_default();
-        *nth += 1;
-        for outcome in [Outcome::Fail, Outcome::Short, Outcome::Full] {
-            // A short read is told as a failed one is.
-            if operation.can(outcome) && (operation != Operation::Read || outcome == Outcome::Fail) {
-                let (occurrence, operations) = (Occurrence::Nth(*nth), Operations::Only(operation));
-                faults.push(Fault { outcome, occurrence, operations, pattern: pattern.clone() });
-            }
-        }
-    }
+    let mut faults = Fault::each_of(&sim.take_operations(), site);
+    // A short read is told as a failed one is.
+    faults.retain(|fault| {
+        (fault.outcome, fault.operations) != (Outcome::Short, Operations::Only(Operation::Read))
+    });
     faults
 }
 

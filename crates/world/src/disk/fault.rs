@@ -19,7 +19,7 @@
 //! Occurrences are counted from when the fault is injected, and only of what the rest of the line
 //! means. `change` is each operation that changes the disk or is to make a change durable.
 
-use std::{fmt, str::FromStr};
+use std::{collections::BTreeMap, fmt, str::FromStr};
 
 /// Something that will go wrong. Parsed from a line (see the module) and shown as one.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -152,6 +152,31 @@ impl Operations {
 }
 
 impl Fault {
+    /// Every fault there can be in what a disk was asked for (see
+    /// [`super::SimDisk::take_operations`]): each operation goes wrong once, in each way but a
+    /// power cut. `site` gives the pattern for a name, so that a fault still meets its operation
+    /// where names differ from run to run.
+    pub fn each_of(operations: &[(Operation, String)], site: fn(&str) -> &str) -> Vec<Fault> {
+        let mut seen: BTreeMap<(Operation, &str), u64> = BTreeMap::new();
+        let mut faults = Vec::new();
+        for (operation, name) in operations {
+            let pattern = site(name);
+            let nth = seen.entry((*operation, pattern)).or_default();
+            *nth += 1;
+            for outcome in [Outcome::Fail, Outcome::Short, Outcome::Full] {
+                if operation.can(outcome) {
+                    faults.push(Fault {
+                        outcome,
+                        occurrence: Occurrence::Nth(*nth),
+                        operations: Operations::Only(*operation),
+                        pattern: pattern.to_owned(),
+                    });
+                }
+            }
+        }
+        faults
+    }
+
     /// Whether it is about an operation on a file of this name.
     pub(super) fn matches(&self, operation: Operation, name: &str) -> bool {
         self.operations.contain(operation)
@@ -351,5 +376,25 @@ mod tests {
         assert!(fault("cut change").matches(Rename, "x"));
         assert!(!fault(r#"fail write on "a""#).matches(Write, "b"));
         assert!(!fault("fail write").matches(Sync, "b"));
+    }
+
+    #[test]
+    fn each_operation_goes_wrong_in_each_way_it_can() {
+        let operations = [(Create, "a1"), (Sync, "a1"), (Open, "b"), (Create, "a2")];
+        let operations = operations.map(|(operation, name)| (operation, name.to_owned()));
+        let site = |name: &str| if name.starts_with('a') { "a*" } else { "b" };
+        let lines: Vec<String> = Fault::each_of(&operations, site).iter().map(Fault::to_string).collect();
+        let expected = [
+            r#"fail nth(1) create on "a*""#,
+            r#"short nth(1) create on "a*""#,
+            r#"full nth(1) create on "a*""#,
+            r#"fail nth(1) sync on "a*""#,
+            r#"full nth(1) sync on "a*""#,
+            r#"fail nth(1) open on "b""#,
+            r#"fail nth(2) create on "a*""#,
+            r#"short nth(2) create on "a*""#,
+            r#"full nth(2) create on "a*""#,
+        ];
+        assert_eq!(lines, expected);
     }
 }

@@ -43,22 +43,13 @@ fn faults(seed: u64) -> Result<Vec<Fault>, Violation> {
     for _ in 0..STEPS {
         program.step()?;
     }
-    let mut seen: BTreeMap<(Operation, String), u64> = BTreeMap::new();
-    let mut faults = Vec::new();
-    for (operation, name) in sim.take_operations() {
-        let pattern = site(&name).to_owned();
-        let nth = seen.entry((operation, pattern.clone())).or_default();
-        *nth += 1;
-        for outcome in [Outcome::Fail, Outcome::Short, Outcome::Full] {
-            // A short read is told as a failed one is, and reads are most of what there is.
-            if operation.can(outcome) && (operation != Operation::Read || outcome == Outcome::Fail) {
-                let (occurrence, operations) = (Occurrence::Nth(*nth), Operations::Only(operation));
-                faults.push(Fault { outcome, occurrence, operations, pattern: pattern.clone() });
-            }
-        }
-    }
+    let mut faults = Fault::each_of(&sim.take_operations(), site);
+    // A short read is told as a failed one is, and reads are most of what there is.
+    faults.retain(|fault| (fault.outcome, fault.operations) != SHORT_READ);
     Ok(faults)
 }
+
+const SHORT_READ: (Outcome, Operations) = (Outcome::Short, Operations::Only(Operation::Read));
 
 /// Whether the error is told in the class that is documented for it.
 fn is_told_right(error: &TreeError) -> bool {
@@ -250,21 +241,13 @@ fn an_ingest_and_a_checkpoint_are_whole_or_not_there_whatever_fails() {
     sim.record_operations();
     let (_, told) = ingest_and_checkpoint(&disk).unwrap();
     assert_eq!(told, [Ok(()), Ok(())]);
-    let mut seen: BTreeMap<(Operation, String), u64> = BTreeMap::new();
-    for (operation, pattern) in sim.take_operations() {
-        let nth = seen.entry((operation, pattern.clone())).or_default();
-        *nth += 1;
-        for outcome in [Outcome::Fail, Outcome::Short, Outcome::Full] {
-            if operation.can(outcome) {
-                let (occurrence, operations) = (Occurrence::Nth(*nth), Operations::Only(operation));
-                let fault = Fault { outcome, occurrence, operations, pattern: pattern.clone() };
-                for seed in 0..4 {
-                    let suffered = std::panic::catch_unwind(|| suffer_in_bulk(seed, &fault));
-                    suffered.unwrap_or_else(|_| panic!("seed {seed}: {fault}"));
-                }
-            }
+    let operations = sim.take_operations();
+    for fault in Fault::each_of(&operations, |name| name) {
+        for seed in 0..4 {
+            let suffered = std::panic::catch_unwind(|| suffer_in_bulk(seed, &fault));
+            suffered.unwrap_or_else(|_| panic!("seed {seed}: {fault}"));
         }
     }
-    let links = seen.keys().filter(|(operation, _)| *operation == Operation::Link).count();
-    assert!(links >= 3, "{seen:?}");
+    let links = operations.iter().filter(|(operation, _)| *operation == Operation::Link).count();
+    assert!(links >= 3, "{operations:?}");
 }
