@@ -175,6 +175,39 @@ fn whatever_fails_is_told_and_loses_nothing() {
     assert_eq!(met, BTreeSet::from(expected));
 }
 
+/// Reads of data files fail now and then all the time: whoever needs one is told, nobody is told
+/// anything wrong, and writing goes on.
+fn run_on_a_bad_disk(seed: u64) -> Result<Tally, Violation> {
+    let (disk, sim) = Disk::simulated(seed);
+    let mut program = Program::new(seed, disk.clone(), None, None)?;
+    let mut tally = Tally::default();
+    for line in [r#"fail one-in(12) read on "tree/*.tree""#, r#"fail one-in(40) open on "tree/*.tree""#] {
+        sim.inject(line.parse().expect("it is a line of the language"));
+    }
+    for _ in 0..4 * STEPS {
+        let starts = program.tally.reopened;
+        let Err(violation) = program.step() else { continue };
+        match violation.1.as_ref().filter(|error| is_told_right(error)) {
+            Some(TreeError::Disk(_)) => tally.failures += 1,
+            _ => return Err(violation),
+        }
+        if program.tally.reopened != starts {
+            // Comparing everything after the start met one; the forest of before is gone with it.
+            break;
+        }
+    }
+    sim.relent();
+    reopened(&program.memory, &disk, &program.settings)?;
+    Ok(tally)
+}
+
+#[test]
+fn reads_that_fail_now_and_then_are_told_and_stop_no_write() {
+    let tally = on_all_cores(10 * PROGRAMS, run_on_a_bad_disk);
+    println!("{} reads failed", tally.failures);
+    assert!(tally.failures > 10 * PROGRAMS, "{tally:?}");
+}
+
 const BULK: TreeId = TreeId(1);
 
 /// What an ingest and a checkpoint after it told.
