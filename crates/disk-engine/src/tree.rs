@@ -78,6 +78,7 @@ mod rule;
 mod seal;
 mod settings;
 mod source;
+mod spent;
 mod stack;
 mod state;
 #[cfg(test)]
@@ -94,7 +95,7 @@ pub use forest::{Forest, Rules, Snapshot};
 pub use latest::{Latest, decode_latest, encode_latest};
 pub(crate) use read::View;
 pub use read::{Patience, Scan, Step};
-pub use rule::{LastWriteWins, Merge, decode_cell, encode_cell};
+pub use rule::{LastWriteWins, Lifetime, Merge, decode_cell, encode_cell};
 pub use seal::Compression;
 pub use settings::TreeSettings;
 pub use verify::{Finding, Verified, verify};

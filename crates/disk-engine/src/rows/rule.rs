@@ -15,7 +15,7 @@ use super::{
     fragment::{Cells, Fragment, encode},
     key,
 };
-use crate::tree::Merge;
+use crate::tree::{Lifetime, Merge};
 
 /// The rule of tables: values are row fragments, keys are those of `key`.
 #[derive(Clone, Copy, Debug, Default)]
@@ -61,6 +61,22 @@ impl Merge for RowRule {
         let row_deletion =
             if fragment.deleted_at >= before { fragment.deleted_at } else { base::NO_TIMESTAMP };
         keep(value, fragment, row_deletion, |cell| cell.timestamp >= before || cell.is_live(now_seconds))
+    }
+
+    fn lifetime(&self, value: &[u8]) -> Result<Lifetime, Malformed> {
+        let fragment = Fragment::decode(value)?;
+        let mut lifetime = Lifetime { newest: fragment.deleted_at, dies_at: Some(0) };
+        for cell in fragment.cells() {
+            let (_, cell) = cell?;
+            lifetime.newest = lifetime.newest.max(cell.timestamp);
+            let dies_at = match (cell.value, cell.expires_at_seconds) {
+                (None, _) => Some(0),
+                (Some(_), 0) => None,
+                (Some(_), expires_at_seconds) => Some(expires_at_seconds),
+            };
+            lifetime.dies_at = lifetime.dies_at.zip(dies_at).map(|(one, other)| one.max(other));
+        }
+        Ok(lifetime)
     }
 
     fn prefix<'k>(&self, key: &'k [u8]) -> Option<&'k [u8]> {

@@ -11,7 +11,7 @@ use world::{Disk, File};
 
 use super::{
     TreeError, TreeId,
-    file::FileMeta,
+    file::{FileMeta, Spent},
     filter,
     format::{FilterPlace, Footer, MAX_MERGED, Place, Root, file_name},
     ranges::{Ranges, encode_marks},
@@ -38,6 +38,7 @@ pub(crate) struct FileBuilder {
     last_key: Vec<u8>,
     entries: u64,
     oldest: i64,
+    spent: Spent,
 }
 
 /// The bytes of the file.
@@ -118,6 +119,7 @@ impl FileBuilder {
             last_key: Vec::new(),
             entries: 0,
             oldest: i64::MAX,
+            spent: Spent::NONE,
         })
     }
 
@@ -149,6 +151,7 @@ impl FileBuilder {
         }
         let oldest = self.rule.oldest(value).map_err(|error| self.malformed(error))?;
         self.oldest = self.oldest.min(oldest);
+        self.spent.add(self.rule.lifetime(value).map_err(|error| self.malformed(error))?);
         self.data.push(&mut self.out, key, position, value)?;
         self.last_key.clear();
         self.last_key.extend_from_slice(key);
@@ -201,6 +204,7 @@ impl FileBuilder {
             tree: self.tree,
             bytes: self.out.written,
             entries: self.entries,
+            spent: self.spent,
             oldest: self.oldest,
             from,
             to,

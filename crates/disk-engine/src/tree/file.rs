@@ -16,6 +16,7 @@ use super::{
     format::{FOOTER, FilterPlace, Footer, NoFooter, Place, Root, file_name},
     memtable::Versions,
     ranges::{Mark, Ranges, decode_marks, seen},
+    rule::Lifetime,
     seal::open_block,
 };
 
@@ -33,6 +34,30 @@ pub(crate) struct FileMeta {
     /// Nor about this and later ones.
     pub(crate) to: Option<Bytes>,
     pub(crate) has_ranges: bool,
+    pub(crate) spent: Spent,
+}
+
+/// How much of a file only waits to be purged.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Spent {
+    /// The highest timestamp of a value.
+    pub(crate) newest: i64,
+    /// Entries that are dead at any time: tombstones.
+    pub(crate) dead: u64,
+    /// Seconds since 1970 from which on all its values are dead; `u32::MAX` for never.
+    pub(crate) dies_at: u32,
+}
+
+impl Spent {
+    /// Of no value.
+    pub(crate) const NONE: Spent = Spent { newest: i64::MIN, dead: 0, dies_at: 0 };
+
+    /// Counts one more value.
+    pub(crate) fn add(&mut self, lifetime: Lifetime) {
+        self.newest = self.newest.max(lifetime.newest);
+        self.dead += u64::from(lifetime.dies_at == Some(0));
+        self.dies_at = self.dies_at.max(lifetime.dies_at.unwrap_or(u32::MAX));
+    }
 }
 
 impl FileMeta {

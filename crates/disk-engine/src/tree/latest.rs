@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use base::Malformed;
 use bytes::Bytes;
 
-use super::rule::Merge;
+use super::rule::{Lifetime, Merge};
 
 /// The newest value stands, whatever it says. A value is `1 | bytes`, a tombstone is `0`; see
 /// [`encode_latest`]. Ranges cannot be deleted: that would take timestamps.
@@ -64,6 +64,10 @@ impl Merge for Latest {
     ) -> Result<Option<Cow<'v, [u8]>>, Malformed> {
         let spent = !is_value(value)? && before > 0;
         Ok((!spent).then_some(Cow::Borrowed(value)))
+    }
+
+    fn lifetime(&self, value: &[u8]) -> Result<Lifetime, Malformed> {
+        Ok(Lifetime { newest: 0, dies_at: if is_value(value)? { None } else { Some(0) } })
     }
 
     fn newest_stands(&self) -> bool {

@@ -17,7 +17,8 @@
 //!
 //! tree = tree u64 | flushed position varint | number of runs varint | run...       newest first
 //! run  = level u8 | number of files varint | file...                               ascending
-//! file = id varint | bytes varint | entries varint | lowest timestamp i64
+//! file = id varint | bytes varint | entries varint | lowest timestamp i64 | highest timestamp i64
+//!      | tombstones varint | second from which all is dead u32
 //!      | flags u8 (1 has range deletions, 2 `to` is there) | from | to if there     length varint, bytes
 //! ```
 
@@ -29,7 +30,7 @@ use world::{Disk, DiskError};
 
 use super::{
     Damage, TreeError, TreeId,
-    file::FileMeta,
+    file::{FileMeta, Spent},
     format::{FOLDER, VERSION, checksum},
 };
 
@@ -171,6 +172,9 @@ fn put_file(out: &mut Writer, file: &FileMeta) {
     out.varint(file.bytes);
     out.varint(file.entries);
     out.raw(&file.oldest.to_le_bytes());
+    out.raw(&file.spent.newest.to_le_bytes());
+    out.varint(file.spent.dead);
+    out.u32(file.spent.dies_at);
     out.u8(if file.has_ranges { HAS_RANGES } else { 0 } | if file.to.is_some() { HAS_TO } else { 0 });
     out.bytes(&file.from);
     if let Some(to) = &file.to {
@@ -181,11 +185,12 @@ fn put_file(out: &mut Writer, file: &FileMeta) {
 fn take_file(reader: &mut Reader<'_>, tree: TreeId) -> Result<FileMeta, Malformed> {
     const FILE: &str = "file of a manifest";
     let (id, bytes, entries) = (reader.varint(FILE)?, reader.varint(FILE)?, reader.varint(FILE)?);
-    let oldest = reader.i64(FILE)?;
+    let (oldest, newest) = (reader.i64(FILE)?, reader.i64(FILE)?);
+    let spent = Spent { newest, dead: reader.varint(FILE)?, dies_at: reader.u32(FILE)? };
     let flags = reader.u8(FILE)?;
     let from = Bytes::copy_from_slice(reader.bytes(FILE)?);
     let to = if flags & HAS_TO != 0 { Some(Bytes::copy_from_slice(reader.bytes(FILE)?)) } else { None };
-    Ok(FileMeta { id, tree, bytes, entries, oldest, from, to, has_ranges: flags & HAS_RANGES != 0 })
+    Ok(FileMeta { id, tree, bytes, entries, oldest, from, to, has_ranges: flags & HAS_RANGES != 0, spent })
 }
 
 fn parse(body: &[u8]) -> Result<Manifest, Malformed> {
@@ -230,6 +235,7 @@ mod tests {
             from: Bytes::from_static(b"a"),
             to: to.map(Bytes::from_static),
             has_ranges: to.is_none(),
+            spent: Spent { newest: 70, dead: 2, dies_at: 90 },
         };
         let run = |level, files| RunRecord { level, files };
         let runs = vec![run(0, vec![file(3, None)]), run(1, vec![file(1, Some(b"c")), file(2, Some(b"z"))])];

@@ -17,7 +17,7 @@ use super::{
 };
 
 /// The deepest level. With 256 MiB and a factor of 10, level 6 begins beyond 2.7 TiB.
-const DEEPEST: u8 = 6;
+pub(crate) const DEEPEST: u8 = 6;
 
 /// Files that do not overlap, ascending. Level 0 has many runs, others one.
 #[derive(Clone, Debug)]
@@ -125,7 +125,7 @@ fn similar_runs<'r>(fresh: &'r [Run], total: u64, settings: &TreeSettings) -> Op
 
 /// `inputs`, and all files of `level` between the first key of the inputs and the last: also those
 /// that lie in a gap between them, because a new file may reach over the gap.
-fn into_next(runs: &[Run], mut inputs: Vec<Vec<Arc<FileHandle>>>, level: u8) -> Pick {
+pub(crate) fn into_next(runs: &[Run], mut inputs: Vec<Vec<Arc<FileHandle>>>, level: u8) -> Pick {
     let metas = || inputs.iter().flatten().map(|file| &file.meta);
     let from = metas().map(|meta| meta.from.clone()).min().unwrap_or_default();
     let endless = metas().any(|meta| meta.to.is_none());

@@ -85,9 +85,6 @@ impl Inner {
             sources.push(Box::new(FilesSource::new(files, (Bytes::new(), None), false, Access::Ahead)?));
         }
         let others = others(&parts, &inputs);
-        // Where only order counts, nothing that is still to be written can need a tombstone.
-        let always = Horizon { before: i64::MAX, now_seconds: 0 };
-        let horizon = if parts.rule.newest_stands() { Some(always) } else { horizon };
         Ok(Plan {
             tree,
             rule: parts.rule.clone(),
@@ -97,13 +94,20 @@ impl Inner {
             ranges,
             snapshots: self.held_sequences(),
             others,
-            horizon,
+            horizon: horizon_of(&parts, horizon),
         })
     }
 }
 
+/// What a compaction of a tree may purge by. Where only order counts, nothing that is still to be
+/// written can need a tombstone.
+pub(crate) fn horizon_of(parts: &Parts, given: Option<Horizon>) -> Option<Horizon> {
+    let always = Horizon { before: i64::MAX, now_seconds: 0 };
+    if parts.rule.newest_stands() { Some(always) } else { given }
+}
+
 /// All of a tree but `inputs`, as far as it can hold what a tombstone in them hides.
-fn others(parts: &Parts, inputs: &[Arc<FileHandle>]) -> Vec<Other> {
+pub(crate) fn others(parts: &Parts, inputs: &[Arc<FileHandle>]) -> Vec<Other> {
     let chosen: BTreeSet<u64> = inputs.iter().map(|file| file.meta.id).collect();
     let is_input = |file: &Arc<FileHandle>| chosen.contains(&file.meta.id);
     let mut runs = &parts.runs[..];

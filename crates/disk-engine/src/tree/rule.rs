@@ -2,7 +2,7 @@
 //!
 //! A tree stores, for one key, one value for each batch that wrote it. What a reader sees is those
 //! values folded into one. The same fold runs in reads, in flushes and in compactions, so it must
-//! not matter where a fold is cut: that is the first law below, and the whole contract is five.
+//! not matter where a fold is cut: that is the first law below, and the whole contract is six.
 //!
 //! 1. `merge` is associative. (It need not be commutative: it is always told which value is older.)
 //! 2. `cover` distributes over it: `cover(merge(a, b), t) = merge(cover(a, t), cover(b, t))`, with
@@ -12,6 +12,8 @@
 //!    values that have none such, on either side, what is left says what the whole would have said.
 //! 4. If `prefix(k)` is `p`, every key that begins with `p` has the prefix `p`.
 //! 5. A value that `oldest` takes, all others take: it is how a batch is checked before it is applied.
+//! 6. From `lifetime(v).dies_at` on, purging what is older than anything above `lifetime(v).newest`
+//!    leaves nothing of `v`.
 
 use std::{borrow::Cow, fmt};
 
@@ -40,6 +42,12 @@ pub trait Merge: Send + Sync + fmt::Debug {
         now_seconds: u32,
     ) -> Result<Option<Cow<'v, [u8]>>, Malformed>;
 
+    /// What is known of how long `value` is worth keeping: from this a forest tells, without reading
+    /// them, which files hold nothing else than what may be purged. Law 6.
+    fn lifetime(&self, _value: &[u8]) -> Result<Lifetime, Malformed> {
+        Ok(Lifetime { newest: i64::MAX, dies_at: None })
+    }
+
     /// Whether a newer value hides all older ones whole, so that timestamps mean nothing. Then law 3
     /// holds for older values only, of any timestamp if there are none; tombstones may go without a
     /// horizon as soon as nothing older is below them; and deletions of ranges are refused.
@@ -51,6 +59,16 @@ pub trait Merge: Send + Sync + fmt::Debug {
     fn prefix<'k>(&self, _key: &'k [u8]) -> Option<&'k [u8]> {
         None
     }
+}
+
+/// How long a value is worth keeping.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Lifetime {
+    /// The highest timestamp in it.
+    pub newest: i64,
+    /// Seconds since 1970 from which on no reader sees anything of it: 0 if it is a tombstone, `None`
+    /// if that time does not come.
+    pub dies_at: Option<u32>,
 }
 
 /// Last write wins: a value is one [`Cell`] (see [`encode_cell`]), and the order of cells decides.
@@ -86,6 +104,16 @@ impl Merge for LastWriteWins {
         let cell = decode_cell(value)?;
         let spent = !cell.is_live(now_seconds) && cell.timestamp < before;
         Ok((!spent).then_some(Cow::Borrowed(value)))
+    }
+
+    fn lifetime(&self, value: &[u8]) -> Result<Lifetime, Malformed> {
+        let (head, _) = split_cell(value)?;
+        let dies_at = match (&head.value, head.expires_at_seconds) {
+            (None, _) => Some(0),
+            (Some(_), 0) => None,
+            (Some(_), expires_at_seconds) => Some(expires_at_seconds),
+        };
+        Ok(Lifetime { newest: head.timestamp, dies_at })
     }
 
     fn prefix<'k>(&self, key: &'k [u8]) -> Option<&'k [u8]> {

@@ -84,6 +84,8 @@ pub(crate) enum Sabotage {
     RemovedEarly,
     /// Compaction does not care for snapshots.
     SnapshotsMerged,
+    /// A file whose values have died is dropped although they still hide something.
+    FileDroppedEarly,
     /// Memtables fold what readers under way tell apart.
     ReadersIgnored,
 }

@@ -14,6 +14,7 @@ use super::{
     pick::{Run, pending_bytes},
     rule::Merge,
     settings::TreeSettings,
+    spent::may_be_spent,
 };
 
 /// What a forest consists of.
@@ -31,6 +32,8 @@ pub(crate) struct Tree {
     /// Of its runs: those of level 0, and bytes that compactions which are due will go through.
     pub(crate) level0_runs: usize,
     pub(crate) pending_bytes: u64,
+    /// A file of it holds little that is worth keeping, or will at some time.
+    pub(crate) may_be_spent: bool,
     /// Bytes of files written since the forest was opened, by flushes and by compactions.
     pub(crate) flushed_bytes: u64,
     pub(crate) compacted_bytes: u64,
@@ -63,6 +66,7 @@ impl Tree {
             applied: AtomicU64::new(applied),
             level0_runs: 0,
             pending_bytes: 0,
+            may_be_spent: false,
             flushed_bytes: 0,
             compacted_bytes: 0,
             sick: false,
@@ -96,6 +100,7 @@ impl Tree {
     pub(crate) fn install(&mut self, flushed: usize, runs: Vec<Run>, settings: &TreeSettings) {
         self.level0_runs = runs.partition_point(|run| run.level == 0);
         self.pending_bytes = pending_bytes(&runs, settings);
+        self.may_be_spent = may_be_spent(&runs);
         self.replace(self.parts.memtables[flushed..].to_vec(), Arc::new(runs));
     }
 

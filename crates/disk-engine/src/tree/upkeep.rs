@@ -10,7 +10,7 @@
 //! 5. remove the old files when no reader holds them. Who misses this finds them at the next start.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     ops::Bound::{Excluded, Unbounded},
     sync::Arc,
 };
@@ -25,8 +25,13 @@ use super::{
     job::{Failure, Job, Plan, Replaces},
     manifest::{self, Manifest, RunRecord},
     pick::{Run, pick, pick_all},
-    plan::Choice,
+    plan::{Choice, horizon_of},
+    spent::{Spending, pick_spent},
+    state::Parts,
 };
+
+/// How long a tree in which nothing is spent is not looked at again, unless it changes.
+const LOOK_SECONDS: u32 = 10;
 
 /// What is under way.
 pub(crate) struct Upkeep {
@@ -40,6 +45,8 @@ pub(crate) struct Upkeep {
     sick: BTreeSet<TreeId>,
     /// The tree that was compacted last.
     last: TreeId,
+    /// When, and with which runs, a tree was looked at and nothing in it was spent.
+    looked: BTreeMap<TreeId, (u32, Arc<Vec<Run>>)>,
     /// Files that are in no manifest, for readers who have them still.
     obsolete: Vec<Arc<FileHandle>>,
 }
@@ -71,6 +78,7 @@ impl Upkeep {
             whole: BTreeSet::new(),
             sick: BTreeSet::new(),
             last: TreeId(0),
+            looked: BTreeMap::new(),
             obsolete: Vec::new(),
         }
     }
@@ -127,6 +135,9 @@ impl Forest {
             upkeep.run(inner, budget_bytes, Upkeep::compaction)?;
             return Ok(Work::More);
         }
+        if upkeep.spend(inner, horizons)? {
+            return Ok(Work::More);
+        }
         upkeep.collect_garbage(inner)?;
         Ok(Work::Done)
     }
@@ -159,6 +170,7 @@ impl Forest {
                 upkeep.abandon(inner, slot);
             }
         }
+        upkeep.looked.remove(&tree);
         if let Some(dropped) = dropped {
             upkeep.obsolete.extend(dropped.parts.runs.iter().flat_map(|run| run.files.iter().cloned()));
         }
@@ -279,6 +291,61 @@ impl Upkeep {
             }
         }
         None
+    }
+
+    /// Looks for a file that is hardly worth keeping, in trees that are in shape otherwise; returns
+    /// whether there was one. Each tree is looked at now and then only, because that takes a look at
+    /// all its files.
+    fn spend(
+        &mut self,
+        inner: &Inner,
+        horizons: &dyn Fn(TreeId) -> Option<Horizon>,
+    ) -> Result<bool, TreeError> {
+        if !inner.held_sequences().is_empty() {
+            return Ok(false);
+        }
+        let candidates: Vec<(TreeId, Arc<Parts>)> = {
+            let state = inner.state();
+            let trees = state.trees.iter().filter(|(_, tree)| tree.may_be_spent && !tree.sick);
+            trees.map(|(id, tree)| (*id, tree.parts.clone())).collect()
+        };
+        for (tree, parts) in candidates {
+            // Not under the lock: who is asked may want to know something of the forest.
+            let Some(horizon) = horizon_of(&parts, horizons(tree)) else { continue };
+            let looked = self.looked.get(&tree).filter(|looked| Arc::ptr_eq(&looked.1, &parts.runs));
+            if looked.is_some_and(|looked| horizon.now_seconds < looked.0.saturating_add(LOOK_SECONDS)) {
+                continue;
+            }
+            let spending = pick_spent(
+                &parts,
+                horizon,
+                #[cfg(test)]
+                &inner.settings,
+            );
+            let pick = match spending {
+                None => {
+                    self.looked.insert(tree, (horizon.now_seconds, parts.runs.clone()));
+                    continue;
+                }
+                Some(Spending::Drop(file)) => {
+                    let replaces = Replaces::Files(vec![file.clone()]);
+                    let runs = replaced(&parts.runs, &replaces, Vec::new(), 0);
+                    self.commit(inner, tree, runs, 0, None)?;
+                    self.obsolete.push(file);
+                    return Ok(true);
+                }
+                Some(Spending::Compact(pick)) => pick,
+            };
+            let moves = pick.is_move(&parts.runs);
+            let choice = Choice { tree, parts, pick, moves };
+            if moves {
+                self.move_files(inner, choice)?;
+            } else {
+                self.compaction = Some(inner.job(self.plan_compaction(inner, choice, &|_| Some(horizon))?));
+            }
+            return Ok(true);
+        }
+        Ok(false)
     }
 
     /// Has files count in another level.

@@ -10,7 +10,7 @@ use world::{Disk, DiskError};
 
 use super::{
     Damage, TreeError, TreeId,
-    file::{FileHandle, FileMeta},
+    file::{FileHandle, FileMeta, Spent},
     files::Files,
     format::{FOLDER, FOOTER, Footer, NoFooter, file_name},
     manifest::{self, Manifest},
@@ -153,5 +153,6 @@ fn describe(disk: &Disk, id: u64) -> Result<FileMeta, TreeError> {
         from: Bytes::new(),
         to: None,
         has_ranges: footer.ranges.height > 0,
+        spent: Spent::NONE,
     })
 }

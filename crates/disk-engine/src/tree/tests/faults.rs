@@ -40,6 +40,7 @@ fn faults(seed: u64) -> Result<Vec<Fault>, Violation> {
     let (disk, sim) = Disk::simulated(seed);
     sim.record_operations();
     let mut program = Program::new(seed, disk, None, None)?;
+    program.bulk = false;
     for _ in 0..STEPS {
         program.step()?;
     }
@@ -89,6 +90,7 @@ fn suffer(seed: u64, fault: &Fault) -> Result<u64, Violation> {
         }
         Err(violation) => return Err(violation),
     };
+    program.bulk = false;
     for _ in 0..STEPS {
         let starts = program.tally.reopened;
         let Err(violation) = program.step() else { continue };

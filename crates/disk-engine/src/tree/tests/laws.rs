@@ -1,4 +1,4 @@
-//! The five laws of [`Merge`], as a check for any rule: given values that its owner may write, and
+//! The six laws of [`Merge`], as a check for any rule: given values that its owner may write, and
 //! what a reader sees of a value.
 
 use std::fmt::Debug;
@@ -32,6 +32,7 @@ pub(crate) fn check_laws<T: PartialEq + Debug>(
             associative(rule, [&a, &b, &c])?;
             covering_distributes(rule, &a, &b, t, u)?;
             purging_shows_nothing(rule, &a, &b, t, (now, now + later), seen)?;
+            nothing_outlives_its_lifetime(rule, &a, now)?;
             prefixes_nest(rule, &key, &rest)?;
             oldest_knows(rule, &[&a, &b, &c, &key, &rest])
         })
@@ -105,6 +106,16 @@ fn purging_shows_nothing<T: PartialEq + Debug>(
     Ok(())
 }
 
+fn nothing_outlives_its_lifetime(rule: &dyn Merge, value: &[u8], now: u32) -> Checked {
+    let lifetime = rule.lifetime(value).unwrap();
+    prop_assert!(lifetime.newest >= rule.oldest(value).unwrap());
+    if let Some(dies_at) = lifetime.dies_at {
+        let left = rule.purge(value, lifetime.newest + 1, dies_at.max(now)).unwrap();
+        prop_assert_eq!(left, None, "it has died");
+    }
+    Ok(())
+}
+
 fn prefixes_nest(rule: &dyn Merge, key: &[u8], rest: &[u8]) -> Checked {
     if let Some(prefix) = rule.prefix(key) {
         prop_assert!(key.starts_with(prefix));
@@ -119,7 +130,7 @@ fn oldest_knows(rule: &dyn Merge, values: &[&[u8]]) -> Checked {
     let sound = values.iter().filter(|value| rule.oldest(value).is_ok());
     let sound: Vec<&&[u8]> = sound.collect();
     for a in &sound {
-        prop_assert!(rule.cover(a, 5).is_ok() && rule.purge(a, 5, 5).is_ok());
+        prop_assert!(rule.cover(a, 5).is_ok() && rule.purge(a, 5, 5).is_ok() && rule.lifetime(a).is_ok());
         for b in &sound {
             prop_assert!(rule.merge(a, b).is_ok_and(|merged| rule.oldest(&merged).is_ok()));
         }

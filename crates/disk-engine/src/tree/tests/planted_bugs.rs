@@ -82,3 +82,8 @@ fn versions_of_a_snapshot_merged_away() {
 fn versions_of_a_reader_folded_away() {
     by_reading(Sabotage::ReadersIgnored);
 }
+
+#[test]
+fn a_file_dropped_while_it_hides_something() {
+    by_reading(Sabotage::FileDroppedEarly);
+}

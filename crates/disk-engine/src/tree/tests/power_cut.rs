@@ -8,7 +8,7 @@ use world::{
 
 use super::{
     model::{TREES, rules},
-    program::{Memory, Program, Tally, Violation, finish_work},
+    program::{Memory, Program, Tally, Violation, finish_work, whole_checkpoint},
 };
 use crate::tree::{Batch, Forest, TreeSettings, encode_cell, settings::Sabotage};
 
@@ -65,8 +65,10 @@ pub(super) fn run(seed: u64, steps: u64, bug: Option<Sabotage>) -> Result<Tally,
             // It may have been full.
             sim.set_capacity(u64::MAX);
             let mut judged = judge(&program.memory, &disk, &program);
-            if judged.is_err() && before.model.dropped != program.memory.model.dropped {
-                // A tree that is being dropped is there or not.
+            let doubtful = before.model.dropped != program.memory.model.dropped
+                || before.ingested != program.memory.ingested;
+            if judged.is_err() && doubtful {
+                // A tree that is being dropped is there or not, and so is what is being ingested.
                 judged = judge(&before, &disk, &program);
             }
             judged?;
@@ -77,6 +79,7 @@ pub(super) fn run(seed: u64, steps: u64, bug: Option<Sabotage>) -> Result<Tally,
 }
 
 fn judge(memory: &Memory, disk: &Disk, program: &Program) -> Result<(), Violation> {
+    whole_checkpoint(disk)?;
     let forest = memory.reopen(disk, &program.settings)?;
     finish_work(&forest, Some(memory.horizon()))?;
     memory.compare_all(&forest)

@@ -10,10 +10,13 @@ use base::{Cell, Position};
 use bytes::Bytes;
 use world::{Disk, Entropy, SimDisk};
 
-use super::model::{CELLS, Change, DOOMED, LATE, LIST, Model, Rows, TREES, batch_of, rules, seen};
+use super::{
+    bulk::disk_of_checkpoint,
+    model::{CELLS, Change, DOOMED, LATE, LIST, Model, Rows, TREES, batch_of, rules, seen},
+};
 use crate::tree::{
     Compression, Forest, Horizon, Patience, Scan, Snapshot, TreeError, TreeId, TreeSettings, Work,
-    settings::Sabotage,
+    encode_cell, settings::Sabotage,
 };
 
 /// What is wrong with a forest, and the error it told, if that is what is wrong.
@@ -86,6 +89,20 @@ pub(super) fn tiny(random: &Entropy) -> TreeSettings {
     }
 }
 
+const CHECKPOINT: &str = "program";
+
+/// Whether there is a checkpoint, which is a forest without a fault then.
+pub(super) fn whole_checkpoint(disk: &Disk) -> Result<bool, Violation> {
+    let files = disk.list(&format!("checkpoint-{CHECKPOINT}")).unwrap_or_default();
+    if !files.iter().any(|file| file == "MANIFEST") {
+        return Ok(false);
+    }
+    let copy = disk_of_checkpoint(disk, CHECKPOINT);
+    let forest = Forest::open(copy, TreeSettings::default(), rules())?;
+    equal("faults of a checkpoint", &forest.verify(), &Vec::new())?;
+    Ok(true)
+}
+
 /// What must survive: the log, and what was ever written.
 #[derive(Clone)]
 pub(super) struct Memory {
@@ -98,6 +115,8 @@ pub(super) struct Memory {
     /// Batches that were applied, which is how the model counts.
     pub(super) moment: u64,
     pub(super) now: u32,
+    /// Batches that went past the log.
+    pub(super) ingested: u64,
     /// Timestamps are not below it any more.
     low: i64,
 }
@@ -171,6 +190,9 @@ pub(super) struct Program {
     pub(super) memory: Memory,
     snapshots: Vec<(Snapshot, u64)>,
     held: Option<Held>,
+    /// Whether it makes checkpoints and ingests. Tests in which single operations fail go without,
+    /// because an ingest that fails may be there or not, and is in no log.
+    pub(super) bulk: bool,
     pub(super) tally: Tally,
 }
 
@@ -190,11 +212,12 @@ impl Program {
             position: 0,
             lagging: VecDeque::new(),
             moment: 0,
+            ingested: 0,
             now: 100,
             low: 10,
         };
         let (snapshots, held, tally) = (Vec::new(), None, Tally::default());
-        Ok(Program { random, disk, sim, settings, forest, memory, snapshots, held, tally })
+        Ok(Program { random, disk, sim, settings, forest, memory, snapshots, held, bulk: true, tally })
     }
 
     /// One random action.
@@ -245,7 +268,11 @@ impl Program {
                 });
                 Ok(())
             }
-            59 => self.reopen(),
+            59 => match self.random.below(3) {
+                0 => self.ingest(),
+                1 => self.checkpoint(),
+                _ => self.reopen(),
+            },
             60..62 => self.hold(),
             62 => self.suffer(),
             _ => self.maybe_drop(),
@@ -285,6 +312,42 @@ impl Program {
         let batch = batch_of(&changes);
         self.memory.log.insert(position, changes);
         Ok(self.forest.apply(Position(position), &batch)?)
+    }
+
+    /// Builds files of cells that are in order, past the log.
+    fn ingest(&mut self) -> Result<(), Violation> {
+        if !self.bulk {
+            return Ok(());
+        }
+        let tree = CELLS[self.random.below(3) as usize];
+        let mut cells = BTreeMap::new();
+        for _ in 0..self.random.below(20) {
+            let timestamp = self.memory.low + self.random.below(10) as i64;
+            let value = Bytes::from(vec![self.random.below(256) as u8; self.random.below(60) as usize]);
+            cells.insert(self.draw_key(), Cell::live(timestamp, value));
+        }
+        self.memory.position += 1;
+        let entries = cells.iter().map(|(key, cell)| (Bytes::from(key.clone()), encode_cell(cell)));
+        self.forest.ingest(tree, Position(self.memory.position), entries.collect::<Vec<_>>())?;
+        let changes: Vec<_> = cells.into_iter().map(|(key, cell)| (tree, Change::Cell(key, cell))).collect();
+        self.memory.moment += 1;
+        self.memory.model.apply(self.memory.moment, &changes);
+        self.memory.ingested += 1;
+        Ok(())
+    }
+
+    /// Makes a checkpoint and looks at it, or removes the one there is.
+    fn checkpoint(&mut self) -> Result<(), Violation> {
+        if !self.bulk {
+            return Ok(());
+        }
+        if whole_checkpoint(&self.disk)? {
+            return Ok(self.forest.remove_checkpoint(CHECKPOINT)?);
+        }
+        self.forest.checkpoint(CHECKPOINT)?;
+        let copy = disk_of_checkpoint(&self.disk, CHECKPOINT);
+        self.memory.reopen(&copy, &self.settings)?;
+        Ok(())
     }
 
     fn draw_change(&mut self) -> (TreeId, Change) {

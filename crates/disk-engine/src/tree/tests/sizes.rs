@@ -5,7 +5,7 @@ use bytes::Bytes;
 use world::Disk;
 
 use super::{model::rules, program::finish_work};
-use crate::tree::{Batch, Compression, Forest, TreeError, TreeId, TreeSettings, encode_cell};
+use crate::tree::{Batch, Compression, Forest, Horizon, TreeError, TreeId, TreeSettings, encode_cell};
 
 const TREE: TreeId = TreeId(1);
 
@@ -175,4 +175,76 @@ fn a_dropped_tree_may_be_forgotten() {
     forest.forget_dropped(TREE).unwrap();
     let forest = Forest::open(disk, TreeSettings::default(), rules()).unwrap();
     assert_eq!(forest.dropped(), []);
+}
+
+/// Writes 100 keys in one file, made by `cell` of the number of the key.
+fn put_file(forest: &Forest, keys: std::ops::Range<u64>, cell: impl Fn(u64) -> Cell) {
+    let mut batch = Batch::new();
+    for n in keys {
+        batch.put(TREE, format!("{n:05}"), encode_cell(&cell(n)));
+    }
+    forest.apply(Position(forest.applied_position().0 + 1), &batch).unwrap();
+    forest.freeze_tree(TREE);
+}
+
+fn expiring(timestamp: i64, expires_at_seconds: u32) -> Cell {
+    let mut cell = Cell::live(timestamp, Bytes::from_static(b"value"));
+    (cell.ttl_seconds, cell.expires_at_seconds) = (10, expires_at_seconds);
+    cell
+}
+
+#[test]
+fn a_file_in_which_all_has_expired_goes_unread() {
+    let (disk, sim) = Disk::simulated(1);
+    let settings = TreeSettings { cache_bytes: 0, ..TreeSettings::default() };
+    let forest = Forest::open(disk, settings, rules()).unwrap();
+    put_file(&forest, 0..100, |n| expiring(50, 1_000 + n as u32));
+    finish_work(&forest, None).unwrap();
+    put_file(&forest, 200..300, |_| expiring(50, 2_000));
+    finish_work(&forest, None).unwrap();
+    sim.inject(r#"fail every read on "tree/*.tree""#.parse().unwrap());
+    let files_at = |before: i64, now_seconds: u32| {
+        finish_work(&forest, Some(Horizon { before, now_seconds })).unwrap();
+        forest.figures(TREE).files
+    };
+    assert_eq!(files_at(100, 1_098), 2, "one cell is alive");
+    assert_eq!(files_at(50, 1_110), 2, "nothing as old as that may be forgotten");
+    assert_eq!(files_at(100, 1_120), 1);
+    let snapshot = forest.snapshot();
+    assert_eq!(files_at(100, 2_000), 1, "a snapshot is held");
+    drop(snapshot);
+    assert_eq!(files_at(100, 2_010), 0);
+}
+
+#[test]
+fn a_file_stays_while_it_hides_something() {
+    let forest = forest();
+    put_file(&forest, 0..100, |_| Cell::live(40, Bytes::from_static(b"older")));
+    finish_work(&forest, None).unwrap();
+    put_file(&forest, 0..100, |_| expiring(50, 1_000));
+    let horizon = Horizon { before: 100, now_seconds: 5_000 };
+    finish_work(&forest, Some(horizon)).unwrap();
+    assert_eq!(forest.figures(TREE).files, 2);
+    let value = forest.get(TREE, b"00007").unwrap().unwrap();
+    assert_eq!(crate::tree::decode_cell(&value), Ok(expiring(50, 1_000)));
+    forest.compact(TREE);
+    finish_work(&forest, Some(horizon)).unwrap();
+    assert_eq!(forest.figures(TREE).files, 0);
+}
+
+#[test]
+fn a_file_of_tombstones_is_rewritten_when_they_hide_nothing() {
+    let forest = forest();
+    put_file(&forest, 0..100, |_| Cell::live(40, Bytes::from_static(b"older")));
+    put_file(&forest, 0..60, |_| Cell::tombstone(50));
+    forest.compact(TREE);
+    finish_work(&forest, None).unwrap();
+    assert_eq!(forest.figures(TREE).entries, 100, "without a horizon all stay");
+    let horizon = |now_seconds| Some(Horizon { before: 100, now_seconds });
+    // An old value in memory may still be hidden by them.
+    put_file(&forest, 300..301, |_| Cell::live(30, Bytes::from_static(b"late")));
+    finish_work(&forest, None).unwrap();
+    finish_work(&forest, horizon(10)).unwrap();
+    assert_eq!(forest.figures(TREE).entries, 41, "the late one is in a file that does not overlap");
+    assert_eq!(forest.scan(TREE, "", None, false).unwrap().count(), 41);
 }
