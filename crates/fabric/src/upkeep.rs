@@ -31,6 +31,8 @@ use crate::{records, shared::Shared, spine::Event};
 
 /// Bytes of work between two looks at what else there is to do.
 const STEP_BYTES: u64 = 1 << 20;
+/// How long nobody has written before young files are joined.
+const QUIET: Duration = Duration::from_secs(1);
 /// How long to wait for room on the disk.
 const FULL_DISK_POLL: Duration = Duration::from_millis(200);
 /// For how long deletions are kept, because replicas may have to hear of them or writes with older
@@ -62,6 +64,17 @@ pub(crate) enum Turn {
     Done,
     /// Nothing until the disk has room.
     Full,
+}
+
+/// Why a wait ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Woken {
+    /// There may be something to do.
+    Wanted,
+    /// Nobody wanted anything for a while.
+    Quiet,
+    /// The node stops.
+    Stopped,
 }
 
 impl Upkeep {
@@ -219,20 +232,28 @@ impl Bell {
         self.rung.notify_one();
     }
 
-    /// Waits after a turn that went so; says whether to go on.
-    fn wait(&self, turn: Turn) -> bool {
+    /// Waits after a turn that went so; `restless` if it should also end when nobody writes for long.
+    fn wait(&self, turn: Turn, restless: bool) -> Woken {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let idle = |state: &mut BellState| !state.wanted && !state.stopped;
         state = match turn {
             Turn::More => state,
+            Turn::Done if restless => {
+                let waited = self.rung.wait_timeout_while(state, QUIET, idle);
+                waited.unwrap_or_else(PoisonError::into_inner).0
+            }
             Turn::Done => self.rung.wait_while(state, idle).unwrap_or_else(PoisonError::into_inner),
             Turn::Full => {
                 let waited = self.rung.wait_timeout_while(state, FULL_DISK_POLL, |state| !state.stopped);
                 waited.unwrap_or_else(PoisonError::into_inner).0
             }
         };
-        state.wanted = false;
-        !state.stopped
+        let wanted = std::mem::take(&mut state.wanted) || turn != Turn::Done;
+        match (state.stopped, wanted) {
+            (true, _) => Woken::Stopped,
+            (false, true) => Woken::Wanted,
+            (false, false) => Woken::Quiet,
+        }
     }
 }
 
@@ -240,6 +261,14 @@ impl Bell {
 pub(crate) fn start(mut upkeep: Upkeep) -> std::io::Result<std::thread::JoinHandle<()>> {
     world::task::spawn_thread("holdfast-tree", move || {
         let shared = upkeep.shared.clone();
-        while shared.upkeep.wait(upkeep.turn()) {}
+        // Whether something was written since young files were joined last.
+        let mut restless = true;
+        loop {
+            match shared.upkeep.wait(upkeep.turn(), restless) {
+                Woken::Wanted => restless = true,
+                Woken::Quiet => restless = shared.engine.forest().join_young(),
+                Woken::Stopped => return,
+            }
+        }
     })
 }

@@ -106,6 +106,22 @@ pub(crate) fn pick_all(runs: &[Run]) -> Option<Pick> {
     Some(Pick { inputs, level: deepest.max(1) })
 }
 
+/// The newest runs into one, while nobody writes: two or more, none of them more than four times as
+/// large as all newer ones together, so that what is joined again and again grows by a quarter at least.
+pub(crate) fn pick_young(runs: &[Run]) -> Option<Pick> {
+    let fresh = &runs[..runs.partition_point(|run| run.level == 0)];
+    let (mut sum, mut count) = (0, 0);
+    for run in fresh {
+        if count > 0 && run.bytes() > 4 * sum {
+            break;
+        }
+        sum += run.bytes();
+        count += 1;
+    }
+    let inputs = || fresh[..count].iter().map(|run| run.files.clone()).collect();
+    (count >= 2).then(|| Pick { inputs: inputs(), level: 0 })
+}
+
 /// The newest runs that are of similar size, if they are enough to become one run: none is more than
 /// twice as large as all newer ones together. None if level 0 is so large that it will go down before
 /// that would be of use to many reads.

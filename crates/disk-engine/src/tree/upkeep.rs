@@ -24,7 +24,7 @@ use super::{
     format::{FOLDER, file_name},
     job::{Failure, Job, Plan, Replaces},
     manifest::{self, Manifest, RunRecord},
-    pick::{Run, pick, pick_all},
+    pick::{Run, pick, pick_all, pick_young},
     plan::{Choice, horizon_of},
     spent::{Spending, pick_spent},
     state::Parts,
@@ -41,6 +41,8 @@ pub(crate) struct Upkeep {
     compaction: Option<Job>,
     /// Trees of which everything is to become one run.
     whole: BTreeSet<TreeId>,
+    /// Trees of which the young runs are to become one, because nobody writes to them now.
+    young: BTreeSet<TreeId>,
     /// Trees with a file that compaction cannot read: not tried again.
     sick: BTreeSet<TreeId>,
     /// The tree that was compacted last.
@@ -76,6 +78,7 @@ impl Upkeep {
             flush: None,
             compaction: None,
             whole: BTreeSet::new(),
+            young: BTreeSet::new(),
             sick: BTreeSet::new(),
             last: TreeId(0),
             looked: BTreeMap::new(),
@@ -145,6 +148,18 @@ impl Forest {
     /// Has the next [`Forest::work`] make one run of all files of a tree.
     pub fn compact(&self, tree: TreeId) {
         lock(&self.inner.upkeep).whole.insert(tree);
+    }
+
+    /// Has the next [`Forest::work`] join the young runs of each tree, for a time in which nobody writes:
+    /// a row that was overwritten lies in each of them, and a read looks at all. Little by little it
+    /// would cost more than it gives, so a run much larger than all newer ones is left alone. Returns
+    /// whether there is something to join.
+    pub fn join_young(&self) -> bool {
+        let mut upkeep = lock(&self.inner.upkeep);
+        let state = self.inner.state();
+        let young = state.trees.iter().filter(|(_, tree)| pick_young(&tree.parts.runs).is_some());
+        upkeep.young = young.map(|(id, _)| *id).collect();
+        upkeep.young.iter().any(|id| !upkeep.sick.contains(id))
     }
 
     /// Forgets a tree for good, and frees its room: changes of it are void from now on. Durable
@@ -278,7 +293,8 @@ impl Upkeep {
             }
             let (runs, parts) = (&tree.parts.runs, || tree.parts.clone());
             let whole = if self.whole.remove(&id) { pick_all(runs) } else { None };
-            let chosen = match whole {
+            let young = if self.young.remove(&id) { pick_young(runs) } else { None };
+            let chosen = match whole.or(young) {
                 Some(pick) => Some(Choice { tree: id, parts: parts(), pick, moves: false }),
                 None => pick(runs, &inner.settings).map(|pick| {
                     let moves = pick.is_move(runs);

@@ -240,6 +240,7 @@ impl Program {
             }
             50..52 => {
                 self.forest.compact(self.draw_tree());
+                self.forest.join_young();
                 Ok(())
             }
             52..54 => {
