@@ -121,17 +121,19 @@ impl Upkeep {
 
     /// Frees what dropped tables hold.
     fn drop_tables(&self) -> Turn {
+        let mut full = false;
         for table in self.shared.take_doomed() {
             match self.shared.engine.drop_table(table) {
                 Ok(()) => {}
+                // It and those behind it stay doomed until there is room for a manifest.
                 Err(TreeError::Full) => {
                     self.shared.drop_later(table);
-                    return Turn::Full;
+                    full = true;
                 }
                 Err(error) => self.shared.fail(error.into()),
             }
         }
-        Turn::Done
+        if full { Turn::Full } else { Turn::Done }
     }
 
     /// What compaction may purge of a tree. Writes with a timestamp of their own choice may be older

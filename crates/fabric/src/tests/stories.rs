@@ -217,3 +217,27 @@ fn a_clock_set_back_loses_no_conditional_write() {
         node = Stepped::start(&world, tiny(), tally(), Addresses::new()).unwrap();
     }
 }
+
+/// A table has a companion once a conditional write has met it: a full disk keeps both, and when it has
+/// room again, both go.
+#[test]
+fn all_that_was_dropped_on_a_full_disk_goes_when_there_is_room() {
+    let (disk, sim) = Disk::simulated(1);
+    let mut node = Stepped::start(&world(disk, 1), tiny(), tally(), Addresses::new()).unwrap();
+    let table = power_cut::define(&mut node);
+    let (done, counted) = waiter();
+    power_cut::count_with(node.store(), table, 0, done);
+    node.settle().unwrap();
+    counted.wait().unwrap();
+    let (done, dropped) = waiter();
+    let permit = power_cut::permit(node.store(), Action::Define, Target::Cluster);
+    let change = store::SchemaChange::DropTable { space: "s".into(), name: "t".into() };
+    sim.set_capacity(0);
+    node.store().catalog.change(permit, change, done);
+    node.settle().unwrap();
+    dropped.wait().unwrap();
+    assert_eq!(node.parts.shared.engine.tables().len(), 2, "there is no room to say that they are gone");
+    sim.set_capacity(u64::MAX);
+    node.settle().unwrap();
+    assert_eq!(node.parts.shared.engine.tables(), []);
+}
