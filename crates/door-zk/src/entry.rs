@@ -1,8 +1,9 @@
 //! Entries of the replicated log: transactions as a door proposes them, in the house's bytes.
 //!
-//! Layout, version 2: the version, time (i64, milliseconds since 1970), session (i64), cxid (u32,
+//! Layout, version 3: the version, time (i64, milliseconds since 1970), session (i64), cxid (u32,
 //! the client's number of the request, for whoever reads a log), the ids of who asks (a count, each
-//! a scheme and an id), then a kind and its fields. Version 1 had no ids.
+//! a scheme and an id), flags (u8; 1: hard limits of quotas are enforced), then a kind and its fields.
+//! Version 2 had no flags, version 1 no ids either.
 //! Kinds: 1 a session opens (timeout u32, 16 bytes password), 2 it closes, 3 one change, 4 a multi
 //! (a count and that many changes), 5 a request that was refused already and only takes its zxid
 //! (code), 6 the removal of a znode that has outlived itself (path). Changes: 1 create, 2 create2, 8
@@ -17,7 +18,13 @@ use crate::{
     wire::request::{Ace, Change, Form},
 };
 
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
+
+/// The version without flags.
+const VERSION_WITHOUT_FLAGS: u8 = 2;
+
+/// The flag of [`Entry::enforces_quotas`].
+const ENFORCES_QUOTAS: u8 = 1;
 
 /// The version without ids.
 const VERSION_WITHOUT_IDS: u8 = 1;
@@ -33,6 +40,8 @@ pub(crate) struct Entry<'a> {
     pub(crate) cxid: i32,
     /// Who asks, as the connection was known when it asked.
     pub(crate) ids: Vec<Id<'a>>,
+    /// Whether hard limits of quotas are enforced, by the settings of the proposer.
+    pub(crate) enforces_quotas: bool,
     /// What is asked.
     pub(crate) what: What<'a>,
 }
@@ -86,6 +95,7 @@ impl Entry<'_> {
             out.str(id.scheme);
             out.str(id.id);
         }
+        out.u8(if self.enforces_quotas { ENFORCES_QUOTAS } else { 0 });
         match &self.what {
             What::Open { timeout_ms, password } => {
                 out.u8(1);
@@ -135,7 +145,7 @@ impl<'a> Entry<'a> {
     pub(crate) fn decode(bytes: &'a [u8]) -> Result<Entry<'a>, Malformed> {
         let mut input = Reader::new(bytes);
         let version = input.u8("version")?;
-        if !matches!(version, VERSION | VERSION_WITHOUT_IDS) {
+        if !matches!(version, VERSION | VERSION_WITHOUT_FLAGS | VERSION_WITHOUT_IDS) {
             return Err(Malformed("entry of a newer version"));
         }
         let time_ms = input.i64("time")?;
@@ -146,6 +156,10 @@ impl<'a> Entry<'a> {
             for _ in 0..input.count("ids")? {
                 ids.push(Id { scheme: input.str("scheme")?, id: input.str("id")? });
             }
+        }
+        let flags = if version == VERSION { input.u8("flags")? } else { 0 };
+        if flags & !ENFORCES_QUOTAS != 0 {
+            return Err(Malformed("flags"));
         }
         let what = match input.u8("kind")? {
             1 => What::Open { timeout_ms: input.u32("timeout")?, password: password(&mut input)? },
@@ -164,7 +178,7 @@ impl<'a> Entry<'a> {
             _ => return Err(Malformed("kind")),
         };
         input.end("entry")?;
-        Ok(Entry { time_ms, session, cxid, ids, what })
+        Ok(Entry { time_ms, session, cxid, ids, enforces_quotas: flags != 0, what })
     }
 }
 
@@ -318,7 +332,7 @@ pub(crate) mod tests {
     fn entries_come_back() {
         for what in samples() {
             let ids = vec![Id { scheme: "ip", id: "127.0.0.1" }, Id { scheme: "digest", id: "u:h" }];
-            let entry = Entry { time_ms: -5, session: i64::MIN, cxid: -1, ids, what };
+            let entry = Entry { time_ms: -5, session: i64::MIN, cxid: -1, ids, enforces_quotas: true, what };
             let bytes = entry.encode();
             assert_eq!(Entry::decode(&bytes), Ok(entry));
             for len in 0..bytes.len() {
@@ -327,16 +341,20 @@ pub(crate) mod tests {
         }
     }
 
-    /// The bytes of both versions, which a log on disk may hold.
+    /// The bytes of all versions, which a log on disk may hold.
     #[test]
     fn the_bytes_of_versions_stay() {
         let what = What::One(Change::SetData { path: "/a", data: Some(b"v"), version: 2 });
         let ids = vec![Id { scheme: "ip", id: "::1" }];
-        let mut entry = Entry { time_ms: 1, session: 2, cxid: 3, ids, what };
+        let mut entry = Entry { time_ms: 1, session: 2, cxid: 3, ids, enforces_quotas: false, what };
         let head = [1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0];
         let ids = [1, 2, b'i', b'p', 3, b':', b':', b'1'];
         let tail = [3, 4, 2, b'/', b'a', 1, 1, b'v', 2, 0, 0, 0];
-        assert_eq!(entry.encode(), [&[2][..], &head, &ids, &tail].concat());
+        assert_eq!(entry.encode(), [&[3][..], &head, &ids, &[0], &tail].concat());
+        assert_eq!(Entry::decode(&[&[2][..], &head, &ids, &tail].concat()), Ok(entry.clone()));
+        entry.enforces_quotas = true;
+        assert_eq!(entry.encode(), [&[3][..], &head, &ids, &[1], &tail].concat());
+        entry.enforces_quotas = false;
         entry.ids.clear();
         assert_eq!(Entry::decode(&[&[1][..], &head, &tail].concat()), Ok(entry));
     }

@@ -24,6 +24,7 @@ impl Code {
     pub(crate) const AUTH_FAILED: Code = Code(-115);
     pub(crate) const NO_WATCHER: Code = Code(-121);
     pub(crate) const RECONFIG_DISABLED: Code = Code(-123);
+    pub(crate) const QUOTA_EXCEEDED: Code = Code(-125);
     pub(crate) const THROTTLED: Code = Code(-127);
 
     /// The number clients know it by.

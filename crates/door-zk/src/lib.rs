@@ -19,6 +19,7 @@ mod link;
 mod machine;
 mod ops;
 mod path;
+mod quota;
 mod reaper;
 mod replica;
 mod serve;

@@ -26,6 +26,9 @@ pub struct Settings {
     /// for. Default 60,000; 10 to 86,400,000. ZooKeeper's `znode.container.checkIntervalMs`; they
     /// live up to this much longer than they should.
     pub reap_ms: u32,
+    /// Whether a request that goes beyond a hard limit of a quota is refused. Default no, as
+    /// ZooKeeper's `enforceQuota`: then going beyond any limit is only logged.
+    pub enforce_quota: bool,
     /// Who may do everything, as `super:` and the base64 of the SHA-1 of `super:PASSWORD` (or any
     /// other user's `user:hash`): a client that shows those credentials is not held up by any
     /// access control list. Default none, as ZooKeeper's.
@@ -49,6 +52,7 @@ impl Default for Settings {
             in_flight: 1000,
             watch_bytes: 64 << 20,
             reap_ms: 60_000,
+            enforce_quota: false,
             super_digest: None,
             four_letter_words: vec!["srvr".to_owned(), "ruok".to_owned()],
             connections: door::Limits::default(),

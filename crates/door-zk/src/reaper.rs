@@ -38,7 +38,14 @@ pub(crate) fn reap_some(service: &Arc<Service>, after: &str) -> Option<String> {
     let (due, last) = hub.lock().replica.tree.due(time_ms, after, STEP);
     for path in due {
         tracing::debug!(path, "a znode has outlived itself");
-        let entry = Entry { time_ms, session: 0, cxid: 0, ids: Vec::new(), what: What::Reap(&path) };
+        let entry = Entry {
+            time_ms,
+            session: 0,
+            cxid: 0,
+            ids: Vec::new(),
+            enforces_quotas: false,
+            what: What::Reap(&path),
+        };
         // Whoever reads the state sees what became of it.
         let (done, _) = waiter();
         service.propose(&Principal::Node, &entry, done);

@@ -135,7 +135,13 @@ impl Replica {
 
     fn stamp<'a>(&mut self, entry: &'a Entry<'a>) -> Stamp<'a> {
         self.zxid += 1;
-        Stamp { zxid: self.zxid, time_ms: entry.time_ms, session: entry.session, ids: &entry.ids }
+        Stamp {
+            zxid: self.zxid,
+            time_ms: entry.time_ms,
+            session: entry.session,
+            ids: &entry.ids,
+            enforces_quotas: entry.enforces_quotas,
+        }
     }
 
     /// Session ids look like ZooKeeper's (server 1, time, counter) and only rise, so an id is
@@ -165,7 +171,9 @@ impl Replica {
                 put_str(out, &made);
                 if *form != Form::Plain {
                     let node = self.tree.get(&made).expect("it was made just now");
-                    reply::stat(out, &node.stat());
+                    // As it was made: of the numbers of a quota others are there already.
+                    let data_length = data.map_or(0, <[u8]>::len) as i32;
+                    reply::stat(out, &reply::Stat { data_length, ..node.stat() });
                 }
             }
             Change::Delete { path, version } => self.tree.delete(stamp, path, *version, trace)?,

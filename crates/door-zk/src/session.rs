@@ -99,7 +99,14 @@ impl Connection {
         let mut password = [0; 16];
         hub.entropy.fill(&mut password);
         let what = What::Open { timeout_ms, password };
-        let entry = Entry { time_ms: hub.wall_ms(), session: 0, cxid: 0, ids: Vec::new(), what };
+        let entry = Entry {
+            time_ms: hub.wall_ms(),
+            session: 0,
+            cxid: 0,
+            ids: Vec::new(),
+            enforces_quotas: false,
+            what,
+        };
         let tag = self.link.push(0, Step::Open { timeout_ms, password, knows_read_only }, now_ms, 0);
         self.service().propose(&Principal::Anonymous, &entry, Done::new(self.link.clone(), tag));
         Ok(())
@@ -229,7 +236,15 @@ impl Connection {
         let closes_session = what == What::Close;
         let time_ms = self.service().hub.wall_ms();
         let identity = self.link.listener.identity();
-        let entry = Entry { time_ms, session, cxid: header.xid, ids: identity.ids().collect(), what };
+        let enforces_quotas = self.service().hub.settings.enforce_quota;
+        let entry = Entry {
+            time_ms,
+            session,
+            cxid: header.xid,
+            ids: identity.ids().collect(),
+            enforces_quotas,
+            what,
+        };
         if !self.has_room(header, bytes, now_ms) {
             return;
         }

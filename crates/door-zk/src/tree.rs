@@ -30,6 +30,7 @@ use crate::{
     faults::Code,
     lifetime::Lifetime,
     path,
+    quota::{self, More, Quotas},
     wire::{
         reply::{EventKind, Stat},
         request::{Ace, Form},
@@ -60,6 +61,8 @@ pub(crate) struct Stamp<'a> {
     pub(crate) session: i64,
     /// Who asks.
     pub(crate) ids: &'a [Id<'a>],
+    /// Whether hard limits of quotas are kept.
+    pub(crate) enforces_quotas: bool,
 }
 
 impl Stamp<'_> {
@@ -162,6 +165,8 @@ pub(crate) struct Tree {
     ephemerals: BTreeMap<i64, BTreeSet<Box<str>>>,
     /// The paths of containers and of nodes with a time to live.
     reaped: BTreeSet<Box<str>>,
+    /// The znodes with limits.
+    pub(crate) quotas: Quotas,
     /// Bytes of memory, roughly.
     weight: usize,
     /// The ACLs of all nodes.
@@ -189,6 +194,7 @@ impl Tree {
             free: Vec::new(),
             ephemerals: BTreeMap::new(),
             reaped: BTreeSet::new(),
+            quotas: Quotas::default(),
             weight: NODE_BYTES,
             acls: AclTable::default(),
             journal: None,
@@ -249,10 +255,9 @@ impl Tree {
         if matches!(above.lifetime(), Lifetime::Session(_)) {
             return Err(Code::NO_CHILDREN_FOR_EPHEMERALS);
         }
-        if parent_path.starts_with(path::QUOTA) {
-            // A quota that nobody enforces must not look as if it were one.
-            return Err(Code::UNIMPLEMENTED);
-        }
+        let more = More::made(draft.data);
+        quota::check(self, stamp, &path, more)?;
+        let above = self.node(parent);
         trace.touch_both(path.clone());
         trace.events.push(Event {
             kind: EventKind::Created,
@@ -278,6 +283,7 @@ impl Tree {
         above.creations = above.creations.wrapping_add(1);
         above.pzxid = stamp.zxid;
         self.record(undo, &path);
+        quota::count(self, &path, more, trace);
         Ok(path)
     }
 
@@ -316,11 +322,14 @@ impl Tree {
     ) -> Result<Stat, Code> {
         path::validate(path)?;
         let id = self.find(path).ok_or(Code::NO_NODE)?;
-        let node = self.node_mut(id);
+        let node = self.node(id);
         stamp.check(&node.acl, acl::WRITE)?;
+        let was_bytes = node.data_len();
+        let more = More::replaced(was_bytes, data);
+        quota::check(self, stamp, path, more)?;
+        let node = self.node_mut(id);
         let next = next_version(node.version, version)?;
         fits(path, data)?;
-        let was_bytes = node.data_len();
         let was = std::mem::replace(&mut node.data, data.map(Box::from));
         let undo =
             Undo::SetData { id, data: was, mzxid: node.mzxid, mtime: node.mtime, version: node.version };
@@ -337,7 +346,23 @@ impl Tree {
             acl,
             parent_acl: None,
         });
+        quota::count(self, path, more, trace);
         Ok(stat)
+    }
+
+    /// Puts other data into a znode that is there, as the tree itself does: without a version, a
+    /// time or an event.
+    pub(crate) fn rewrite<'a>(&mut self, path: Cow<'a, str>, data: String, trace: &mut Trace<'a>) {
+        let Some(id) = self.find(&path) else { return };
+        let node = self.node_mut(id);
+        let was_bytes = node.data_len();
+        let bytes = data.len();
+        let was = node.data.replace(data.into_bytes().into());
+        let undo =
+            Undo::SetData { id, data: was, mzxid: node.mzxid, mtime: node.mtime, version: node.version };
+        self.weight = self.weight - was_bytes + bytes;
+        self.record(undo, &path);
+        trace.touched.insert(path);
     }
 
     /// Sets the ACL of a znode, whose ACL has this version; gives its Stat.
@@ -418,6 +443,7 @@ impl Tree {
     fn remove<'a>(&mut self, parent: u32, path: Cow<'a, str>, zxid: i64, trace: &mut Trace<'a>) {
         let (id, node) = self.detach(parent, last_name(&path));
         self.forget(node.lifetime(), &path);
+        let more = More::removed(node.data_len());
         let above = self.node_mut(parent);
         let pzxid = std::mem::replace(&mut above.pzxid, zxid);
         let (acl, parent_acl) = (node.acl.clone(), Some(above.acl.clone()));
@@ -427,12 +453,14 @@ impl Tree {
                 &path,
             );
         }
+        quota::count(self, &path, more, trace);
         trace.touch_both(path.clone());
         trace.events.push(Event { kind: EventKind::Deleted, path, acl, parent_acl });
     }
 
-    /// Notes a node that will end by itself.
+    /// Notes a node that will end by itself, or holds limits.
     fn remember(&mut self, lifetime: Lifetime, path: &str) {
+        self.quotas.note(path);
         if let Lifetime::Session(session) = lifetime {
             self.ephemerals.entry(session).or_default().insert(path.into());
         } else if lifetime.is_reaped() {
@@ -442,6 +470,7 @@ impl Tree {
 
     /// The opposite.
     fn forget(&mut self, lifetime: Lifetime, path: &str) {
+        self.quotas.forget(path);
         if let Lifetime::Session(session) = lifetime
             && let Some(paths) = self.ephemerals.get_mut(&session)
         {

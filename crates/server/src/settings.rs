@@ -94,6 +94,7 @@ struct ZooKeeper {
     in_flight: Option<usize>,
     watch_bytes: Option<usize>,
     reap_ms: Option<u32>,
+    enforce_quota: Option<bool>,
     super_digest: Option<String>,
     four_letter_words: Option<Vec<String>>,
     connections: Option<u32>,
@@ -204,6 +205,7 @@ impl Settings {
         set("zookeeper.in_flight", &mut zk.in_flight, given.in_flight, within(1, 100_000))?;
         set("zookeeper.watch_bytes", &mut zk.watch_bytes, given.watch_bytes, within(64 << 10, 1 << 40))?;
         set("zookeeper.reap_ms", &mut zk.reap_ms, given.reap_ms, within(10, 86_400_000))?;
+        set("zookeeper.enforce_quota", &mut zk.enforce_quota, given.enforce_quota, |_| true)?;
         set(
             "zookeeper.super_digest",
             &mut zk.super_digest,

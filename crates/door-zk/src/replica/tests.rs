@@ -393,7 +393,9 @@ fn run(drawn: &[(u8, bool, Drawn)], cut: usize) {
             Drawn::Refuse => What::Refuse(Code::MARSHALLING_ERROR),
         };
         let ids = if *is_pat { vec![PAT] } else { vec![] };
-        let bytes = Entry { time_ms: 1000 + step as i64, session, cxid: 0, ids, what }.encode();
+        let bytes =
+            Entry { time_ms: 1000 + step as i64, session, cxid: 0, ids, enforces_quotas: false, what }
+                .encode();
         let entry = Entry::decode(&bytes).unwrap();
         let (result, effects) = apply(&mut replica, &mut state, &entry);
         if let Some(follower) = &mut follower {

@@ -139,7 +139,7 @@ impl Restoring {
             return Err(Cause::corrupt("an ephemeral znode has a child"));
         }
         let lifetime = node.lifetime();
-        if lifetime != Lifetime::Forever {
+        if lifetime != Lifetime::Forever || parent_path.starts_with(path::QUOTA) {
             self.tree.remember(lifetime, &format!("{parent_path}/{name}"));
         }
         self.tree.attach(self.parent, name, node);

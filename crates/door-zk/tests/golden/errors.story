@@ -61,7 +61,7 @@ alice< 28: /a/b zxid=25
 alice> delete /a
 alice< 29: error -111 zxid=26
 alice> create /zookeeper/quota/a
-alice< 30: error -6 zxid=27
+alice< 30: /zookeeper/quota/a zxid=27
 alice> set /zookeeper/config data=1
 alice< 31: error -102 zxid=28
 

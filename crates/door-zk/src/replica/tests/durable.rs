@@ -31,12 +31,19 @@ pub(super) fn everything(replica: &Replica) -> Durable {
 fn made(nodes: &[(&str, i32)]) -> (Replica, Durable, i64) {
     let (mut replica, mut state) = (Replica::new(), Durable::default());
     let what = What::Open { timeout_ms: 9, password: [5; 16] };
-    let open = Entry { time_ms: 0, session: 0, cxid: 0, ids: vec![], what };
+    let open = Entry { time_ms: 0, session: 0, cxid: 0, ids: vec![], enforces_quotas: false, what };
     let session = apply(&mut replica, &mut state, &open).1.opened.unwrap();
     for (path, mode) in nodes {
         let acl = vec![OPEN_ACL];
         let change = Change::Create { path, data: Some(b"x"), acl, mode: *mode, form: Form::Plain };
-        let entry = Entry { time_ms: 258, session, cxid: 0, ids: vec![], what: What::One(change) };
+        let entry = Entry {
+            time_ms: 258,
+            session,
+            cxid: 0,
+            ids: vec![],
+            enforces_quotas: false,
+            what: What::One(change),
+        };
         let (result, _) = apply(&mut replica, &mut state, &entry);
         assert_eq!(errors_of(&result, false), (0, vec![]), "{path}");
     }
@@ -66,7 +73,14 @@ fn the_bytes_of_version_1_stay() {
         mode: 2,
         form: Form::Plain,
     };
-    let entry = Entry { time_ms: 259, session, cxid: 0, ids: vec![], what: What::One(change) };
+    let entry = Entry {
+        time_ms: 259,
+        session,
+        cxid: 0,
+        ids: vec![],
+        enforces_quotas: false,
+        what: What::One(change),
+    };
     apply(&mut replica, &mut state, &entry);
     let lines: String = state.0.iter().map(|(key, value)| format!("{} {}\n", hex(key), hex(value))).collect();
     assert_eq!(lines, VERSION_1);
@@ -83,7 +97,7 @@ fn an_entry_writes_what_it_touched_and_no_more() {
     let (mut replica, _, session) = made(&[("/a", 0), ("/a/b", 0), ("/a/c", 1)]);
     let mut keys = |what| {
         let mut changes = Changes::new();
-        let entry = Entry { time_ms: 0, session, cxid: 0, ids: vec![], what };
+        let entry = Entry { time_ms: 0, session, cxid: 0, ids: vec![], enforces_quotas: false, what };
         replica.apply(&entry, &mut Effects::default(), &mut changes);
         let keys = changes.drain().map(|(key, value)| {
             let sign = if value.is_some() { '+' } else { '-' };
@@ -114,7 +128,14 @@ fn what_cannot_be_stored_is_refused() {
         Change::SetData { path: "/a", data: Some(&large), version: -1 },
     ];
     for change in changes {
-        let entry = Entry { time_ms: 0, session, cxid: 0, ids: vec![], what: What::One(change) };
+        let entry = Entry {
+            time_ms: 0,
+            session,
+            cxid: 0,
+            ids: vec![],
+            enforces_quotas: false,
+            what: What::One(change),
+        };
         let (result, _) = apply(&mut replica, &mut state, &entry);
         assert_eq!(errors_of(&result, false), (-8, vec![]));
     }
@@ -124,6 +145,7 @@ fn what_cannot_be_stored_is_refused() {
         session,
         cxid: 0,
         ids: vec![],
+        enforces_quotas: false,
         what: What::One(create(longest, Some(&large[1..]))),
     };
     assert_eq!(errors_of(&apply(&mut replica, &mut state, &entry).0, false), (0, vec![]));
@@ -186,7 +208,8 @@ fn a_deep_tree_neither_overflows_the_stack_nor_loses_a_node() {
     let (_, state, session) = made(&modes.collect::<Vec<_>>());
     let mut again = restored(&state);
     assert_eq!(everything(&again), state);
-    let close = Entry { time_ms: 0, session, cxid: 0, ids: vec![], what: What::Close };
+    let close =
+        Entry { time_ms: 0, session, cxid: 0, ids: vec![], enforces_quotas: false, what: What::Close };
     let (_, effects) = apply(&mut again, &mut state.clone(), &close);
     assert_eq!(effects.trace.events.len(), 1);
     assert_eq!(effects.trace.events[0].path, nodes[3000]);
@@ -231,7 +254,7 @@ proptest! {
                     What::One(Change::Create { path: "/c/d", data: None, acl: vec![OPEN_ACL], mode: 3, form: Form::WithStat }),
                     What::Close,
                 ] {
-                    let entry = Entry { time_ms: 0, session, cxid: 0, ids: vec![], what };
+                    let entry = Entry { time_ms: 0, session, cxid: 0, ids: vec![], enforces_quotas: false, what };
                     apply(&mut replica, &mut state, &entry);
                 }
             }
