@@ -1,9 +1,13 @@
 //! The hub: the one place where state machine and connections meet.
 //!
 //! One lock holds the tree, the watches and the table of sessions. The state machine applies an
-//! entry and tells watchers under it; a connection reads, sets a watch and puts the answer into
-//! its outbox under it. So a client is told of a change before it can see it, and never misses
-//! one between reading and watching. Entries hold the lock for microseconds, and readers less.
+//! entry and finds out who is to be told under it; a connection reads, sets a watch and puts the
+//! answer into its outbox under it. So it never misses a change between reading and watching.
+//! Entries hold the lock for microseconds, and readers less.
+//!
+//! Those who are to be told are told behind the lock, before the next entry is applied. Who is
+//! still to be told of a change waits for that before it looks at the state ([`Hub::lock_for`]), so
+//! it is told of the change before it can see it. Nobody else waits, be they ten thousand.
 
 use std::{
     collections::BTreeMap,
@@ -27,7 +31,7 @@ use crate::{
     replica::{Effects, Replica},
     sessions::Sessions,
     traffic::Traffic,
-    watches::{LinkId, Watches},
+    watches::{LinkId, Listener, Owed, Watches},
     wire::reply,
 };
 
@@ -44,6 +48,8 @@ pub(crate) struct State {
 /// Shared by the state machine and all connections of the door.
 pub(crate) struct Hub {
     state: Mutex<State>,
+    /// See [`Hub::telling`].
+    telling: Mutex<()>,
     pub(crate) settings: Settings,
     pub(crate) clock: Clock,
     pub(crate) entropy: Entropy,
@@ -66,6 +72,7 @@ impl Hub {
         };
         Hub {
             state: Mutex::new(state),
+            telling: Mutex::default(),
             settings,
             since_ms: millis(clock.boot()),
             clock,
@@ -79,6 +86,23 @@ impl Hub {
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps those waiting who are owed an event. Taken before the state.
+    pub(crate) fn telling(&self) -> MutexGuard<'_, ()> {
+        self.telling.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The state, when `listener` was told of everything that it shows.
+    pub(crate) fn lock_for(&self, listener: &Listener) -> MutexGuard<'_, State> {
+        loop {
+            let state = self.lock();
+            if !listener.is_owed() {
+                return state;
+            }
+            drop(state);
+            drop(self.telling());
+        }
     }
 
     /// A number for a new connection.
@@ -115,8 +139,9 @@ impl Hub {
 
     /// Applies an entry, tells watchers, and notes sessions that came and went.
     pub(crate) fn apply(&self, bytes: &[u8], changes: &mut Changes) -> Vec<u8> {
-        let mut state = self.lock();
-        let state = &mut *state;
+        let telling = self.telling();
+        let mut locked = self.lock();
+        let state = &mut *locked;
         let entry = match Entry::decode(bytes) {
             Ok(entry) => entry,
             Err(error) => {
@@ -136,8 +161,13 @@ impl Hub {
             let timeout_ms = state.replica.sessions.get(&id).map_or(0, |session| session.timeout_ms);
             state.sessions.open(id, timeout_ms, self.now_ms());
         }
+        let owed = state.watches.take_owed();
+        drop(locked);
+        owed.into_iter().for_each(Owed::pay);
+        drop(telling);
         if let Some(id) = effects.closed {
-            state.sessions.close(id);
+            // Only now, for its last events go to a connection that this closes.
+            self.lock().sessions.close(id);
         }
         result
     }

@@ -319,7 +319,7 @@ impl Link {
     /// Reads, sets a watch, and puts the answer into the outbox, all under the state's lock.
     fn read(&self, queue: &Queue, xid: i32, read: ReadFn, record: &[u8], identity: &Identity) {
         let session = if let Phase::Live(live) = &queue.phase { live.session } else { 0 };
-        let mut state = self.service.hub.lock();
+        let mut state = self.service.hub.lock_for(&self.listener);
         let zxid = state.replica.zxid;
         let link = self.id;
         let mut events = Vec::new();
@@ -360,7 +360,7 @@ impl Link {
 
     /// Answers without looking at the state, but for its zxid.
     fn bare(&self, xid: i32, code: Code, zxid: Option<i64>, record: &[u8]) {
-        let zxid = zxid.unwrap_or_else(|| self.service.hub.lock().replica.zxid);
+        let zxid = zxid.unwrap_or_else(|| self.service.hub.lock_for(&self.listener).replica.zxid);
         self.guest.outbox.write(|out| {
             reply::frame(out, |out| {
                 reply::header(out, xid, zxid, code);

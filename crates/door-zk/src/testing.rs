@@ -4,6 +4,7 @@
 
 pub(crate) mod client;
 mod compatibility;
+mod crowd;
 mod garbage;
 mod sockets;
 mod stories;

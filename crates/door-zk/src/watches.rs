@@ -6,10 +6,17 @@
 //! tables; a persistent recursive one stays too, stands in the table of data watches and is told
 //! of every znode below its own as well, each under the znode's path. However many modes a
 //! connection's watch on a path has, the connection is told once.
+//!
+//! Ten thousand may watch one znode, and giving each its event takes a while. So firing only finds
+//! out who is owed one ([`Watches::fire`], under the hub's lock), and giving it to them
+//! ([`Owed::pay`]) keeps nobody waiting but those who are still owed one themselves.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use door::Outbox;
@@ -70,20 +77,22 @@ impl Modes {
 /// What a watch takes in memory beside its path, roughly.
 const WATCH_BYTES: usize = 160;
 
-/// Who is to be told of an event.
-type Told = BTreeMap<LinkId, Arc<Listener>>;
+/// Who is to be told of an event, ascending.
+type Told = Vec<(LinkId, Arc<Listener>)>;
 
 type Table = BTreeMap<Arc<str>, BTreeMap<LinkId, Modes>>;
 
 /// A connection as its watches see it: where it is told, and who it is at the moment.
 pub(crate) struct Listener {
     outbox: Arc<Outbox>,
+    /// Events that fired and are not in the outbox yet. Goes up under the hub's lock.
+    owed: AtomicU32,
     identity: Mutex<Arc<Identity>>,
 }
 
 impl Listener {
     pub(crate) fn new(outbox: Arc<Outbox>, identity: Identity) -> Listener {
-        Listener { outbox, identity: Mutex::new(Arc::new(identity)) }
+        Listener { outbox, owed: AtomicU32::new(0), identity: Mutex::new(Arc::new(identity)) }
     }
 
     /// Who it is.
@@ -96,8 +105,32 @@ impl Listener {
         *self.identity.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(identity);
     }
 
+    /// Whether events are on their way, of changes that it could see already.
+    pub(crate) fn is_owed(&self) -> bool {
+        self.owed.load(Ordering::Acquire) > 0
+    }
+
     fn may_read(&self, acl: &Acl) -> bool {
         acl.allows(acl::READ, self.identity().ids())
+    }
+}
+
+/// An event, and those who are to get it.
+pub(crate) struct Owed {
+    frame: Vec<u8>,
+    acl: Acl,
+    told: Told,
+}
+
+impl Owed {
+    /// Tells them. Who may not read the znode learns nothing.
+    pub(crate) fn pay(self) {
+        for (_, listener) in self.told {
+            if listener.may_read(&self.acl) {
+                listener.outbox.push(&self.frame);
+            }
+            listener.owed.fetch_sub(1, Ordering::Release);
+        }
     }
 }
 
@@ -116,6 +149,8 @@ pub(crate) struct Watches {
     recursive: usize,
     bytes: usize,
     limit_bytes: usize,
+    /// What fired and was not fetched, in order.
+    owed: Vec<Owed>,
 }
 
 impl Watches {
@@ -129,6 +164,7 @@ impl Watches {
             recursive: 0,
             bytes: 0,
             limit_bytes,
+            owed: Vec::new(),
         }
     }
 
@@ -230,7 +266,7 @@ impl Watches {
         }
     }
 
-    /// Tells everyone who watches for `event`, which `zxid` made.
+    /// Everyone who watches for `event`, which `zxid` made, is owed it from now on.
     pub(crate) fn fire(&mut self, event: &Event<'_>, zxid: i64) {
         if self.count == 0 {
             return;
@@ -238,65 +274,84 @@ impl Watches {
         let path = &*event.path;
         let mut told = self.take(Kind::Data, path);
         if self.recursive > 0 {
-            self.above(path, &mut told);
+            self.add_above(path, &mut told);
         }
-        tell(&told, &event.acl, event.kind, path, zxid);
-        if event.kind == EventKind::Deleted {
-            // One who watched both is told once.
-            let mut others = self.take(Kind::Children, path);
-            others.retain(|link, _| !told.contains_key(link));
-            tell(&others, &event.acl, EventKind::Deleted, path, zxid);
-        }
+        let others = match event.kind {
+            EventKind::Deleted => {
+                // One who watched both is told once.
+                let mut others = self.take(Kind::Children, path);
+                others.retain(|(link, _)| told.binary_search_by_key(link, |(link, _)| *link).is_err());
+                others
+            }
+            _ => Told::new(),
+        };
+        self.owe(told, &event.acl, event.kind, path, zxid);
+        self.owe(others, &event.acl, EventKind::Deleted, path, zxid);
         if let Some(acl) = &event.parent_acl {
             let parent = path::parent(path);
             let told = self.take(Kind::Children, parent);
-            tell(&told, acl, EventKind::ChildrenChanged, parent, zxid);
+            self.owe(told, acl, EventKind::ChildrenChanged, parent, zxid);
         }
+    }
+
+    /// What fired since this was asked last, in order. Whoever asks pays.
+    pub(crate) fn take_owed(&mut self) -> Vec<Owed> {
+        std::mem::take(&mut self.owed)
+    }
+
+    fn owe(&mut self, told: Told, acl: &Acl, kind: EventKind, path: &str, zxid: i64) {
+        if told.is_empty() {
+            return;
+        }
+        for (_, listener) in &told {
+            listener.owed.fetch_add(1, Ordering::Relaxed);
+        }
+        let mut frame = Vec::with_capacity(path.len() + 32);
+        reply::event(&mut frame, kind, path, zxid);
+        self.owed.push(Owed { frame, acl: acl.clone(), told });
     }
 
     /// Who watches `path`; those who watched once no longer do.
     fn take(&mut self, kind: Kind, path: &str) -> Told {
-        let mut told = Told::new();
-        let Some((key, links)) = self.table(kind).get_key_value(path) else { return told };
-        let (key, links) = (key.clone(), links.clone());
-        for (link, before) in links {
-            self.note(link, &mut told);
-            if before.has(Mode::Standard) {
-                self.set(kind, &key, link, before, before.without(Some(Mode::Standard)));
+        let Some((key, links)) = self.table(kind).remove_entry(path) else { return Told::new() };
+        let mut told = Told::with_capacity(links.len());
+        let mut stay = BTreeMap::new();
+        for (link, modes) in links {
+            let watcher = self.watchers.get_mut(&link).expect("who watches is a watcher");
+            told.push((link, watcher.listener.clone()));
+            let after = modes.without(Some(Mode::Standard));
+            if after == Modes::NONE {
+                watcher.on.remove(&(kind, key.clone()));
+                if watcher.on.is_empty() {
+                    self.watchers.remove(&link);
+                }
+                self.count -= 1;
+                self.bytes -= WATCH_BYTES + path.len();
+            } else {
+                stay.insert(link, after);
             }
+        }
+        if !stay.is_empty() {
+            self.table(kind).insert(key, stay);
         }
         told
     }
 
     /// Adds those who watch a znode above `path` and all below it.
-    fn above(&self, path: &str, told: &mut Told) {
+    fn add_above(&self, path: &str, told: &mut Told) {
         let mut at = path;
         while at != "/" {
             at = path::parent(at);
             for (link, modes) in self.data.get(at).into_iter().flatten() {
-                if modes.has(Mode::Recursive) {
-                    self.note(*link, told);
+                if modes.has(Mode::Recursive)
+                    && let Some(watcher) = self.watchers.get(link)
+                {
+                    told.push((*link, watcher.listener.clone()));
                 }
             }
         }
-    }
-
-    fn note(&self, link: LinkId, told: &mut Told) {
-        if let Some(watcher) = self.watchers.get(&link) {
-            told.entry(link).or_insert_with(|| watcher.listener.clone());
-        }
-    }
-}
-
-/// Tells of an event at `path`. Who may not read the znode learns nothing.
-fn tell(told: &Told, acl: &Acl, kind: EventKind, path: &str, zxid: i64) {
-    if told.is_empty() {
-        return;
-    }
-    let mut frame = Vec::with_capacity(path.len() + 32);
-    reply::event(&mut frame, kind, path, zxid);
-    for listener in told.values().filter(|listener| listener.may_read(acl)) {
-        listener.outbox.push(&frame);
+        told.sort_unstable_by_key(|(link, _)| *link);
+        told.dedup_by_key(|(link, _)| *link);
     }
 }
 
@@ -313,6 +368,12 @@ mod tests {
     fn listener() -> Arc<Listener> {
         let identity = Identity::at("127.0.0.1".parse().expect("an address"));
         Arc::new(Listener::new(Arc::new(Outbox::detached()), identity))
+    }
+
+    /// Fires an event and pays at once.
+    fn fire(watches: &mut Watches, event: &Event<'_>, zxid: i64) {
+        watches.fire(event, zxid);
+        watches.take_owed().into_iter().for_each(Owed::pay);
     }
 
     /// What was told: kinds and paths.
@@ -348,8 +409,8 @@ mod tests {
         once(&mut watches, Kind::Data, "/x", 1, &a);
         once(&mut watches, Kind::Data, "/x", 1, &a);
         once(&mut watches, Kind::Children, "/", 2, &b);
-        watches.fire(&event(EventKind::Created, "/x"), 1);
-        watches.fire(&event(EventKind::DataChanged, "/x"), 2);
+        fire(&mut watches, &event(EventKind::Created, "/x"), 1);
+        fire(&mut watches, &event(EventKind::DataChanged, "/x"), 2);
         assert_eq!(told(&a), [(1, "/x".to_owned())]);
         assert_eq!(told(&b), [(4, "/".to_owned())]);
         are_gone(&watches);
@@ -361,7 +422,7 @@ mod tests {
         let mut watches = watches();
         once(&mut watches, Kind::Data, "/x", 1, &a);
         once(&mut watches, Kind::Children, "/x", 1, &a);
-        watches.fire(&event(EventKind::Deleted, "/x"), 1);
+        fire(&mut watches, &event(EventKind::Deleted, "/x"), 1);
         assert_eq!(told(&a), [(2, "/x".to_owned())]);
     }
 
@@ -375,11 +436,11 @@ mod tests {
         once(&mut watches, Kind::Data, "/x", 1, &a);
         watches.add(Kind::Data, Mode::Recursive, "/", 2, &b);
         for round in 0..2 {
-            watches.fire(&event(EventKind::Created, "/x"), round);
-            watches.fire(&event(EventKind::Created, "/x/y"), round);
-            watches.fire(&event(EventKind::DataChanged, "/x/y"), round);
-            watches.fire(&event(EventKind::Deleted, "/x/y"), round);
-            watches.fire(&event(EventKind::Deleted, "/x"), round);
+            fire(&mut watches, &event(EventKind::Created, "/x"), round);
+            fire(&mut watches, &event(EventKind::Created, "/x/y"), round);
+            fire(&mut watches, &event(EventKind::DataChanged, "/x/y"), round);
+            fire(&mut watches, &event(EventKind::Deleted, "/x/y"), round);
+            fire(&mut watches, &event(EventKind::Deleted, "/x"), round);
             let kinds = |list: &[(u8, &str)]| {
                 list.iter().map(|(kind, path)| (*kind, (*path).to_owned())).collect::<Vec<_>>()
             };
@@ -409,11 +470,11 @@ mod tests {
         let acl = Acl::from_entries(&[pat], &[]).expect("a valid list");
         let closed = || Event { acl: acl.clone(), ..event(EventKind::Created, "/x") };
         once(&mut watches, Kind::Data, "/x", 1, &a);
-        watches.fire(&closed(), 1);
+        fire(&mut watches, &closed(), 1);
         assert_eq!((told(&a), watches.len()), (vec![], 0));
         once(&mut watches, Kind::Data, "/x", 1, &a);
         a.identify(a.identity().with("digest", Some(b"pat:pass"), None).expect("good credentials"));
-        watches.fire(&closed(), 2);
+        fire(&mut watches, &closed(), 2);
         assert_eq!(told(&a), [(1, "/x".to_owned())]);
     }
 
