@@ -51,13 +51,13 @@ pub async fn serve(
     settings: Settings,
     shutdown: Shutdown,
 ) {
-    let limits = settings.limits.clone();
+    let (limits, tls) = (settings.limits.clone(), settings.tls.clone());
     let events = store.catalog.events();
     let door = Arc::new(Door::new(store, clock, entropy, &settings));
     let tell = events::tell(door.listeners.clone(), door.statements.clone(), events, shutdown.clone());
     world::task::spawn(tell);
     let make = move |guest| Box::new(CqlSession::new(door.clone(), guest)) as Box<dyn Session>;
-    door::serve(NAME, listener, limits, shutdown, make).await;
+    door::serve(NAME, listener, limits, tls, shutdown, make).await;
 }
 
 /// What all connections share.

@@ -47,6 +47,9 @@ pub struct Settings {
     pub max_frame_bytes: usize,
     /// Bounds of the door as a door.
     pub limits: door::Limits,
+    /// Whether clients may or must speak TLS. Default off. Cassandra's `client_encryption_options`
+    /// with `optional`, which it also detects on the same port.
+    pub tls: door::Tls,
 }
 
 impl Default for Settings {
@@ -60,6 +63,7 @@ impl Default for Settings {
             range_read_ms: 10_000,
             max_frame_bytes: 16 << 20,
             limits: door::Limits::default(),
+            tls: door::Tls::Off,
         }
     }
 }

@@ -40,7 +40,8 @@ impl Client {
         let door = Arc::new(door_of(&still));
         let outbox = Arc::new(Outbox::detached());
         let budget = Arc::new(Budget::new(budget_bytes));
-        let guest = Guest { peer: "127.0.0.1:1".parse().unwrap(), outbox: outbox.clone(), budget };
+        let peer = "127.0.0.1:1".parse().unwrap();
+        let guest = Guest { peer, certificate: None, outbox: outbox.clone(), budget };
         let session = CqlSession::new(door, guest);
         Client { session, outbox, input: BytesMut::new(), runtime: world::task::runtime(1).unwrap() }
     }

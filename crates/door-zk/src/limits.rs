@@ -40,6 +40,9 @@ pub struct Settings {
     pub four_letter_words: Vec<String>,
     /// Bounds on connections; see there.
     pub connections: door::Limits,
+    /// Whether clients may or must speak TLS. Default off. What ZooKeeper calls
+    /// `client.portUnification`, and a `secureClientPort` of its own where TLS is required.
+    pub tls: door::Tls,
 }
 
 impl Default for Settings {
@@ -56,6 +59,7 @@ impl Default for Settings {
             super_digest: None,
             four_letter_words: vec!["srvr".to_owned(), "ruok".to_owned()],
             connections: door::Limits::default(),
+            tls: door::Tls::Off,
         }
     }
 }

@@ -46,7 +46,7 @@ impl Door {
         group: GroupId,
         shutdown: Shutdown,
     ) {
-        let limits = self.hub.settings.connections.clone();
+        let (limits, tls) = (self.hub.settings.connections.clone(), self.hub.settings.tls.clone());
         if let Ok(address) = listener.local_addr() {
             // A door with several listeners names the first.
             let _ = self.hub.port.set(address.port());
@@ -58,7 +58,7 @@ impl Door {
         }
         let connections = {
             let service = service.clone();
-            door::serve(NAME, listener, limits, shutdown, move |guest| {
+            door::serve(NAME, listener, limits, tls, shutdown, move |guest| {
                 Box::new(Connection::new(guest, service.clone()))
             })
         };

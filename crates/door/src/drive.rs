@@ -2,7 +2,8 @@
 //!
 //! The loop writes what there is, then sleeps until something can be done: bytes arrived, the
 //! socket takes more, an answer was pushed, the door closes, a deadline passed. Reading and
-//! writing share the task, so an idle connection is one small future and no buffers.
+//! writing share the task, so an idle connection is one small future and no buffers. With TLS
+//! ([`Wire`]) what is read is opened before the session sees it, and what is written is sealed first.
 
 use std::{
     future::{Future, pending, poll_fn},
@@ -16,10 +17,15 @@ use std::{
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest, Ready};
 
-use crate::{Budget, Limits, Outbox, Session, Shutdown, meters::Meters, outbox::End};
+use crate::{
+    Budget, Limits, Outbox, Session, Shutdown,
+    meters::Meters,
+    outbox::End,
+    tls::{Broken, Channel},
+};
 
 /// The first read of a connection, and the smallest.
-const READ_MIN: usize = 4 << 10;
+pub(crate) const READ_MIN: usize = 4 << 10;
 /// The largest read while messages are whole; also what a connection's unfinished message may take
 /// before the budget is asked.
 const READ_MAX: usize = 64 << 10;
@@ -37,6 +43,8 @@ pub(crate) enum Ended {
     Peacefully,
     /// The door ended it for this reason.
     Dropped(&'static str),
+    /// TLS failed, for a reason that differs from client to client.
+    Distrusted(String),
     /// The socket failed.
     Broken(io::Error),
 }
@@ -47,6 +55,20 @@ impl From<io::Error> for Ended {
     }
 }
 
+impl From<Broken> for Ended {
+    fn from(Broken(why): Broken) -> Ended {
+        Ended::Distrusted(why)
+    }
+}
+
+/// How bytes cross the wire.
+pub(crate) enum Wire {
+    /// As they are.
+    Clear,
+    /// In TLS records. On the heap: connections in clear should not carry its size.
+    Tls(Box<Channel>),
+}
+
 /// What wakes the loop.
 enum Event {
     Socket(io::Result<Ready>),
@@ -55,9 +77,9 @@ enum Event {
     Late(&'static str),
 }
 
-type Deadline = Pin<Box<dyn Future<Output = ()> + Send>>;
+pub(crate) type Deadline = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-fn after(ms: u64) -> Deadline {
+pub(crate) fn after(ms: u64) -> Deadline {
     Box::pin(world::time::sleep(Duration::from_millis(ms)))
 }
 
@@ -81,6 +103,7 @@ async fn ready(stream: &world::net::Stream, reading: bool, writing: bool) -> io:
 
 pub(crate) struct Driver<'a> {
     pub(crate) stream: world::net::Stream,
+    pub(crate) wire: Wire,
     pub(crate) session: Box<dyn Session>,
     pub(crate) outbox: Arc<Outbox>,
     pub(crate) budget: Arc<Budget>,
@@ -101,17 +124,12 @@ struct Buffers {
     sent: usize,
 }
 
-impl Buffers {
-    fn is_blocked(&self) -> bool {
-        self.sent < self.output.len()
-    }
-}
-
 impl Driver<'_> {
-    /// Drives the connection to its end.
-    pub(crate) async fn run(mut self, shutdown: Shutdown) -> Ended {
-        let mut buffers = Buffers { read_size: READ_MIN, ..Buffers::default() };
-        let ended = match self.drive(&mut buffers, shutdown).await {
+    /// Drives the connection, which has `first` said already, to its end. `handshake` is when it
+    /// must be established.
+    pub(crate) async fn run(mut self, first: BytesMut, handshake: Deadline, shutdown: Shutdown) -> Ended {
+        let mut buffers = Buffers { input: first, read_size: READ_MIN, ..Buffers::default() };
+        let ended = match self.drive(&mut buffers, handshake, shutdown).await {
             Ok(()) => Ended::Peacefully,
             Err(ended) => ended,
         };
@@ -120,18 +138,29 @@ impl Driver<'_> {
         ended
     }
 
-    async fn drive(&mut self, buffers: &mut Buffers, mut shutdown: Shutdown) -> Result<(), Ended> {
-        let mut handshake = Some(after(self.limits.handshake_ms));
+    async fn drive(
+        &mut self,
+        buffers: &mut Buffers,
+        handshake: Deadline,
+        mut shutdown: Shutdown,
+    ) -> Result<(), Ended> {
+        let mut handshake = Some(handshake);
         let mut stall = None;
         let mut drain = None;
         let mut closing = pin!(shutdown.wait());
+        if !buffers.input.is_empty() {
+            self.feed(buffers)?;
+        }
+        if self.wire.is_ended() {
+            drain = Some(after(self.limits.drain_ms));
+        }
         loop {
             self.flush(buffers, &mut stall)?;
             if self.session.holds_back() && !self.session.is_full() && !self.outbox.is_closed() {
                 self.feed(buffers)?;
                 continue;
             }
-            let blocked = buffers.is_blocked();
+            let blocked = self.is_blocked(buffers);
             match self.outbox.end() {
                 End::Open => {}
                 End::AfterSending if blocked => {}
@@ -172,56 +201,66 @@ impl Driver<'_> {
         }
     }
 
-    /// Ends a connection when everything is said. Closing a socket that holds unread bytes sends a
-    /// reset, and a client that meets it while it writes forgets the answers it has not read yet; so
-    /// the rest of what it says is read and forgotten, for a short while.
+    /// Whether there is something to send that the socket has not taken.
+    fn is_blocked(&self, buffers: &Buffers) -> bool {
+        buffers.sent < buffers.output.len() || !self.wire.unsent().is_empty()
+    }
+
+    /// Ends a connection when everything is said.
     async fn part(&mut self) -> Result<(), Ended> {
-        self.stream.shutdown().await?;
-        let stream = &self.stream;
-        let silence = async {
-            // On the heap: in the future, every connection would carry it all its life.
-            let mut forgotten = vec![0; READ_MIN];
-            while stream.readable().await.is_ok() {
-                match stream.try_read(&mut forgotten) {
-                    Ok(0) => return,
-                    Err(error) if error.kind() != io::ErrorKind::WouldBlock => return,
-                    Ok(_) | Err(_) => {}
-                }
-            }
-        };
-        // Whether the client closed in time makes no difference to us.
-        let _ = world::time::timeout(PART, silence).await;
+        if let Wire::Tls(channel) = &mut self.wire {
+            channel.close();
+            // Everything before it has left, so there is room for these few bytes.
+            let _ = self.stream.try_write(channel.unsent());
+        }
+        part(&mut self.stream).await?;
         Ok(())
     }
 
     /// Reads what is there and feeds the session. False when the client sends no more.
     async fn read(&mut self, buffers: &mut Buffers) -> Result<bool, Ended> {
-        let input = &mut buffers.input;
-        // An unfinished message doubles its buffer, so that its copies cost no more than itself.
-        input.reserve(buffers.read_size.max(input.len().min(GROW_MAX)));
+        let size = buffers.read_size;
+        let into = match &mut self.wire {
+            Wire::Clear => {
+                // An unfinished message doubles its buffer, so that its copies cost no more than itself.
+                buffers.input.reserve(size.max(buffers.input.len().min(GROW_MAX)));
+                &mut buffers.input
+            }
+            Wire::Tls(channel) => {
+                channel.received.reserve(size);
+                &mut channel.received
+            }
+        };
         // Polled once: a read that leaves room in the buffer has emptied the socket, which tokio
         // notes here and not in `try_read`, where every wake-up would cost a second call in vain.
         let stream = &mut self.stream;
-        let polled = poll_fn(|context| Poll::Ready(pin!(stream.read_buf(input)).poll(context))).await;
+        let polled = poll_fn(|context| Poll::Ready(pin!(stream.read_buf(into)).poll(context))).await;
         let read = match polled {
             Poll::Ready(Ok(0)) => return Ok(false),
             Poll::Ready(read) => read?,
             Poll::Pending => 0,
         };
         self.meters.received.increment(read as u64);
-        if read >= buffers.read_size {
-            buffers.read_size = (buffers.read_size * 2).min(READ_MAX);
-        } else if read < buffers.read_size / 4 {
-            buffers.read_size = (buffers.read_size / 2).max(READ_MIN);
+        if read >= size {
+            buffers.read_size = (size * 2).min(READ_MAX);
+        } else if read < size / 4 {
+            buffers.read_size = (size / 2).max(READ_MIN);
         }
-        if read > 0 {
+        if let Wire::Tls(channel) = &mut self.wire
+            && let Err(broken) = channel.open(&mut buffers.input)
+        {
+            // The alert, if there is one and the socket takes it.
+            let _ = self.stream.try_write(channel.unsent());
+            return Err(broken.into());
+        }
+        if read > 0 && !buffers.input.is_empty() {
             self.feed(buffers)?;
         }
         if buffers.input.is_empty() {
             // Idle connections hold no buffer; requests in flight keep theirs alive by themselves.
             buffers.input = BytesMut::new();
         }
-        Ok(true)
+        Ok(!self.wire.is_ended())
     }
 
     fn feed(&mut self, buffers: &mut Buffers) -> Result<(), Ended> {
@@ -243,23 +282,26 @@ impl Driver<'_> {
     }
 
     /// Writes what the socket takes without waiting, and keeps the time since it last took anything.
-    fn flush(&self, buffers: &mut Buffers, stall: &mut Option<Deadline>) -> Result<(), Ended> {
+    fn flush(&mut self, buffers: &mut Buffers, stall: &mut Option<Deadline>) -> Result<(), Ended> {
         loop {
-            if !buffers.is_blocked() {
-                buffers.sent = 0;
-                if buffers.output.capacity() > KEEP {
-                    buffers.output = Vec::new();
-                }
-                buffers.output.clear();
-                if !self.outbox.swap(&mut buffers.output) {
-                    *stall = None;
-                    return Ok(());
-                }
+            if !self.refill(buffers)? {
+                *stall = None;
+                return Ok(());
             }
-            match self.stream.try_write(&buffers.output[buffers.sent..]) {
+            let bytes = match &self.wire {
+                Wire::Clear => &buffers.output[buffers.sent..],
+                Wire::Tls(channel) => channel.unsent(),
+            };
+            match self.stream.try_write(bytes) {
                 Ok(written) => {
-                    buffers.sent += written;
-                    self.outbox.sent(written);
+                    let answered = match &mut self.wire {
+                        Wire::Clear => {
+                            buffers.sent += written;
+                            written
+                        }
+                        Wire::Tls(channel) => channel.sent(written),
+                    };
+                    self.outbox.sent(answered);
                     self.meters.sent.increment(written as u64);
                     self.meters.writes.increment(1);
                     *stall = None;
@@ -272,4 +314,65 @@ impl Driver<'_> {
             }
         }
     }
+
+    /// Takes answers from the outbox, and seals some, if there is nothing to send. False when there
+    /// still is nothing.
+    fn refill(&mut self, buffers: &mut Buffers) -> Result<bool, Ended> {
+        if !self.wire.unsent().is_empty() {
+            return Ok(true);
+        }
+        if buffers.sent == buffers.output.len() {
+            buffers.sent = 0;
+            if buffers.output.capacity() > KEEP {
+                buffers.output = Vec::new();
+            }
+            buffers.output.clear();
+            if !self.outbox.swap(&mut buffers.output) {
+                return Ok(false);
+            }
+        }
+        if let Wire::Tls(channel) = &mut self.wire {
+            buffers.sent += channel.seal(&buffers.output[buffers.sent..])?;
+        }
+        Ok(true)
+    }
+}
+
+impl Wire {
+    /// Records that the socket has not taken.
+    fn unsent(&self) -> &[u8] {
+        match self {
+            Wire::Clear => &[],
+            Wire::Tls(channel) => channel.unsent(),
+        }
+    }
+
+    /// Whether the client has said, within TLS, that it sends no more.
+    fn is_ended(&self) -> bool {
+        match self {
+            Wire::Clear => false,
+            Wire::Tls(channel) => channel.is_ended(),
+        }
+    }
+}
+
+/// Closes a socket. Closing one that holds unread bytes sends a reset, and a client that meets it
+/// while it writes forgets the answers it has not read yet; so the rest of what it says is read and
+/// forgotten, for a short while.
+pub(crate) async fn part(stream: &mut world::net::Stream) -> io::Result<()> {
+    stream.shutdown().await?;
+    let silence = async {
+        // On the heap: in the future, every connection would carry it all its life.
+        let mut forgotten = vec![0; READ_MIN];
+        while stream.readable().await.is_ok() {
+            match stream.try_read(&mut forgotten) {
+                Ok(0) => return,
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock => return,
+                Ok(_) | Err(_) => {}
+            }
+        }
+    };
+    // Whether the client closed in time makes no difference to us.
+    let _ = world::time::timeout(PART, silence).await;
+    Ok(())
 }

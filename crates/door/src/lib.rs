@@ -10,15 +10,20 @@
 //! ([`Budget`]), time to say something valid ([`Limits::handshake_ms`]), time for a stalled write
 //! ([`Limits::stall_ms`]) and for ending in peace ([`Limits::drain_ms`]). An idle connection holds
 //! no buffers.
+//!
+//! TLS is the kit's affair alone ([`Tls`]): a session sees what was in the records, and the client's
+//! certificate if it showed one.
 
 mod budget;
 mod drive;
+mod greet;
 mod limits;
 mod meters;
 mod outbox;
 mod serve;
 mod session;
 mod shutdown;
+mod tls;
 
 pub use budget::Budget;
 pub use limits::Limits;
@@ -27,3 +32,4 @@ pub use outbox::Outbox;
 pub use serve::serve;
 pub use session::{Close, Guest, Session};
 pub use shutdown::{Shutdown, ShutdownTrigger, shutdown};
+pub use tls::{CertificateFault, CertificateFiles, Certificates, ClientAuth, Tls};

@@ -10,6 +10,10 @@ pub struct Limits {
     /// Time for a new connection to finish its handshake. Default 10,000; 100 to 600,000. Port
     /// scanners and half-open connections do not count against `connections` for longer.
     pub handshake_ms: u64,
+    /// TLS handshakes at a time; a connection that begins one more is closed. Default 1,000; 1 to
+    /// `connections`. A thousand clients that all come back at once are through in a second or two;
+    /// as many that never finish hold a few MB, and places that clients in clear do not need.
+    pub handshakes: u32,
     /// Unsent bytes of one connection, with which it is dropped instead of being given another
     /// answer. Default 32 MiB; 64 KiB to 1 GiB. Must hold the answers to what a client asks in one
     /// breath; a single larger one is sent all the same.
@@ -35,6 +39,7 @@ impl Default for Limits {
         Limits {
             connections: 10_000,
             handshake_ms: 10_000,
+            handshakes: 1_000,
             unsent_bytes: 32 << 20,
             pause_bytes: 1 << 20,
             stall_ms: 30_000,

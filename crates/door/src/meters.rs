@@ -15,6 +15,8 @@ pub(crate) struct Meters {
     pub(crate) connections: Gauge,
     /// Connections closed at once because there were too many.
     pub(crate) refused: Counter,
+    /// TLS handshakes that succeeded.
+    pub(crate) tls: Counter,
     /// Bytes read from clients.
     pub(crate) received: Counter,
     /// Bytes written to clients.
@@ -29,6 +31,7 @@ impl Meters {
             door,
             connections: gauge!("holdfast_door_connections", "door" => door),
             refused: counter!("holdfast_door_refused_connections_total", "door" => door),
+            tls: counter!("holdfast_door_tls_handshakes_total", "door" => door),
             received: counter!("holdfast_door_received_bytes_total", "door" => door),
             sent: counter!("holdfast_door_sent_bytes_total", "door" => door),
             writes: counter!("holdfast_door_writes_total", "door" => door),

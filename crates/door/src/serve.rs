@@ -2,11 +2,13 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use bytes::BytesMut;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
-    Budget, Guest, Limits, Outbox, Session, Shutdown,
-    drive::{Driver, Ended},
+    Budget, Guest, Limits, Outbox, Session, Shutdown, Tls,
+    drive::{Deadline, Driver, Ended, after},
+    greet::{Arrival, greet},
     meters::Meters,
 };
 
@@ -14,13 +16,14 @@ use crate::{
 /// again at once would only heat the machine.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves `listener` until `shutdown`: each connection gets the session that `make` gives it.
-/// Returns when every connection has ended, which takes at most [`Limits::drain_ms`] and a little.
+/// Serves `listener` until `shutdown`: each connection gets the session that `make` gives it, once it
+/// is known whether it speaks TLS, which `tls` says it may. Returns when every connection has ended, which takes at most [`Limits::drain_ms`] and a little.
 /// `door` names the door in metrics and log lines.
 pub async fn serve(
     door: &'static str,
     listener: world::net::Listener,
     limits: Limits,
+    tls: Tls,
     shutdown: Shutdown,
     make: impl Fn(Guest) -> Box<dyn Session> + Send + Sync + 'static,
 ) {
@@ -28,6 +31,8 @@ pub async fn serve(
         door,
         budget: Arc::new(Budget::new(limits.budget_bytes)),
         room: Arc::new(Semaphore::new(limits.connections as usize)),
+        handshakes: Semaphore::new(limits.handshakes as usize),
+        tls,
         meters: Meters::new(door),
         limits,
         make: Box::new(make),
@@ -57,6 +62,9 @@ struct Hall {
     limits: Limits,
     budget: Arc<Budget>,
     room: Arc<Semaphore>,
+    /// Places for TLS handshakes that are going on.
+    handshakes: Semaphore,
+    tls: Tls,
     meters: Meters,
     make: Box<dyn Fn(Guest) -> Box<dyn Session> + Send + Sync>,
 }
@@ -86,23 +94,18 @@ impl Hall {
             tracing::debug!(door = self.door, %peer, %error, "connection lost at once");
             return;
         }
-        let outbox =
-            Arc::new(Outbox::new(self.budget.clone(), self.limits.unsent_bytes, self.limits.pause_bytes));
-        let session = (self.make)(Guest { peer, outbox: outbox.clone(), budget: self.budget.clone() });
-        let driver = Driver {
-            stream,
-            session,
-            outbox,
-            budget: self.budget.clone(),
-            limits: &self.limits,
-            meters: &self.meters,
-        };
         self.meters.connections.increment(1.0);
-        let ended = driver.run(shutdown).await;
+        let ended = match self.attend(stream, peer, shutdown).await {
+            Ok(ended) | Err(ended) => ended,
+        };
         self.meters.connections.decrement(1.0);
         match ended {
             Ended::Peacefully => tracing::debug!(door = self.door, %peer, "connection ended"),
             Ended::Broken(error) => tracing::debug!(door = self.door, %peer, %error, "connection broke"),
+            Ended::Distrusted(why) => {
+                self.meters.dropped("TLS failed");
+                tracing::info!(door = self.door, %peer, why, "TLS failed");
+            }
             Ended::Dropped(reason) => {
                 self.meters.dropped(reason);
                 tracing::info!(door = self.door, %peer, reason, "connection dropped");
@@ -110,7 +113,59 @@ impl Hall {
         }
         drop(place);
     }
+
+    /// Serves one connection to its end.
+    async fn attend(
+        &self,
+        mut stream: world::net::Stream,
+        peer: SocketAddr,
+        mut shutdown: Shutdown,
+    ) -> Result<Ended, Ended> {
+        let mut handshake = after(self.limits.handshake_ms);
+        let arrival = self.welcome(&mut stream, &mut handshake, &mut shutdown).await?;
+        let outbox =
+            Arc::new(Outbox::new(self.budget.clone(), self.limits.unsent_bytes, self.limits.pause_bytes));
+        let session = (self.make)(Guest {
+            peer,
+            certificate: arrival.certificate,
+            outbox: outbox.clone(),
+            budget: self.budget.clone(),
+        });
+        let driver = Driver {
+            stream,
+            wire: arrival.wire,
+            session,
+            outbox,
+            budget: self.budget.clone(),
+            limits: &self.limits,
+            meters: &self.meters,
+        };
+        Ok(driver.run(arrival.first, handshake, shutdown).await)
+    }
+
+    /// What a new connection speaks. At once where there is no choice.
+    async fn welcome(
+        &self,
+        stream: &mut world::net::Stream,
+        handshake: &mut Deadline,
+        shutdown: &mut Shutdown,
+    ) -> Result<Arrival, Ended> {
+        let (certificates, in_clear) = match &self.tls {
+            Tls::Off => return Ok(Arrival::in_clear(BytesMut::new())),
+            Tls::Optional(certificates) => (certificates, true),
+            Tls::Required(certificates) => (certificates, false),
+        };
+        // On the heap: in the future, every connection would carry its size all its life.
+        let greeting = Box::pin(greet(stream, certificates, in_clear, &self.handshakes, &self.meters));
+        tokio::select! {
+            arrival = greeting => arrival,
+            () = handshake => Err(Ended::Dropped("no handshake in time")),
+            () = shutdown.wait() => Err(Ended::Peacefully),
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tls_tests;

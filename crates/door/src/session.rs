@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, fmt, net::SocketAddr, sync::Arc};
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 
 use crate::{Budget, Outbox};
 
@@ -11,6 +11,9 @@ use crate::{Budget, Outbox};
 pub struct Guest {
     /// The client's address.
     pub peer: SocketAddr,
+    /// The certificate with which it has proven who it is, in DER: only of a client with TLS, and
+    /// only where client certificates are asked for ([`crate::CertificateFiles::clients`]).
+    pub certificate: Option<Bytes>,
     /// Where its answers go.
     pub outbox: Arc<Outbox>,
     /// The door's memory: a session takes a request's bytes from it and gives them back with the

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Buf;
 use metrics_exporter_prometheus::PrometheusHandle;
 
-use door::{Close, Guest, Limits, Session, Shutdown};
+use door::{Close, Guest, Limits, Session, Shutdown, Tls};
 
 /// A request head longer than this is refused.
 const HEAD_BYTES_MAX: usize = 8 << 10;
@@ -22,11 +22,13 @@ pub(crate) struct Health {
 }
 
 /// Serves until the signal.
-pub(crate) async fn serve(listener: world::net::Listener, health: Arc<Health>, shutdown: Shutdown) {
+pub(crate) async fn serve(listener: world::net::Listener, health: Arc<Health>, tls: Tls, shutdown: Shutdown) {
     let make = move |guest: Guest| -> Box<dyn Session> {
         Box::new(HttpSession { guest, health: health.clone(), answered: false })
     };
-    door::serve("http", listener, Limits { connections: 256, ..Limits::default() }, shutdown, make).await;
+    // Few look here, and often the same.
+    let limits = Limits { connections: 256, handshakes: 64, ..Limits::default() };
+    door::serve("http", listener, limits, tls, shutdown, make).await;
 }
 
 struct HttpSession {

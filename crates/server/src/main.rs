@@ -9,6 +9,7 @@ mod http;
 mod place;
 mod settings;
 mod start;
+mod tls;
 mod verify;
 
 use std::process::ExitCode;

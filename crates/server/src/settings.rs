@@ -7,7 +7,10 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use crate::exit::{Exit, Refusal};
+use crate::{
+    exit::{Exit, Refusal},
+    tls::{self, Offer},
+};
 
 /// Everything a user may set. Absent is the default.
 #[derive(Debug, Default, Deserialize)]
@@ -19,6 +22,8 @@ pub(crate) struct Settings {
     engine: Engine,
     cql: Cql,
     zookeeper: ZooKeeper,
+    http: Http,
+    tls: tls::Section,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -74,6 +79,7 @@ struct Cql {
     range_read_ms: Option<u64>,
     max_frame_bytes: Option<usize>,
     connections: Option<u32>,
+    tls: Offer,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -98,6 +104,13 @@ struct ZooKeeper {
     super_digest: Option<String>,
     four_letter_words: Option<Vec<String>>,
     connections: Option<u32>,
+    tls: Offer,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Http {
+    tls: Offer,
 }
 
 /// The rooms' own settings.
@@ -105,6 +118,15 @@ pub(crate) struct Rooms {
     pub(crate) fabric: fabric::Settings,
     pub(crate) cql: door_cql::Settings,
     pub(crate) zookeeper: door_zk::Settings,
+}
+
+/// TLS as it was asked for, of all doors.
+pub(crate) struct TlsPlan {
+    /// Certificates, if there are any.
+    pub(crate) files: Option<tls::Plan>,
+    pub(crate) cql: Offer,
+    pub(crate) zookeeper: Offer,
+    pub(crate) http: Offer,
 }
 
 /// Zstandard's own default: higher ones write slower for little.
@@ -227,6 +249,14 @@ impl Settings {
         Ok(Rooms { fabric, cql, zookeeper: zk })
     }
 
+    /// What the doors are to offer, and with which certificates.
+    pub(crate) fn tls(&self) -> Result<TlsPlan, Refusal> {
+        let (cql, zookeeper, http) = (self.cql.tls, self.zookeeper.tls, self.http.tls);
+        let offers = [("cql.tls", cql), ("zookeeper.tls", zookeeper), ("http.tls", http)];
+        let files = self.tls.plan(&offers).map_err(wrong)?;
+        Ok(TlsPlan { files, cql, zookeeper, http })
+    }
+
     /// Reads the file, if any, and lays the flags over it.
     pub(crate) fn read(file: Option<&Path>, flags: &[String]) -> Result<Settings, Refusal> {
         let mut table = match file {
@@ -306,6 +336,20 @@ mod tests {
             let refusal = read(&[wrong]).expect_err(wrong);
             assert_eq!(refusal.exit, Exit::Settings);
         }
+        for (given, wanted) in [
+            (&["zookeeper.tls=optional"][..], "zookeeper.tls needs tls.certificate"),
+            (&["tls.certificate=a"], "tls.key"),
+            (&["tls.key=a"], "tls.certificate"),
+            (&["tls.client_ca=a"], "tls.certificate"),
+            (&["tls.certificate=a", "tls.key=b", "tls.client_auth=want"], "tls.client_ca"),
+            (&["tls.certificate=a", "tls.key=b", "tls.reload_ms=1"], "tls.reload_ms"),
+        ] {
+            let refusal = read(given).and_then(|settings| settings.tls().map(|_| ()));
+            assert!(refusal.is_err_and(|refusal| refusal.message.contains(wanted)), "{given:?}");
+        }
+        let given = ["cql.tls=required", "tls.certificate=a", "tls.key=b", "tls.client_ca=c"];
+        let plan = read(&given).and_then(|settings| settings.tls()).expect("complete");
+        assert_eq!((plan.cql, plan.http, plan.files.is_some()), (Offer::Required, Offer::Off, true));
         let refusal = read(&["log.gather_us=1000000"]).and_then(|settings| settings.rooms().map(|_| ()));
         assert!(refusal.is_err_and(|refusal| refusal.message.contains("log.gather_us")));
     }

@@ -19,6 +19,7 @@ use crate::{
     http::Health,
     place::{self, Open},
     settings::Settings,
+    tls::Loaded,
 };
 
 /// The Raft group of the ZooKeeper door's tree.
@@ -29,12 +30,20 @@ pub(crate) fn start(options: Start) -> Result<(), Refusal> {
     let clock = Clock::real();
     let began = clock.boot();
     let settings = Settings::read(options.config.as_deref(), &options.set)?;
-    let rooms = settings.rooms()?;
+    let mut rooms = settings.rooms()?;
+    let tls = settings.tls()?;
     let runtime = world::task::runtime(world::task::cores()).map_err(system)?;
     let metrics = PrometheusBuilder::new().build_recorder();
     let rendered = metrics.handle();
     metrics::set_global_recorder(metrics)
         .map_err(|_| Refusal::new(Exit::Bug, "a metrics recorder was there already"))?;
+
+    let certificates = match tls.files {
+        Some(plan) => Some(runtime.block_on(Loaded::read(plan, clock.clone()))?),
+        None => None,
+    };
+    rooms.zookeeper.tls = Loaded::offer(certificates.as_ref(), tls.zookeeper);
+    rooms.cql.tls = Loaded::offer(certificates.as_ref(), tls.cql);
 
     let disk = if options.in_memory {
         // Log and files in memory, beside what the budget is for.
@@ -60,7 +69,16 @@ pub(crate) fn start(options: Start) -> Result<(), Refusal> {
         // For scripts only: a full disk must not keep the store from serving reads.
         tracing::warn!("listen.json is not written: {error}");
     }
-    let house = House { world, fabric: fabric.clone(), zookeeper, cql: rooms.cql, metrics: rendered };
+    let http_tls = Loaded::offer(certificates.as_ref(), tls.http);
+    let house = House {
+        world,
+        fabric: fabric.clone(),
+        zookeeper,
+        cql: rooms.cql,
+        http_tls,
+        certificates,
+        metrics: rendered,
+    };
     let ready = || println!("{}", banner(&options, &shown, clock.boot() - began));
     let served = runtime.block_on(serve(house, open, ready));
     // Connections are gone; what they began is durable or was refused.
@@ -78,6 +96,8 @@ struct House {
     fabric: Arc<Fabric>,
     zookeeper: door_zk::Door,
     cql: door_cql::Settings,
+    http_tls: door::Tls,
+    certificates: Option<Loaded>,
     metrics: PrometheusHandle,
 }
 
@@ -108,8 +128,14 @@ async fn serve(house: House, open: Vec<Open>, ready: impl FnOnce()) -> Result<()
                     zookeeper.serve(listener, store, ZOOKEEPER_GROUP, shutdown).await
                 })
             }
-            Door::Http => world::task::spawn(crate::http::serve(listener, health.clone(), shutdown)),
+            Door::Http => {
+                let tls = house.http_tls.clone();
+                world::task::spawn(crate::http::serve(listener, health.clone(), tls, shutdown))
+            }
         });
+    }
+    if let Some(certificates) = house.certificates {
+        world::task::spawn(certificates.keep_fresh(shutdown));
     }
     ready();
     let signal = signals.recv().await;

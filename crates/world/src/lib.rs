@@ -2,14 +2,15 @@
 //!
 //! Everything else is a function of what this crate hands it. Clock, entropy and disk are concrete
 //! handles with a real half and a simulated half behind the same methods, so the code under
-//! simulation is the code that ships. Sockets and tasks have their real half only, so far; they
-//! are here so that nothing else touches them.
+//! simulation is the code that ships. Sockets, tasks and the operator's own files have their real
+//! half only, so far; they are here so that nothing else touches them.
 //!
 //! clippy's `disallowed-methods` (see `clippy.toml`) keeps others out.
 
 mod clock;
 mod disk;
 mod entropy;
+pub mod given;
 pub mod net;
 pub mod process;
 pub mod task;

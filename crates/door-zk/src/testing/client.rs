@@ -47,6 +47,7 @@ impl Client {
         let outbox = Arc::new(Outbox::detached());
         let guest = Guest {
             peer: "127.0.0.1:1".parse().unwrap(),
+            certificate: None,
             outbox: outbox.clone(),
             budget: Arc::new(Budget::new(budget_bytes)),
         };

@@ -12,10 +12,10 @@ use world::net::Stream;
 use super::*;
 use crate::{Close, ShutdownTrigger};
 
-struct Echo {
-    guest: Guest,
-    heard: bool,
-    pending: Arc<AtomicUsize>,
+pub(super) struct Echo {
+    pub(super) guest: Guest,
+    pub(super) heard: bool,
+    pub(super) pending: Arc<AtomicUsize>,
 }
 
 impl Session for Echo {
@@ -60,10 +60,10 @@ impl Session for Echo {
     }
 }
 
-struct House {
-    address: SocketAddr,
-    trigger: ShutdownTrigger,
-    done: world::task::JoinHandle<()>,
+pub(super) struct House {
+    pub(super) address: SocketAddr,
+    pub(super) trigger: ShutdownTrigger,
+    pub(super) done: world::task::JoinHandle<()>,
 }
 
 async fn house(limits: Limits) -> House {
@@ -71,7 +71,7 @@ async fn house(limits: Limits) -> House {
     let address = listener.local_addr().unwrap();
     let (trigger, shutdown) = crate::shutdown();
     let make = |guest| Box::new(Echo { guest, heard: false, pending: Arc::default() }) as Box<dyn Session>;
-    let done = world::task::spawn(serve("echo", listener, limits, shutdown, make));
+    let done = world::task::spawn(serve("echo", listener, limits, Tls::Off, shutdown, make));
     House { address, trigger, done }
 }
 
@@ -262,7 +262,7 @@ fn an_unfinished_message_takes_memory_only_with_leave() {
         let address = listener.local_addr().unwrap();
         let (_trigger, shutdown) = crate::shutdown();
         let limits = Limits { budget_bytes: 1 << 20, ..Limits::default() };
-        world::task::spawn(serve("hoard", listener, limits, shutdown, |_| Box::new(Hoard)));
+        world::task::spawn(serve("hoard", listener, limits, Tls::Off, shutdown, |_| Box::new(Hoard)));
         let mut client = world::net::connect(address).await.unwrap();
         let chunk = vec![0; 64 << 10];
         let mut sent = 0;
