@@ -13,8 +13,14 @@ pub struct Settings {
     /// Longer ones keep locks of dead clients for longer.
     pub max_session_ticks: u32,
     /// The longest message taken from a client, `jute.maxbuffer`. Default 1,048,575 (ZooKeeper's);
-    /// 1,024 to 64 MiB. Bounds the data of a znode too. Clients have the same bound on answers.
+    /// 1,024 to 64 MiB. Bounds the data of a znode too.
     pub message_bytes: usize,
+    /// The longest answer to getData, getChildren, getEphemerals and multiRead; a longer one is the
+    /// error `MarshallingError`. Default 64 MiB; 64 KiB to 1 GiB. ZooKeeper bounds no answers:
+    /// its clients do, by a `jute.maxbuffer` of their own, and drop a connection that brings a
+    /// longer one, again and again. Set to theirs, this makes an error of it. What is longer than 64
+    /// KiB is `ThrottledOp` too when it does not fit into `connections.budget_bytes`.
+    pub answer_bytes: usize,
     /// Requests of one connection in flight; more are left in the socket. Default 1,000; 1 to
     /// 100,000. As ZooKeeper's `globalOutstandingLimit`, for each connection instead of all.
     pub in_flight: usize,
@@ -52,6 +58,7 @@ impl Default for Settings {
             min_session_ticks: 2,
             max_session_ticks: 20,
             message_bytes: 0xf_ffff,
+            answer_bytes: 64 << 20,
             in_flight: 1000,
             watch_bytes: 64 << 20,
             reap_ms: 60_000,

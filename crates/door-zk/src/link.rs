@@ -330,6 +330,8 @@ impl Link {
             listener: &self.listener,
             identity,
             events: &mut events,
+            answer_bytes: self.service.hub.settings.answer_bytes,
+            budget: &self.guest.budget,
         };
         self.guest.outbox.write(|out| {
             let before = out.len();

@@ -26,6 +26,8 @@ mod who_am_i;
 
 use std::sync::Arc;
 
+use door::Budget;
+
 use crate::{
     auth::{Id, Identity},
     entry::What,
@@ -76,7 +78,14 @@ pub(crate) struct Reading<'a> {
     pub(crate) identity: &'a Identity,
     /// Frames that it is to get before the answer.
     pub(crate) events: &'a mut Vec<u8>,
+    /// Bytes of the longest answer.
+    pub(crate) answer_bytes: usize,
+    /// The door's memory.
+    pub(crate) budget: &'a Budget,
 }
+
+/// Bytes of an answer that is given even when memory is short.
+const SMALL_BYTES: usize = 64 << 10;
 
 impl Reading<'_> {
     /// The ids of whoever reads.
@@ -89,6 +98,14 @@ impl Reading<'_> {
         let node = self.state.replica.tree.get(path).ok_or(Code::NO_NODE)?;
         node.check_readable(self.ids())?;
         Ok(node)
+    }
+
+    /// Fails unless an answer of this length may be given. Asked before a watch is set.
+    fn check_answer(&self, bytes: usize) -> Result<(), Code> {
+        if bytes > self.answer_bytes {
+            return Err(Code::MARSHALLING_ERROR);
+        }
+        if bytes > SMALL_BYTES && !self.budget.has_room(bytes) { Err(Code::THROTTLED) } else { Ok(()) }
     }
 
     /// Sets a watch for whoever reads.

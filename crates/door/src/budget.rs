@@ -2,7 +2,8 @@
 //!
 //! One counter for unfinished messages, requests in flight and unsent answers. Requests ask first
 //! and are refused; answers are only counted, because what was promised has to be told, and each
-//! connection's share of those is bounded by its outbox.
+//! connection's share of those is bounded by its outbox. When answers take more than there is, those
+//! end who do not read and hold more than an equal share: as long as it is too much, there are some.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -10,13 +11,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 #[derive(Debug)]
 pub struct Budget {
     used: AtomicUsize,
+    /// Connections.
+    sharers: AtomicUsize,
     limit: usize,
 }
 
 impl Budget {
     /// A budget of `limit` bytes, all free.
     pub fn new(limit: usize) -> Budget {
-        Budget { used: AtomicUsize::new(0), limit }
+        Budget { used: AtomicUsize::new(0), sharers: AtomicUsize::new(0), limit }
     }
 
     /// Takes `bytes` if that many are free. Whoever took gives back ([`Budget::give_back`]).
@@ -37,6 +40,26 @@ impl Budget {
     /// Gives back what was taken.
     pub fn give_back(&self, bytes: usize) {
         self.used.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Whether this many bytes more would be free.
+    pub fn has_room(&self, bytes: usize) -> bool {
+        self.used().checked_add(bytes).is_some_and(|after| after <= self.limit)
+    }
+
+    /// A connection has come.
+    pub(crate) fn join(&self) {
+        self.sharers.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A connection has gone.
+    pub(crate) fn leave(&self) {
+        self.sharers.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// An equal share of it all.
+    pub(crate) fn share(&self) -> usize {
+        self.limit / self.sharers.load(Ordering::Relaxed).max(1)
     }
 
     /// Bytes in use.

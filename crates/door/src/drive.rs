@@ -307,6 +307,7 @@ impl Driver<'_> {
                     *stall = None;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.outbox.block();
                     stall.get_or_insert_with(|| after(self.limits.stall_ms));
                     return Ok(());
                 }

@@ -29,8 +29,9 @@ pub struct Limits {
     /// client has said that it sends no more. Default 5,000; 0 to 600,000.
     pub drain_ms: u64,
     /// Bytes that all connections together hold in unfinished messages, requests in flight and
-    /// unsent answers; beyond, requests are refused with the protocol's overload error. Default
-    /// 128 MiB; 1 MiB to the machine's memory.
+    /// unsent answers; beyond, requests are refused with the protocol's overload error, and clients
+    /// that do not read and hold more than an equal share are dropped. Default 128 MiB; 1 MiB to
+    /// the machine's memory.
     pub budget_bytes: usize,
 }
 

@@ -31,6 +31,8 @@ struct State {
     waiting: Vec<u8>,
     /// Taken by the task and not sent yet.
     taken: usize,
+    /// Whether the socket took no more when it was last tried.
+    blocked: bool,
     end: End,
     /// The task, when it sleeps and wants to hear of the next change.
     sleeper: Option<Waker>,
@@ -50,7 +52,8 @@ pub(crate) enum End {
 
 impl Outbox {
     pub(crate) fn new(budget: Arc<Budget>, limit: usize, pause: usize) -> Outbox {
-        let state = State { waiting: Vec::new(), taken: 0, end: End::Open, sleeper: None };
+        let state = State { waiting: Vec::new(), taken: 0, blocked: false, end: End::Open, sleeper: None };
+        budget.join();
         Outbox { budget, limit, pause, state: Mutex::new(state) }
     }
 
@@ -85,8 +88,10 @@ impl Outbox {
                 self.budget.take(added);
                 let unsent = before + state.taken;
                 // A client that does not read must not live on memory that others need. What it has
-                // not read is what counts: one answer alone may be larger than the limit.
-                if unsent > self.limit || (unsent > self.pause && self.budget.is_over()) {
+                // not read is what counts: one answer alone may be larger than the limit. When all
+                // hold too much together, whoever reads is spared, though much may be on its way.
+                let is_greedy = unsent > self.pause || (state.blocked && unsent > self.budget.share());
+                if unsent > self.limit || (is_greedy && self.budget.is_over()) {
                     state.end = End::Overflow;
                     self.drop_waiting(&mut state);
                 }
@@ -141,8 +146,16 @@ impl Outbox {
 
     /// Notes that `bytes` of those taken have left.
     pub(crate) fn sent(&self, bytes: usize) {
-        self.lock().taken -= bytes;
+        let mut state = self.lock();
+        state.taken -= bytes;
+        state.blocked = false;
+        drop(state);
         self.budget.give_back(bytes);
+    }
+
+    /// Notes that the socket takes no more for now.
+    pub(crate) fn block(&self) {
+        self.lock().blocked = true;
     }
 
     pub(crate) fn end(&self) -> End {
@@ -185,6 +198,12 @@ impl Outbox {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Outbox {
+    fn drop(&mut self) {
+        self.budget.leave();
     }
 }
 
@@ -245,6 +264,29 @@ mod tests {
             outbox.push(b"4");
         }
         assert_eq!((quick.end(), slow.end()), (End::Open, End::Overflow));
+    }
+
+    #[test]
+    fn many_slow_readers_hold_no_more_than_the_budget_together() {
+        let budget = Arc::new(Budget::new(1000));
+        let outboxes: Vec<_> = (0..100).map(|_| Outbox::new(budget.clone(), 1000, 500)).collect();
+        let (quick, slow) = outboxes.split_at(10);
+        slow.iter().for_each(Outbox::block);
+        for _ in 0..80 {
+            for outbox in slow {
+                outbox.push(b"12345");
+                assert!(budget.used() <= 1000 + 100 * 5, "{}: one push each beyond it", budget.used());
+            }
+            for outbox in quick {
+                outbox.push(b"much more than an equal share");
+                outbox.push(b"again");
+                outbox.drain();
+                assert_eq!(outbox.end(), End::Open);
+            }
+        }
+        assert!(slow.iter().any(|outbox| outbox.end() == End::Overflow));
+        drop(outboxes);
+        assert_eq!(budget.share(), 1000);
     }
 
     #[test]

@@ -97,6 +97,7 @@ struct ZooKeeper {
     min_session_ticks: Option<u32>,
     max_session_ticks: Option<u32>,
     message_bytes: Option<usize>,
+    answer_bytes: Option<usize>,
     in_flight: Option<usize>,
     watch_bytes: Option<usize>,
     reap_ms: Option<u32>,
@@ -224,6 +225,7 @@ impl Settings {
             given.message_bytes,
             within(1 << 10, 64 << 20),
         )?;
+        set("zookeeper.answer_bytes", &mut zk.answer_bytes, given.answer_bytes, within(64 << 10, 1 << 30))?;
         set("zookeeper.in_flight", &mut zk.in_flight, given.in_flight, within(1, 100_000))?;
         set("zookeeper.watch_bytes", &mut zk.watch_bytes, given.watch_bytes, within(64 << 10, 1 << 40))?;
         set("zookeeper.reap_ms", &mut zk.reap_ms, given.reap_ms, within(10, 86_400_000))?;

@@ -31,7 +31,9 @@ fn children(
     if look.watch {
         reading.state.watches.check_room([look.path])?;
     }
+    let start = out.len();
     reply::strings(out, node.children());
+    reading.check_answer(out.len() - start)?;
     if with_stat {
         reply::stat(out, &node.stat());
     }

@@ -12,6 +12,7 @@ pub(super) fn read(reading: &mut Reading<'_>, mut record: Input<'_>, out: &mut V
     let is_everything = matches!(prefix.trim_matches(|c| c <= ' '), "" | "/");
     let paths = reading.state.replica.tree.ephemerals(reading.session);
     let paths: Vec<&str> = paths.filter(|path| is_everything || path.starts_with(prefix)).collect();
+    let start = out.len();
     reply::strings(out, paths.into_iter());
-    Ok(())
+    reading.check_answer(out.len() - start)
 }

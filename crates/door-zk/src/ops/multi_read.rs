@@ -26,15 +26,15 @@ pub(super) fn read(reading: &mut Reading<'_>, mut record: Input<'_>, out: &mut V
         let look = request::look(&mut record)?;
         let mark = out.len();
         reply::multi_header(out, code, Code::OK);
-        let answer =
-            if mark - start > ENOUGH_BYTES { Err(Code::THROTTLED) } else { one(reading, code, look, out) };
+        let enough = ENOUGH_BYTES.min(reading.answer_bytes);
+        let answer = if mark - start > enough { Err(Code::THROTTLED) } else { one(reading, code, look, out) };
         if let Err(error) = answer {
             out.truncate(mark);
             reply::multi_error(out, error);
         }
     }
     reply::multi_end(out);
-    Ok(())
+    reading.check_answer(out.len() - start)
 }
 
 fn one(reading: &Reading<'_>, code: i32, look: Look<'_>, out: &mut Vec<u8>) -> Result<(), Code> {

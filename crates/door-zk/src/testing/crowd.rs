@@ -1,5 +1,5 @@
 //! Many watchers, many sessions: who is told what, in which order, and who waits for whom.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 use std::time::Duration;
 
@@ -95,4 +95,48 @@ fn keepalives_never_reach_the_log() {
     }
     assert_eq!(house.machine.log(), log);
     assert!(house.machine.state() == state && house.hub().lock().sessions.len() == 100);
+}
+
+#[test]
+fn an_answer_that_is_too_long_is_an_error_and_sets_no_watch() {
+    let house = House::new(Settings { answer_bytes: 2000, ..Settings::default() });
+    let mut client = connected(&house);
+    client.request(opcode::CREATE, &create("/wide", Some(&[b'x'; 2001]), &OPEN, 0));
+    let names: Vec<String> = (0..100).map(|n| format!("/wide/{n:016}")).collect();
+    for name in &names {
+        client.request(opcode::CREATE, &create(name, Some(&[b'x'; 900]), &OPEN, 1));
+    }
+    client.receive();
+    client.request(opcode::GET_CHILDREN, &look("/wide", true));
+    assert_eq!(client.receive(), ["102: error -5 zxid=102"], "2004 bytes");
+    client.request(opcode::GET_EPHEMERALS, &text("/"));
+    assert_eq!(client.receive(), ["103: error -5 zxid=102"]);
+    client.request(opcode::GET_DATA, &look("/wide", true));
+    assert_eq!(client.receive(), ["104: error -5 zxid=102"]);
+    assert_eq!(house.hub().lock().watches.len(), 0);
+    client.request(opcode::DELETE, &versioned(&names[0], -1));
+    client.request(opcode::GET_CHILDREN2, &look("/wide", true));
+    let lines = client.receive();
+    assert!(lines[1].starts_with("106: [0000000000000001 "), "1984 bytes");
+    assert_eq!(house.hub().lock().watches.len(), 1);
+    let reads = |count| transaction(&vec![(opcode::GET_DATA, look(&names[1], false)); count]);
+    client.request(opcode::MULTI_READ, &reads(3));
+    assert_eq!(client.receive(), ["107: error -5 zxid=103"]);
+    client.request(opcode::MULTI_READ, &reads(1));
+    assert!(client.receive()[0].starts_with("108: [\"xxxx"));
+}
+
+#[test]
+fn a_long_answer_waits_until_there_is_memory_for_it() {
+    let house = House::new(Settings::default());
+    let mut writer = connected(&house);
+    writer.request(opcode::CREATE, &create("/long", Some(&[b'x'; 100_000]), &OPEN, 0));
+    writer.request(opcode::CREATE, &create("/short", Some(&[b'x'; 50_000]), &OPEN, 0));
+    let mut client = Client::with_budget(&house, 40_000);
+    client.receive();
+    client.request(opcode::GET_DATA, &look("/long", true));
+    assert_eq!(client.receive(), ["1: error -127 zxid=4"]);
+    client.request(opcode::GET_DATA, &look("/short", true));
+    assert!(client.receive()[0].starts_with("2: \"xxxx"));
+    assert_eq!(house.hub().lock().watches.len(), 1);
 }
