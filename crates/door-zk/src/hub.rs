@@ -20,7 +20,6 @@ use std::{
 
 use base::Cause;
 use bytes::Bytes;
-use store::Changes;
 use world::{Clock, Entropy};
 
 use crate::{
@@ -138,7 +137,7 @@ impl Hub {
     }
 
     /// Applies an entry, tells watchers, and notes sessions that came and went.
-    pub(crate) fn apply(&self, bytes: &[u8], changes: &mut Changes) -> Vec<u8> {
+    pub(crate) fn apply(&self, bytes: &[u8]) -> Vec<u8> {
         let telling = self.telling();
         let mut locked = self.lock();
         let state = &mut *locked;
@@ -153,7 +152,8 @@ impl Hub {
             }
         };
         let mut effects = Effects::default();
-        let result = state.replica.apply(&entry, &mut effects, changes);
+        effects.trace.is_unwatched = state.watches.len() == 0;
+        let result = state.replica.apply(&entry, &mut effects);
         for event in &effects.trace.events {
             state.watches.fire(event, state.replica.zxid);
         }

@@ -14,8 +14,12 @@ pub(crate) struct TreeMachine {
 }
 
 impl store::Machine for TreeMachine {
-    fn apply(&mut self, _index: u64, entry: &[u8], changes: &mut Changes) -> Bytes {
-        Bytes::from(self.hub.apply(entry, changes))
+    fn apply(&mut self, _index: u64, entry: &[u8], _: &mut Changes) -> Bytes {
+        Bytes::from(self.hub.apply(entry))
+    }
+
+    fn settle(&mut self, changes: &mut Changes) {
+        self.hub.lock().replica.settle(changes);
     }
 
     fn restore(

@@ -14,7 +14,7 @@
 //! ZooKeeper judges every operation of a multi by the state before the first, and so lets one with
 //! many creates through any limit; here each is judged by the state that it finds.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::collections::BTreeMap;
 
 use base::Malformed;
 use metrics::counter;
@@ -22,7 +22,7 @@ use metrics::counter;
 use crate::{
     faults::Code,
     path,
-    tree::{Stamp, Trace, Tree},
+    tree::{Stamp, Tree},
 };
 
 /// Name of the znode with the limits.
@@ -234,10 +234,10 @@ pub(crate) fn check(tree: &mut Tree, stamp: Stamp<'_>, path: &str, more: More) -
 }
 
 /// Counts what a change of the znode at `path` added.
-pub(crate) fn count(tree: &mut Tree, path: &str, more: More, trace: &mut Trace<'_>) {
+pub(crate) fn count(tree: &mut Tree, path: &str, more: More) {
     if let Some(quota) = quota_of(path, STATS).filter(|_| more.znodes == 1) {
         let data = survey(tree, quota);
-        tree.rewrite(Cow::Owned(path.to_owned()), data, trace);
+        tree.rewrite(path, data);
     }
     let Some(quota) = tree.quotas.of(path) else { return };
     let stats_path = znode(quota, STATS);
@@ -250,7 +250,7 @@ pub(crate) fn count(tree: &mut Tree, path: &str, more: More, trace: &mut Trace<'
         }
         Err(_) => survey(tree, quota),
     };
-    tree.rewrite(Cow::Owned(stats_path), data, trace);
+    tree.rewrite(&stats_path, data);
 }
 
 /// Counts the znodes at and below `path`, and their bytes.

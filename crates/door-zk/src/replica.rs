@@ -11,8 +11,6 @@ mod durable;
 
 use std::collections::BTreeMap;
 
-use store::Changes;
-
 use crate::{
     entry::{Entry, What},
     faults::Code,
@@ -55,12 +53,23 @@ pub(crate) struct Replica {
     pub(crate) sessions: BTreeMap<i64, Session>,
     /// The highest session id given.
     last_session: i64,
+    /// The last transaction that the durable state has.
+    saved_zxid: i64,
+    /// Sessions that were opened or closed since.
+    touched_sessions: Vec<i64>,
 }
 
 impl Replica {
     /// The state before the first entry.
     pub(crate) fn new() -> Replica {
-        Replica { zxid: 0, tree: Tree::new(), sessions: BTreeMap::new(), last_session: 0 }
+        Replica {
+            zxid: 0,
+            tree: Tree::new(),
+            sessions: BTreeMap::new(),
+            last_session: 0,
+            saved_zxid: 0,
+            touched_sessions: Vec::new(),
+        }
     }
 
     /// Bytes of memory, roughly.
@@ -68,29 +77,14 @@ impl Replica {
         self.tree.weight() + self.sessions.len() * SESSION_BYTES
     }
 
-    /// Applies an entry; gives its result, fills in its effects, and says what it changes of the
-    /// durable state.
-    pub(crate) fn apply<'a>(
-        &mut self,
-        entry: &'a Entry<'a>,
-        effects: &mut Effects<'a>,
-        changes: &mut Changes,
-    ) -> Vec<u8> {
-        let before = self.zxid;
-        let result = self.transact(entry, effects);
-        // What is no transaction changes nothing.
-        if self.zxid != before {
-            self.save(effects, changes);
-        }
-        result
-    }
-
-    fn transact<'a>(&mut self, entry: &'a Entry<'a>, effects: &mut Effects<'a>) -> Vec<u8> {
+    /// Applies an entry; gives its result and fills in its effects.
+    pub(crate) fn apply<'a>(&mut self, entry: &'a Entry<'a>, effects: &mut Effects<'a>) -> Vec<u8> {
         let mut out = Vec::with_capacity(96);
         match &entry.what {
             What::Open { timeout_ms, password } => {
                 let session = Session { timeout_ms: *timeout_ms, password: *password };
                 let id = self.open(entry.time_ms, session);
+                self.touched_sessions.push(id);
                 effects.opened = Some(id);
                 reply::tail(&mut out, self.zxid, Code::OK);
                 crate::wire::jute::put_i64(&mut out, id);
@@ -108,6 +102,7 @@ impl Replica {
                 self.zxid += 1;
                 self.sessions.remove(&entry.session);
                 self.tree.remove_ephemerals(entry.session, self.zxid, &mut effects.trace);
+                self.touched_sessions.push(entry.session);
                 effects.closed = Some(entry.session);
                 reply::tail(&mut out, self.zxid, Code::OK);
             }
@@ -182,7 +177,7 @@ impl Replica {
                 reply::stat(out, &stat);
             }
             Change::SetAcl { path, acl, version } => {
-                let stat = self.tree.set_acl(stamp, path, acl, *version, trace)?;
+                let stat = self.tree.set_acl(stamp, path, acl, *version)?;
                 reply::stat(out, &stat);
             }
             Change::Check { path, version } => self.tree.check(stamp, path, *version)?,
@@ -203,7 +198,7 @@ impl Replica {
             reply::multi_header(out, opcode_of(change), Code::OK);
             if let Err(code) = self.change(stamp, change, effects, out) {
                 self.tree.roll_back();
-                effects.trace = Trace::default();
+                effects.trace.events.clear();
                 out.truncate(start);
                 for other in 0..changes.len() {
                     reply::multi_error(

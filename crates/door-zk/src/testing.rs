@@ -106,6 +106,7 @@ impl Inner {
         self.log.push(entry.clone());
         let mut changes = Changes::new();
         let result = self.machine.apply(self.index, &entry, &mut changes);
+        self.machine.settle(&mut changes);
         self.state.take(&mut changes);
         done.complete(Ok(result));
     }

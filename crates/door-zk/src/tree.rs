@@ -23,7 +23,7 @@ pub(crate) use self::{
     record::{NODE, Restoring, node_key},
 };
 
-use self::journal::Undo;
+use self::journal::{Journal, Undo};
 use crate::{
     acl::{self, Acl, AclTable},
     auth::Id,
@@ -46,6 +46,9 @@ const MAX_PATH_BYTES: usize = 60_000;
 
 /// Bytes of the longest data. A value of the store holds the rest of the znode too.
 const MAX_DATA_BYTES: usize = 7 << 20;
+
+/// Paths of touched znodes for which memory is kept.
+const TOUCHED_KEPT: usize = 1024;
 
 /// The slab's place of the root.
 const ROOT: u32 = 0;
@@ -90,20 +93,16 @@ pub(crate) struct Event<'a> {
 pub(crate) struct Trace<'a> {
     /// Changes that watches are about, in order.
     pub(crate) events: Vec<Event<'a>>,
-    /// Paths of the znodes that are not what they were, or not there any more.
-    pub(crate) touched: BTreeSet<Cow<'a, str>>,
+    /// Nobody watches anything: no events are wanted.
+    pub(crate) is_unwatched: bool,
 }
 
 impl<'a> Trace<'a> {
-    /// Notes that a znode was made or removed: its parent is not what it was either.
-    fn touch_both(&mut self, path: Cow<'a, str>) {
-        if !self.touched.contains(path::above(&path)) {
-            self.touched.insert(match &path {
-                Cow::Borrowed(path) => Cow::Borrowed(path::above(path)),
-                Cow::Owned(path) => Cow::Owned(path::above(path).to_owned()),
-            });
+    /// Notes a change, if anybody wants to know.
+    fn note(&mut self, event: impl FnOnce() -> Event<'a>) {
+        if !self.is_unwatched {
+            self.events.push(event());
         }
-        self.touched.insert(path);
     }
 }
 
@@ -172,7 +171,9 @@ pub(crate) struct Tree {
     /// The ACLs of all nodes.
     acls: AclTable,
     /// How to undo what was done since [`Tree::begin`].
-    journal: Option<Vec<Undo>>,
+    journal: Option<Journal>,
+    /// The paths of znodes that are not what the store knows.
+    touched: Vec<Box<str>>,
 }
 
 impl Tree {
@@ -184,6 +185,10 @@ impl Tree {
         let config = Node { aversion: -1, ..Node::empty(Acl::read_only()) };
         tree.attach(zookeeper, "config", config);
         tree.attach(zookeeper, "quota", Node::empty(Acl::open()));
+        for path in path::PERMANENT {
+            let id = tree.find(path).expect("it was made just now");
+            tree.touch(id, path);
+        }
         tree
     }
 
@@ -198,6 +203,7 @@ impl Tree {
             weight: NODE_BYTES,
             acls: AclTable::default(),
             journal: None,
+            touched: Vec::new(),
         }
     }
 
@@ -258,8 +264,7 @@ impl Tree {
         let more = More::made(draft.data);
         quota::check(self, stamp, &path, more)?;
         let above = self.node(parent);
-        trace.touch_both(path.clone());
-        trace.events.push(Event {
+        trace.note(|| Event {
             kind: EventKind::Created,
             path: path.clone(),
             acl: acl.clone(),
@@ -276,14 +281,16 @@ impl Tree {
             ..Node::empty(acl)
         };
         self.remember(lifetime, &path);
-        self.attach(parent, name, node);
+        let id = self.attach(parent, name, node);
+        self.touch(id, &path);
+        self.touch(parent, parent_path);
         let above = self.node_mut(parent);
         let undo =
             Undo::Create { parent, path: Box::default(), creations: above.creations, pzxid: above.pzxid };
         above.creations = above.creations.wrapping_add(1);
         above.pzxid = stamp.zxid;
         self.record(undo, &path);
-        quota::count(self, &path, more, trace);
+        quota::count(self, &path, more);
         Ok(path)
     }
 
@@ -336,24 +343,24 @@ impl Tree {
         node.version = next;
         node.mzxid = stamp.zxid;
         node.mtime = stamp.time_ms;
-        let (stat, acl) = (node.stat(), node.acl.clone());
-        self.weight = self.weight - was_bytes + data.map_or(0, <[u8]>::len);
-        self.record(undo, path);
-        trace.touched.insert(Cow::Borrowed(path));
-        trace.events.push(Event {
+        let stat = node.stat();
+        trace.note(|| Event {
             kind: EventKind::DataChanged,
             path: Cow::Borrowed(path),
-            acl,
+            acl: node.acl.clone(),
             parent_acl: None,
         });
-        quota::count(self, path, more, trace);
+        self.weight = self.weight - was_bytes + data.map_or(0, <[u8]>::len);
+        self.record(undo, path);
+        self.touch(id, path);
+        quota::count(self, path, more);
         Ok(stat)
     }
 
     /// Puts other data into a znode that is there, as the tree itself does: without a version, a
     /// time or an event.
-    pub(crate) fn rewrite<'a>(&mut self, path: Cow<'a, str>, data: String, trace: &mut Trace<'a>) {
-        let Some(id) = self.find(&path) else { return };
+    pub(crate) fn rewrite(&mut self, path: &str, data: String) {
+        let Some(id) = self.find(path) else { return };
         let node = self.node_mut(id);
         let was_bytes = node.data_len();
         let bytes = data.len();
@@ -361,18 +368,17 @@ impl Tree {
         let undo =
             Undo::SetData { id, data: was, mzxid: node.mzxid, mtime: node.mtime, version: node.version };
         self.weight = self.weight - was_bytes + bytes;
-        self.record(undo, &path);
-        trace.touched.insert(path);
+        self.record(undo, path);
+        self.touch(id, path);
     }
 
     /// Sets the ACL of a znode, whose ACL has this version; gives its Stat.
-    pub(crate) fn set_acl<'a>(
+    pub(crate) fn set_acl(
         &mut self,
         stamp: Stamp<'_>,
-        path: &'a str,
+        path: &str,
         entries: &[Ace<'_>],
         version: i32,
-        trace: &mut Trace<'a>,
     ) -> Result<Stat, Code> {
         path::validate(path)?;
         let acl = Acl::from_entries(entries, stamp.ids)?;
@@ -386,7 +392,7 @@ impl Tree {
         let was = std::mem::replace(&mut node.acl, acl);
         let stat = node.stat();
         self.acls.release(&was);
-        trace.touched.insert(Cow::Borrowed(path));
+        self.touch(id, path);
         Ok(stat)
     }
 
@@ -453,9 +459,35 @@ impl Tree {
                 &path,
             );
         }
-        quota::count(self, &path, more, trace);
-        trace.touch_both(path.clone());
-        trace.events.push(Event { kind: EventKind::Deleted, path, acl, parent_acl });
+        quota::count(self, &path, more);
+        self.touched.push(path.as_ref().into());
+        self.touch(parent, path::above(&path));
+        trace.note(|| Event { kind: EventKind::Deleted, path, acl, parent_acl });
+    }
+
+    /// Notes that a znode is not what the store knows.
+    fn touch(&mut self, id: u32, path: &str) {
+        let node = self.node_mut(id);
+        if !std::mem::replace(&mut node.is_touched, true) {
+            self.touched.push(path.into());
+        }
+    }
+
+    /// Hands out the paths of the znodes that are not what they were when it was called last, or not
+    /// there any more, with what they are now. A path may come more than once.
+    pub(crate) fn save(&mut self, mut each: impl FnMut(&str, Option<&Node>)) {
+        let mut touched = std::mem::take(&mut self.touched);
+        for path in touched.drain(..) {
+            let id = self.find(&path);
+            if let Some(id) = id {
+                self.node_mut(id).is_touched = false;
+            }
+            each(&path, id.map(|id| self.node(id)));
+        }
+        // Its memory is used again, unless it is much.
+        if touched.capacity() <= TOUCHED_KEPT {
+            self.touched = touched;
+        }
     }
 
     /// Notes a node that will end by itself, or holds limits.

@@ -349,6 +349,7 @@ impl Group {
         for entry in committed {
             self.apply_one(&entry, &mut changes);
         }
+        self.machine.settle(&mut changes);
         self.keep(first, last, &mut changes);
         self.core.advance_apply_to(last);
         self.shared.weight_bytes.store(self.machine.weight(), Ordering::Relaxed);

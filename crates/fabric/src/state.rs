@@ -18,7 +18,9 @@ use disk_engine::{
 use store::{Changes, Machine};
 
 const APPLIED: &[u8] = &[0];
-const STATE: u8 = 1;
+/// Before the Machine's keys. Before its values stands the same byte, which is how the tree's rule
+/// tells a value from a deletion ([`encode_latest`]).
+const STATE: u8 = Changes::MARK;
 const BEHIND_STATE: &[u8] = &[2];
 
 /// The tree of one Machine.
@@ -69,9 +71,8 @@ impl StateTree {
     /// last has this index.
     pub(crate) fn write(&self, position: Position, index: u64, changes: &mut Changes) -> Result<(), Cause> {
         let mut batch = Batch::new();
-        for (key, value) in changes.drain() {
-            let key = [&[STATE][..], &key].concat();
-            batch.put(self.tree, key, encode_latest(value.as_deref()));
+        for (key, value) in changes.drain_marked() {
+            batch.put(self.tree, key, value.unwrap_or_else(|| encode_latest(None)));
         }
         #[cfg(test)]
         let index = index - u64::from(self.index_lags);

@@ -3,7 +3,7 @@
 //! A door implements [`Machine`] for its protocol's state; the binary hands it to the spine, which
 //! drives it through a Raft group without knowing what it is.
 
-use base::{Cause, GroupId};
+use base::{Cause, GroupId, Writer};
 use bytes::Bytes;
 
 use crate::{Done, Permit};
@@ -23,6 +23,13 @@ pub trait Machine: Send {
     /// result, not a failure: every replica must agree that it could not.
     fn apply(&mut self, index: u64, entry: &[u8], changes: &mut Changes) -> Bytes;
 
+    /// Says what else the entries applied since the last call have changed. It is called after the
+    /// last of the entries whose changes are written together, so what many of them change, such as
+    /// a counter, need be said only once.
+    fn settle(&mut self, changes: &mut Changes) {
+        let _ = changes;
+    }
+
     /// Takes up the durable state, once, before the first entry: keys ascending, each once.
     fn restore(
         &mut self,
@@ -33,9 +40,12 @@ pub trait Machine: Send {
     fn weight(&self) -> usize;
 }
 
-/// What an entry changes of a Machine's durable state. Of two changes of one key the later counts.
+/// What entries change of a Machine's durable state. Of two changes of one key the later counts.
 ///
 /// Keys are bounded at 64 KiB and values at 8 MiB; a Machine refuses entries that would pass them.
+///
+/// Each key and each value is kept behind a byte of its own, [`Changes::MARK`], for whoever stores
+/// them among other things: what comes to megabytes is then copied once on its way.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes(Vec<(Bytes, Option<Bytes>)>);
 
@@ -44,6 +54,8 @@ impl Changes {
     pub const MAX_KEY_BYTES: usize = 64 << 10;
     /// Bytes of the longest value.
     pub const MAX_VALUE_BYTES: usize = 8 << 20;
+    /// What stands before each key and value.
+    pub const MARK: u8 = 1;
 
     /// No changes.
     pub fn new() -> Changes {
@@ -51,13 +63,22 @@ impl Changes {
     }
 
     /// Gives `key` this value.
-    pub fn put(&mut self, key: impl Into<Bytes>, value: impl Into<Bytes>) {
-        self.0.push((key.into(), Some(value.into())));
+    pub fn put(&mut self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
+        let value = value.as_ref();
+        self.put_with(key, value.len(), |out| out.raw(value));
+    }
+
+    /// Gives `key` the value that `write` appends, of about so many bytes.
+    pub fn put_with(&mut self, key: impl AsRef<[u8]>, bytes: usize, write: impl FnOnce(&mut Writer)) {
+        let mut out = Writer::with_capacity(1 + bytes);
+        out.u8(Changes::MARK);
+        write(&mut out);
+        self.0.push((marked(key.as_ref()), Some(out.into_vec().into())));
     }
 
     /// Removes `key`, if it is there.
-    pub fn delete(&mut self, key: impl Into<Bytes>) {
-        self.0.push((key.into(), None));
+    pub fn delete(&mut self, key: impl AsRef<[u8]>) {
+        self.0.push((marked(key.as_ref()), None));
     }
 
     /// Whether there is none.
@@ -67,8 +88,17 @@ impl Changes {
 
     /// The changes in the order in which they were made; `None` removes the key. None are left.
     pub fn drain(&mut self) -> impl Iterator<Item = (Bytes, Option<Bytes>)> {
+        self.drain_marked().map(|(key, value)| (key.slice(1..), value.map(|value| value.slice(1..))))
+    }
+
+    /// [`Changes::drain`], with the mark before each key and value.
+    pub fn drain_marked(&mut self) -> impl Iterator<Item = (Bytes, Option<Bytes>)> {
         self.0.drain(..)
     }
+}
+
+fn marked(key: &[u8]) -> Bytes {
+    [&[Changes::MARK], key].concat().into()
 }
 
 /// An entry on its way to a Machine.

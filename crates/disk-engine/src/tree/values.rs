@@ -85,6 +85,10 @@ fn fold(rule: &dyn Merge, versions: &mut Versions, watched: &[u64]) -> Result<is
     let mut folded = Versions::new();
     for (sequence, value) in versions.iter().cloned() {
         match folded.last_mut() {
+            Some(last) if stripe(last.0) == stripe(sequence) && rule.newest_stands() => {
+                freed += last.1.len() as isize + OLDER_COST;
+                *last = (sequence, value);
+            }
             Some(last) if stripe(last.0) == stripe(sequence) && last.1.len() + value.len() <= MAX_VALUE => {
                 let merged = rule.merge(&last.1, &value)?;
                 freed += (last.1.len() + value.len()) as isize - merged.len() as isize + OLDER_COST;

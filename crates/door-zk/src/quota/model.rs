@@ -66,7 +66,8 @@ impl World {
             Entry { time_ms: 1, session: self.session, cxid: 0, ids: vec![], enforces_quotas: true, what };
         let mut effects = Effects::default();
         let mut changes = Changes::new();
-        self.replica.apply(&entry, &mut effects, &mut changes);
+        self.replica.apply(&entry, &mut effects);
+        self.replica.settle(&mut changes);
         self.state.take(&mut changes);
         self.session = effects.opened.unwrap_or(self.session);
     }

@@ -6,9 +6,10 @@
 //! | `n…` | a znode; see [`crate::tree`] |
 //! | `s`, session id i64 big-endian | version u8, timeout u32 in ms, password 16 bytes |
 //!
-//! Integers in values are little-endian. What an entry touched is written as it is afterwards, so
-//! an entry's changes are as large as the znodes that it touched: for a create the znode and the
-//! Stat of its parent, for a setData the znode. `m` is written with every transaction.
+//! Integers in values are little-endian. What entries touched is written as it is afterwards, so
+//! an entry's changes are as large as the znodes that it touched: for a create the znode and its
+//! parent, for a setData the znode. Entries whose changes are written together write what several
+//! of them touched once, and `m` once.
 //!
 //! A tree without keys is the state before the first transaction. The first transaction writes the
 //! four znodes that were there before it too: from then on the keys are the whole state.
@@ -17,9 +18,9 @@ use base::{Cause, Malformed, Reader, Writer};
 use bytes::Bytes;
 use store::Changes;
 
-use super::{Effects, Replica, Session};
+use super::{Replica, Session};
 use crate::{
-    entry, path,
+    entry,
     tree::{self, Restoring, node_key},
 };
 
@@ -33,38 +34,36 @@ const SESSION: u8 = b's';
 const VERSION: u8 = 1;
 
 impl Replica {
-    /// Says what a transaction changed of the durable state.
-    pub(super) fn save(&self, effects: &Effects<'_>, changes: &mut Changes) {
-        changes.put(&[COUNTERS][..], self.counters());
-        if self.zxid == 1 {
-            path::PERMANENT.iter().for_each(|path| self.save_node(path, changes));
+    /// Says what the transactions since the last call changed of the durable state. What is no
+    /// transaction changes nothing.
+    pub(crate) fn settle(&mut self, changes: &mut Changes) {
+        if self.zxid == self.saved_zxid {
+            return;
         }
-        for path in &effects.trace.touched {
-            self.save_node(path, changes);
-        }
-        if let Some(id) = effects.opened
-            && let Some(session) = self.sessions.get(&id)
-        {
-            changes.put(session_key(id), session.encode());
-        }
-        if let Some(id) = effects.closed {
-            changes.delete(session_key(id));
-        }
-    }
-
-    pub(super) fn save_node(&self, path: &str, changes: &mut Changes) {
-        match self.tree.get(path) {
-            Some(node) => changes.put(node_key(path), node.encode()),
-            None => changes.delete(node_key(path)),
+        self.saved_zxid = self.zxid;
+        self.save_counters(changes);
+        let mut key = Vec::new();
+        self.tree.save(|path, node| {
+            node_key(path, &mut key);
+            match node {
+                Some(node) => changes.put_with(&key, node.encoded_len(), |out| node.encode(out)),
+                None => changes.delete(&key),
+            }
+        });
+        for id in self.touched_sessions.drain(..) {
+            match self.sessions.get(&id) {
+                Some(session) => changes.put(session_key(id), session.encode()),
+                None => changes.delete(session_key(id)),
+            }
         }
     }
 
-    pub(super) fn counters(&self) -> Vec<u8> {
-        let mut out = Writer::with_capacity(17);
-        out.u8(VERSION);
-        out.i64(self.zxid);
-        out.i64(self.last_session);
-        out.into_vec()
+    pub(super) fn save_counters(&self, changes: &mut Changes) {
+        changes.put_with([COUNTERS], 17, |out| {
+            out.u8(VERSION);
+            out.i64(self.zxid);
+            out.i64(self.last_session);
+        });
     }
 
     /// The state that these keys and values are, ascending by key.
@@ -78,6 +77,7 @@ impl Replica {
             return Err(Cause::corrupt("the counters of the ZooKeeper state are missing"));
         }
         (replica.zxid, replica.last_session) = decode_counters(&value)?;
+        replica.saved_zxid = replica.zxid;
         let mut nodes = Restoring::new();
         for record in state {
             let (key, value) = record?;
@@ -99,7 +99,7 @@ impl Replica {
 }
 
 impl Session {
-    fn encode(&self) -> Vec<u8> {
+    pub(super) fn encode(&self) -> Vec<u8> {
         let mut out = Writer::with_capacity(21);
         out.u8(VERSION);
         out.u32(self.timeout_ms);
@@ -117,7 +117,7 @@ impl Session {
     }
 }
 
-fn session_key(id: i64) -> Vec<u8> {
+pub(super) fn session_key(id: i64) -> Vec<u8> {
     [&[SESSION][..], &id.to_be_bytes()].concat()
 }
 

@@ -7,6 +7,7 @@
 mod durable;
 
 use proptest::prelude::*;
+use store::Changes;
 
 use super::*;
 use crate::{
@@ -360,7 +361,8 @@ fn set_acl_of(drawn: &DrawnChange) -> Change<'_> {
 /// Applies an entry and takes in what it changed.
 fn apply<'a>(replica: &mut Replica, state: &mut Durable, entry: &'a Entry<'a>) -> (Vec<u8>, Effects<'a>) {
     let (mut effects, mut changes) = (Effects::default(), Changes::new());
-    let result = replica.apply(entry, &mut effects, &mut changes);
+    let result = replica.apply(entry, &mut effects);
+    replica.settle(&mut changes);
     state.take(&mut changes);
     (result, effects)
 }

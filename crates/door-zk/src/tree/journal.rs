@@ -5,6 +5,14 @@
 
 use super::{Node, Tree, last_name};
 
+/// What was done since the beginning of a multi.
+#[derive(Debug)]
+pub(super) struct Journal {
+    steps: Vec<Undo>,
+    /// How many znodes had been touched before.
+    touched: usize,
+}
+
 /// The way back over one step.
 #[derive(Debug)]
 pub(super) enum Undo {
@@ -50,7 +58,7 @@ pub(super) enum Undo {
 impl Tree {
     /// From here on, everything can be undone.
     pub(crate) fn begin(&mut self) {
-        self.journal = Some(Vec::new());
+        self.journal = Some(Journal { steps: Vec::new(), touched: self.touched.len() });
     }
 
     /// Keeps what was done since [`Tree::begin`].
@@ -60,8 +68,15 @@ impl Tree {
 
     /// Undoes what was done since [`Tree::begin`].
     pub(crate) fn roll_back(&mut self) {
-        for step in self.journal.take().unwrap_or_default().into_iter().rev() {
+        let Some(journal) = self.journal.take() else { return };
+        for step in journal.steps.into_iter().rev() {
             self.undo(step);
+        }
+        // One that was touched before stands further up as well, and is touched again for nothing.
+        for path in self.touched.split_off(journal.touched) {
+            if let Some(id) = self.find(&path) {
+                self.node_mut(id).is_touched = false;
+            }
         }
     }
 
@@ -71,7 +86,7 @@ impl Tree {
             if let Undo::Create { path, .. } | Undo::Delete { path, .. } = &mut step {
                 *path = at.into();
             }
-            journal.push(step);
+            journal.steps.push(step);
         }
     }
 

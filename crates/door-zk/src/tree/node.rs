@@ -33,6 +33,8 @@ pub(crate) struct Node {
     pub(super) creations: i32,
     pub(super) aversion: i32,
     pub(super) owner: i64,
+    /// It stands among the touched.
+    pub(super) is_touched: bool,
 }
 
 impl Node {
@@ -111,6 +113,7 @@ impl Node {
             creations: 0,
             aversion: 0,
             owner: 0,
+            is_touched: false,
         }
     }
 }

@@ -30,12 +30,12 @@ const SEPARATOR: u8 = 0;
 
 const VERSION: u8 = 1;
 
-/// Bytes of a value beside ACL and data, and a few for a short ACL.
-const FIXED_BYTES: usize = 72;
+/// Bytes of a value beside the data, with the ACL that nearly every znode has.
+const FIXED_BYTES: usize = 63;
 
-/// The key of the znode at `path`.
-pub(crate) fn node_key(path: &str) -> Vec<u8> {
-    let mut key = Vec::with_capacity(path.len() + 2);
+/// The key of the znode at `path`, in the place of what is in `key`.
+pub(crate) fn node_key(path: &str, key: &mut Vec<u8>) {
+    key.clear();
     key.push(NODE);
     if let Some((parent, name)) = path.rsplit_once('/')
         && !name.is_empty()
@@ -44,13 +44,16 @@ pub(crate) fn node_key(path: &str) -> Vec<u8> {
         key.push(SEPARATOR);
         key.extend_from_slice(name.as_bytes());
     }
-    key
 }
 
 impl Node {
-    /// Its value.
-    pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut out = Writer::with_capacity(FIXED_BYTES + self.data_len());
+    /// About how many bytes [`Node::encode`] writes.
+    pub(crate) fn encoded_len(&self) -> usize {
+        FIXED_BYTES + self.data_len()
+    }
+
+    /// Writes its value.
+    pub(crate) fn encode(&self, out: &mut Writer) {
         out.u8(VERSION);
         for value in [self.czxid, self.mzxid, self.pzxid, self.ctime, self.mtime, self.owner] {
             out.i64(value);
@@ -58,7 +61,7 @@ impl Node {
         for value in [self.version, self.creations, self.aversion] {
             out.u32(value as u32);
         }
-        self.acl.write(&mut out);
+        self.acl.write(out);
         match &self.data {
             None => out.u8(0),
             Some(data) => {
@@ -66,7 +69,6 @@ impl Node {
                 out.raw(data);
             }
         }
-        out.into_vec()
     }
 
     fn decode(value: &[u8]) -> Result<Node, Malformed> {

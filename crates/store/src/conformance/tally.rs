@@ -22,10 +22,10 @@ impl Machine for Tally {
         assert!(index > self.last_index, "entry {index} after entry {}", self.last_index);
         self.last_index = index;
         let mut reader = Reader::new(entry);
-        changes.put(&[LAST_INDEX][..], index.to_le_bytes().to_vec());
+        changes.put(&[LAST_INDEX][..], index.to_le_bytes());
         if let Ok(number) = reader.u64("number") {
             let nth = self.numbers.len() as u64;
-            changes.put([&[NUMBER][..], &nth.to_be_bytes()].concat(), number.to_le_bytes().to_vec());
+            changes.put([&[NUMBER][..], &nth.to_be_bytes()].concat(), number.to_le_bytes());
             self.numbers.push(number);
         }
         encode(&self.numbers)

@@ -5,22 +5,23 @@ use base::{Cause, Class};
 use bytes::Bytes;
 
 use super::*;
+use crate::{replica::durable::session_key, tree::node_key};
 
 /// The durable state of `replica`, written down whole.
 pub(super) fn everything(replica: &Replica) -> Durable {
     let mut changes = Changes::new();
     if replica.zxid > 0 {
-        // A transaction in which every session was opened and every znode touched.
-        let mut paths = vec![String::new()];
+        replica.save_counters(&mut changes);
+        let (mut paths, mut key) = (vec![String::new()], Vec::new());
         while let Some(path) = paths.pop() {
             let node = replica.tree.get(&path).unwrap();
             paths.extend(node.children().map(|name| format!("{path}/{name}")));
-            replica.save_node(&path, &mut changes);
+            node_key(&path, &mut key);
+            changes.put_with(&key, 0, |out| node.encode(out));
         }
-        for id in replica.sessions.keys() {
-            replica.save(&Effects { opened: Some(*id), ..Effects::default() }, &mut changes);
+        for (id, session) in &replica.sessions {
+            changes.put(session_key(*id), session.encode());
         }
-        replica.save(&Effects::default(), &mut changes);
     }
     let mut state = Durable::default();
     state.take(&mut changes);
@@ -98,7 +99,8 @@ fn an_entry_writes_what_it_touched_and_no_more() {
     let mut keys = |what| {
         let mut changes = Changes::new();
         let entry = Entry { time_ms: 0, session, cxid: 0, ids: vec![], enforces_quotas: false, what };
-        replica.apply(&entry, &mut Effects::default(), &mut changes);
+        replica.apply(&entry, &mut Effects::default());
+        replica.settle(&mut changes);
         let keys = changes.drain().map(|(key, value)| {
             let sign = if value.is_some() { '+' } else { '-' };
             format!("{sign}{}", String::from_utf8_lossy(&key).replace('\0', "|"))
@@ -108,13 +110,31 @@ fn an_entry_writes_what_it_touched_and_no_more() {
     let set = Change::SetData { path: "/a/b", data: Some(b"y"), version: -1 };
     assert_eq!(keys(What::One(set.clone())), ["+m", "+n/a|b"]);
     let delete = Change::Delete { path: "/a/b", version: -1 };
-    assert_eq!(keys(What::One(delete.clone())), ["+m", "+n|a", "-n/a|b"]);
+    assert_eq!(keys(What::One(delete.clone())), ["+m", "-n/a|b", "+n|a"]);
     assert_eq!(keys(What::One(delete.clone())), ["+m"], "there is no such znode");
     assert_eq!(keys(What::Multi(vec![set, delete])), ["+m"], "nor was there for the multi");
     let close = keys(What::Close);
-    assert_eq!(close[..3], ["+m", "+n|a", "-n/a|c"]);
+    assert_eq!(close[..3], ["+m", "-n/a|c", "+n|a"]);
     assert!(close[3].starts_with("-s") && close.len() == 4, "{close:?}");
     assert_eq!(keys(What::Close), [""; 0], "what is no transaction writes nothing");
+}
+
+#[test]
+fn entries_that_are_written_together_write_what_several_of_them_touched_once() {
+    let (mut replica, mut state, session) = made(&[("/a", 0), ("/a/b", 0)]);
+    let mut changes = Changes::new();
+    for (nth, data) in ["x", "y", "z"].into_iter().enumerate() {
+        let set = Change::SetData { path: "/a/b", data: Some(data.as_bytes()), version: nth as i32 };
+        let entry =
+            Entry { time_ms: 0, session, cxid: 0, ids: vec![], enforces_quotas: false, what: What::One(set) };
+        assert_eq!(errors_of(&replica.apply(&entry, &mut Effects::default()), false), (0, vec![]));
+    }
+    replica.settle(&mut changes);
+    let mut keys = changes.clone();
+    let keys: Vec<_> = keys.drain().map(|(key, _)| key).collect();
+    assert_eq!(keys, [&b"m"[..], b"n/a\0b"]);
+    state.take(&mut changes);
+    assert_eq!(everything(&replica), state);
 }
 
 #[test]
