@@ -1,5 +1,6 @@
 //! Automation: `cargo xtask test`, `tidy`, `bench`. What a developer and CI type is the same.
 
+mod java;
 mod python;
 mod run;
 mod test;
@@ -10,11 +11,13 @@ use std::{path::PathBuf, process::ExitCode};
 const USAGE: &str = "usage: cargo xtask test [fmt|clippy|tidy|unit|it [FILTER]]
        cargo xtask tidy
        cargo xtask python
+       cargo xtask java
        cargo xtask bench [ARGS]
 
 test    builds everything and passes every test, or those of one part; the last line counts them
 tidy    the laws of the house that no compiler keeps
 python  makes the Python environment of the tests and prints its interpreter
+java    fetches the Java clients of the tests and prints the folder of their jars
 bench   release-built load programs beside the peers; see bench/README.md";
 
 fn main() -> ExitCode {
@@ -34,6 +37,16 @@ fn main() -> ExitCode {
             }
             Err(why) => {
                 eprintln!("xtask: {why}");
+                ExitCode::FAILURE
+            }
+        },
+        ["java"] => match java::clients(&root()) {
+            Ok(jars) => {
+                println!("{}", jars.display());
+                ExitCode::SUCCESS
+            }
+            Err(why) => {
+                eprintln!("xtask: no Java clients: {why}");
                 ExitCode::FAILURE
             }
         },

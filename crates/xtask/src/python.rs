@@ -38,6 +38,7 @@ pub(crate) fn environment(root: &Path) -> Result<PathBuf, String> {
                 "--quiet",
                 "--disable-pip-version-check",
                 "--require-hashes",
+                "--no-deps",
                 "-r",
             ])
             .arg(&requirements),

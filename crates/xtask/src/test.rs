@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{in_ci, python, root, run, target, tidy};
+use crate::{in_ci, java, python, root, run, target, tidy};
 
 /// A test program must end within this. The longest, `it`, needs a third of it.
 const PROGRAM_LIMIT: Duration = Duration::from_secs(25 * 60);
@@ -190,7 +190,8 @@ fn unit(root: &Path, programs: &[Program]) -> Tally {
     tally
 }
 
-/// The integration tests, with what they need: the server's binary and a Python with the drivers.
+/// The integration tests, with what they need: the server's binary, a Python with the drivers, and the
+/// Java clients if there are any.
 fn it(root: &Path, programs: &[Program], filter: Option<&str>) -> Tally {
     let Some(program) = programs.iter().find(|program| is_it(program)) else {
         eprintln!("xtask: cargo built no integration tests");
@@ -209,6 +210,12 @@ fn it(root: &Path, programs: &[Program], filter: Option<&str>) -> Tally {
                 return Tally::one(false);
             }
         }
+    }
+    match java::clients(root) {
+        Ok(jars) => {
+            command.env("HOLDFAST_JAVA", jars);
+        }
+        Err(why) => eprintln!("xtask: no Java clients: {why}"),
     }
     execute(&mut command)
 }

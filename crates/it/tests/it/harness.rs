@@ -2,6 +2,7 @@
 
 pub(crate) mod cql;
 pub(crate) mod http;
+pub(crate) mod java;
 pub(crate) mod program;
 pub(crate) mod scratch;
 pub(crate) mod server;

@@ -6,10 +6,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test says what it expects by failing")]
 
+mod curator;
 mod durability;
 mod filtering;
 mod harness;
 mod kazoo;
+mod kazoo_own;
 mod locks;
 mod memory;
 mod programs;
@@ -20,3 +22,4 @@ mod rust_zookeeper;
 mod rust_zookeeper_wide;
 mod startup;
 mod verify;
+mod zkcli;

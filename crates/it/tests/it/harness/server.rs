@@ -251,7 +251,7 @@ impl Drop for Server {
 }
 
 /// The server's binary: where `cargo xtask test` says it is, or beside this test.
-fn binary() -> PathBuf {
+pub(crate) fn binary() -> PathBuf {
     if let Some(path) = std::env::var_os("HOLDFAST_BIN") {
         return path.into();
     }
