@@ -12,6 +12,9 @@ mod acl;
 mod auth;
 mod entry;
 mod faults;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod hub;
 mod lifetime;
 mod limits;
@@ -34,5 +37,6 @@ mod words;
 pub use limits::Settings;
 pub use serve::{Door, new};
 
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
+#[cfg_attr(not(test), allow(dead_code, reason = "the fuzzers need a part of what the tests work with"))]
 mod testing;

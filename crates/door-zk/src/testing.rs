@@ -3,10 +3,15 @@
 #![allow(clippy::unwrap_used)]
 
 pub(crate) mod client;
+#[cfg(test)]
 mod compatibility;
+#[cfg(test)]
 mod crowd;
+#[cfg(test)]
 mod garbage;
+#[cfg(test)]
 mod sockets;
+#[cfg(test)]
 mod stories;
 
 use std::{

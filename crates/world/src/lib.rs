@@ -10,6 +10,7 @@
 mod clock;
 mod disk;
 mod entropy;
+pub mod garbage;
 pub mod given;
 pub mod net;
 pub mod process;

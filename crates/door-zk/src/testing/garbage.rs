@@ -4,63 +4,11 @@
 use proptest::prelude::*;
 
 use super::{House, client::*};
-use crate::{Settings, wire::request::opcode};
-
-/// The requests of a lively session, as one stream of bytes behind the connect request.
-fn recording() -> Vec<u8> {
-    let open = [(31, "world", "anyone")];
-    let multi = transaction(&[
-        (opcode::CREATE2, create("/m", Some(b"1"), &open, 0)),
-        (opcode::SET_DATA, set_data("/m", Some(b"22"), 0)),
-        (opcode::CHECK, versioned("/m", 1)),
-        (opcode::DELETE, versioned("/m", -1)),
-    ]);
-    let requests = [
-        (opcode::CREATE, create("/a", Some(b"x"), &open, 0)),
-        (opcode::CREATE2, create("/a/b-", None, &open, 3)),
-        (opcode::EXISTS, look("/none", true)),
-        (opcode::GET_DATA, look("/a", true)),
-        (opcode::GET_CHILDREN2, look("/a", true)),
-        (opcode::SYNC, look("/a", false)),
-        (opcode::MULTI, multi),
-        (opcode::CREATE_CONTAINER, create("/c", None, &open, 4)),
-        (opcode::CREATE_TTL, [create("/t", None, &open, 5), vec![0, 0, 0, 0, 0, 0, 1, 0]].concat()),
-        (opcode::AUTH, auth("digest", Some(&"pat:pass"))),
-        (opcode::SET_ACL, set_acl("/t", &[(31, "auth", ""), (1, "ip", "127.0.0.0/8")], 0)),
-        (opcode::GET_ACL, text("/t")),
-        (opcode::ADD_WATCH, versioned("/", 1)),
-        (opcode::SET_WATCHES2, set_watches(1, &["/a", "/b", "/a", "/c", "/d"].map(str::to_owned))),
-        (opcode::CHECK_WATCHES, versioned("/d", 5)),
-        (opcode::REMOVE_WATCHES, versioned("/c", 3)),
-        (
-            opcode::MULTI_READ,
-            transaction(&[(opcode::GET_DATA, look("/t", false)), (opcode::GET_CHILDREN, look("/a", false))]),
-        ),
-        (opcode::GET_EPHEMERALS, text("/")),
-        (opcode::GET_ALL_CHILDREN_NUMBER, text("/")),
-        (opcode::WHO_AM_I, vec![]),
-        (opcode::PING, vec![]),
-        (opcode::SET_DATA, set_data("/a", Some(&[7; 300]), -1)),
-        (opcode::DELETE, versioned("/a", 9)),
-        (opcode::CLOSE_SESSION, vec![]),
-    ];
-    let mut bytes = Vec::new();
-    for (xid, (code, record)) in requests.iter().enumerate() {
-        bytes.extend_from_slice(&(8 + record.len() as u32).to_be_bytes());
-        bytes.extend_from_slice(&(xid as i32 + 1).to_be_bytes());
-        bytes.extend_from_slice(&code.to_be_bytes());
-        bytes.extend_from_slice(record);
-    }
-    bytes
-}
-
-/// What `kazoo` sent behind its connect request, in a story of its own.
-fn kazoo() -> Vec<u8> {
-    let story = include_str!("../../tests/golden/kazoo.story");
-    let frames = story.lines().filter_map(|line| line.strip_prefix("first> sends ")).skip(1);
-    let hex: String = frames.collect();
-    (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
-}
+use crate::{
+    Settings,
+    fuzzing::{kazoo, recording},
+    wire::request::opcode,
+};
 
 /// What a client gets for a recording that arrives in pieces of these sizes.
 fn replies(pieces: impl Iterator<Item = usize>) -> Vec<u8> {
