@@ -108,11 +108,17 @@ fn a_process_that_stood_still_blames_no_client() {
         house.clock.advance(Duration::from_secs(3600));
         pause().await;
         assert_eq!(client.receive(), [""; 0], "after an hour in which nobody was heard");
-        for _ in 0..4 {
+        // A busy machine may run the reaper late, so its turns are not counted.
+        let mut told = Vec::new();
+        for _ in 0..100 {
             house.clock.advance(Duration::from_millis(30));
             pause().await;
+            told = client.receive();
+            if !told.is_empty() {
+                break;
+            }
         }
-        assert_eq!(client.receive(), ["connection closed"], "after a timeout of silence");
+        assert_eq!(told, ["connection closed"], "after a timeout of silence");
         reaping.abort();
     });
 }
