@@ -18,6 +18,8 @@ import shutil
 import subprocess
 import time
 
+from OpenSSL import crypto
+
 # What kazoo's harness reads: one server, and what it must show itself as. With CI its tests believe
 # this version instead of asking the server for it, but for the one that asks and compares.
 os.environ["ZOOKEEPER_CLUSTER_SIZE"] = "1"
@@ -63,6 +65,21 @@ class Holdfast(common.ManagedZooKeeper):
             if prop.startswith(SUPER_DIGEST):
                 yield "zookeeper.super_digest", prop[len(SUPER_DIGEST):]
 
+        # One port serves both kinds of clients, and asks those that speak TLS for a certificate, as the
+        # secure port does that kazoo configures.
+        yield "zookeeper.tls", "optional"
+        for name, pem in self.pem_files():
+            path = os.path.join(self.working_path, name + ".pem")
+            pathlib.Path(path).write_bytes(pem)
+            yield f"tls.{name}", path
+
+    def pem_files(self):
+        """What is in kazoo's key stores, which only Java reads."""
+        made = self.ssl_configuration
+        yield "certificate", crypto.dump_certificate(crypto.FILETYPE_PEM, made["server_cert"])
+        yield "key", crypto.dump_privatekey(crypto.FILETYPE_PEM, made["server_key"])
+        yield "client_ca", made["ca_cert_pem"]
+
     def wait_until_listening(self, listed):
         deadline = time.monotonic() + START_LIMIT_S
         while time.monotonic() < deadline:
@@ -96,6 +113,8 @@ class Holdfast(common.ManagedZooKeeper):
     def client_port(self):
         return self.port
 
+    secure_client_port = client_port
+
     @property
     def log_path(self):
         return os.path.join(self.working_path, "zookeeper.log")
@@ -107,6 +126,16 @@ class Cluster(common.ZookeeperCluster):
     def start(self):
         for server in self:
             server.run()
+
+    def perform_ssl_certs_generation(self):
+        """kazoo's certificates, those of server and client as version 3. It leaves them at version 1 of
+        1988, which Java still takes and rustls does not."""
+        super().perform_ssl_certs_generation()
+        made = self._ssl_configuration
+        for name in ("server_cert", "client_cert"):
+            made[name].set_version(2)
+            made[name].sign(made["ca_key"], "sha256")
+        made["client_cert_pem"] = crypto.dump_certificate(crypto.FILETYPE_PEM, made["client_cert"])
 
 
 common.ManagedZooKeeper = Holdfast
