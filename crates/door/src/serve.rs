@@ -167,5 +167,3 @@ impl Hall {
 
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod tls_tests;

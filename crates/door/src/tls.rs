@@ -15,8 +15,6 @@
 
 mod certificates;
 mod channel;
-#[cfg(test)]
-pub(crate) mod testing;
 
 use std::sync::Arc;
 
@@ -37,3 +35,6 @@ pub enum Tls {
     /// TLS only; who speaks in clear is cut off at the first byte.
     Required(Arc<Certificates>),
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

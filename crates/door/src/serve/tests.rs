@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod tls;
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::{Buf, BytesMut};
@@ -12,10 +14,10 @@ use world::net::Stream;
 use super::*;
 use crate::{Close, ShutdownTrigger};
 
-pub(super) struct Echo {
-    pub(super) guest: Guest,
-    pub(super) heard: bool,
-    pub(super) pending: Arc<AtomicUsize>,
+struct Echo {
+    guest: Guest,
+    heard: bool,
+    pending: Arc<AtomicUsize>,
 }
 
 impl Session for Echo {
@@ -60,10 +62,10 @@ impl Session for Echo {
     }
 }
 
-pub(super) struct House {
-    pub(super) address: SocketAddr,
-    pub(super) trigger: ShutdownTrigger,
-    pub(super) done: world::task::JoinHandle<()>,
+struct House {
+    address: SocketAddr,
+    trigger: ShutdownTrigger,
+    done: world::task::JoinHandle<()>,
 }
 
 async fn house(limits: Limits) -> House {

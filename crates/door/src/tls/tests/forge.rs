@@ -1,7 +1,5 @@
 //! Authorities and certificates for tests, made on the spot, and a client that blocks.
 
-#![allow(clippy::unwrap_used)]
-
 use std::{
     fs,
     io::{Read, Write},
@@ -18,7 +16,7 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
 };
 
-use super::{CertificateFiles, ClientAuth};
+use crate::{CertificateFiles, ClientAuth};
 
 /// Somebody who signs certificates.
 pub(crate) struct Authority {
