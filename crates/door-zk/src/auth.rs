@@ -1,14 +1,16 @@
 //! Who a client is: the ids of its connection.
 //!
-//! Every connection has the id of its address. Credentials add ids: scheme `digest` the name and
-//! hash of a user and a password, and, when these are the operator's, the id `super`, which may do
-//! everything. Ids belong to the connection, not to the session: a client that comes back shows
+//! Every connection has the id of its address, and, if it has shown a certificate, the id `x509` of
+//! that one's subject. Credentials add ids: scheme `digest` the name and hash of a user and a password,
+//! and, when these are the operator's, the id `super`, which may do everything. Ids belong to the connection, not to the session: a client that comes back shows
 //! its credentials again. A request has the ids of the moment it arrived, and an entry of the log
 //! carries them, so that applying it asks nobody.
 
 use std::net::IpAddr;
 
 use sha1::{Digest, Sha1};
+
+use crate::x509;
 
 /// Ids of one connection: the address, and one or two for each user.
 const MAX_IDS: usize = 32;
@@ -19,7 +21,11 @@ const MAX_BYTES: usize = 8 << 10;
 /// The scheme whose ids may do everything.
 pub(crate) const SUPER: &str = "super";
 
-/// An id: `digest` and `user:hash`, `ip` and an address, `super` and nothing.
+/// The scheme of clients that have shown a certificate.
+const X509: &str = "x509";
+
+/// An id: `digest` and `user:hash`, `ip` and an address, `x509` and a subject's name, `super` and
+/// nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Id<'a> {
     /// How the id is to be understood.
@@ -29,16 +35,16 @@ pub(crate) struct Id<'a> {
 }
 
 impl<'a> Id<'a> {
-    /// Whether it was proven by credentials. An address proves nothing.
+    /// Whether it was proven by credentials or a key. An address proves nothing.
     pub(crate) fn is_authenticated(self) -> bool {
-        self.scheme == "digest"
+        matches!(self.scheme, "digest" | X509)
     }
 
     /// The name of it that is told to clients.
     pub(crate) fn user(self) -> &'a str {
         match self.scheme {
             "digest" => self.id.split(':').next().unwrap_or_default(),
-            "ip" => self.id,
+            "ip" | X509 => self.id,
             _ => "",
         }
     }
@@ -58,6 +64,7 @@ pub(crate) fn is_valid(scheme: &str, id: &str) -> bool {
         "ip" => Network::parse(id).is_some(),
         // As Java splits: what is empty at the end does not count.
         "digest" => id.trim_end_matches(':').matches(':').count() == 1,
+        X509 => x509::is_name(id),
         _ => false,
     }
 }
@@ -67,9 +74,15 @@ pub(crate) fn is_valid(scheme: &str, id: &str) -> bool {
 pub(crate) struct Identity(Vec<(String, String)>);
 
 impl Identity {
-    /// Someone at this address.
-    pub(crate) fn at(address: IpAddr) -> Identity {
-        Identity(vec![("ip".to_owned(), address_text(address))])
+    /// Someone at this address who has shown `certificate`. A subject that is too long to remember,
+    /// or whose name cannot be read, is nobody.
+    pub(crate) fn of(address: IpAddr, certificate: Option<&[u8]>) -> Identity {
+        let mut identity = Identity(vec![("ip".to_owned(), address_text(address))]);
+        let subject = certificate.and_then(x509::subject);
+        if let Some(subject) = subject.filter(|subject| subject.len() <= MAX_BYTES / 2) {
+            identity.add(X509, &subject);
+        }
+        identity
     }
 
     /// The ids.
@@ -89,6 +102,8 @@ impl Identity {
         match scheme {
             // The address is known anyway.
             "ip" => {}
+            // So is the certificate, if there is one.
+            X509 => _ = more.ids().find(|id| id.scheme == X509)?,
             "digest" => {
                 let digest = digest(&String::from_utf8_lossy(credentials?));
                 if super_digest == Some(&*digest) {
@@ -176,7 +191,7 @@ mod tests {
     use super::*;
 
     fn someone() -> Identity {
-        Identity::at("10.1.2.3".parse().unwrap())
+        Identity::of("10.1.2.3".parse().unwrap(), None)
     }
 
     #[test]
@@ -198,6 +213,22 @@ mod tests {
         let operator =
             pat.with("digest", Some(b"super:test"), Some("super:D/InIHSb7yEEbrWz8b9l71RjZJU=")).unwrap();
         assert!(operator.ids().any(|id| id.scheme == SUPER));
+    }
+
+    #[test]
+    fn a_certificate_makes_its_subject_an_id() {
+        // CN=client, and the fields before it.
+        let certificate = b"\x30\x1e\x30\x1c\x02\x01\x05\x30\x00\x30\x00\x30\x00\x30\x11\x31\x0f\
+            \x30\x0d\x06\x03\x55\x04\x03\x0c\x06client";
+        let client = Identity::of("10.1.2.3".parse().unwrap(), Some(certificate));
+        let [home, id] = client.ids().collect::<Vec<_>>()[..] else { panic!("{client:?}") };
+        assert_eq!((home.scheme, id), ("ip", Id { scheme: "x509", id: "CN=client" }));
+        assert!(id.is_authenticated() && id.matches("CN=client") && !id.matches("CN=clients"));
+        assert_eq!(id.user(), "CN=client");
+        assert_eq!(client.with("x509", None, None), Some(client.clone()));
+        assert_eq!(someone().with("x509", Some(b"CN=client"), None), None, "a name alone proves nothing");
+        assert_eq!(Identity::of("10.1.2.3".parse().unwrap(), Some(b"no certificate")), someone());
+        assert!(is_valid("x509", "CN=client") && !is_valid("x509", "client"));
     }
 
     #[test]

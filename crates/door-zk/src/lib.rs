@@ -33,6 +33,7 @@ mod tree;
 mod watches;
 mod wire;
 mod words;
+mod x509;
 
 pub use limits::Settings;
 pub use serve::{Door, new};

@@ -139,11 +139,12 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    pub(crate) fn new(guest: Guest, service: Arc<Service>) -> Arc<Link> {
+    pub(crate) fn new(mut guest: Guest, service: Arc<Service>) -> Arc<Link> {
         let id = service.hub.new_link();
         let queue = Queue { phase: Phase::Connecting, front_tag: 0, pending: VecDeque::new() };
         service.hub.traffic.connections.fetch_add(1, Ordering::Relaxed);
-        let identity = Identity::at(guest.peer.ip());
+        // Taken: a link does not carry a certificate all its life.
+        let identity = Identity::of(guest.peer.ip(), guest.certificate.take().as_deref());
         let listener = Arc::new(Listener::new(guest.outbox.clone(), identity));
         let (traffic, since_ms) = (Traffic::default(), service.hub.wall_ms());
         let queue = Mutex::new(queue);

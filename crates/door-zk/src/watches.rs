@@ -366,7 +366,7 @@ mod tests {
     }
 
     fn listener() -> Arc<Listener> {
-        let identity = Identity::at("127.0.0.1".parse().expect("an address"));
+        let identity = Identity::of("127.0.0.1".parse().expect("an address"), None);
         Arc::new(Listener::new(Arc::new(Outbox::detached()), identity))
     }
 
