@@ -22,10 +22,19 @@ pub fn build_bench(name: &str) -> Outcome<()> {
     cargo(&["--package", "bench", "--bin", name])
 }
 
+/// Builds the binary with its assertions, for runs that judge what it says and not how fast.
+pub fn build_debug() -> Outcome<()> {
+    build_with(&["--package", "server", "--bin", "holdfast"])
+}
+
 fn cargo(what: &[&str]) -> Outcome<()> {
+    build_with(&[&["--release"], what].concat())
+}
+
+fn build_with(what: &[&str]) -> Outcome<()> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
-    command.current_dir(place::root()).args(["build", "--release", "--quiet"]).args(what);
+    command.current_dir(place::root()).args(["build", "--quiet"]).args(what);
     if command.status()?.success() { Ok(()) } else { Err(format!("cargo could not build {what:?}").into()) }
 }
 
@@ -39,7 +48,17 @@ pub(crate) async fn start() -> Outcome<Server> {
 /// Starts it with every door open on the folder `data`, whatever is in it, with `settings`
 /// (`NAME=VALUE`).
 pub(crate) async fn start_on(data: PathBuf, settings: &[String]) -> Outcome<Server> {
-    let mut command = Command::new(place::root().join("target/release/holdfast"));
+    start_binary(place::root().join("target/release/holdfast"), data, settings).await
+}
+
+/// What [`build_debug`] makes.
+pub(crate) fn debug_binary() -> PathBuf {
+    place::root().join("target/debug/holdfast")
+}
+
+/// As [`start_on`], with another binary.
+pub(crate) async fn start_binary(binary: PathBuf, data: PathBuf, settings: &[String]) -> Outcome<Server> {
+    let mut command = Command::new(binary);
     command.arg("start").arg("--data-dir").arg(&data);
     for setting in settings {
         command.arg("--set").arg(setting);

@@ -14,6 +14,7 @@
 )]
 
 pub mod cql;
+pub mod diff;
 pub mod engine;
 pub mod figures;
 pub mod fsync;

@@ -112,8 +112,8 @@ pub(crate) fn lively() -> Vec<(i32, Vec<u8>)> {
         (opcode::SET_ACL, set_acl("/t", &[(31, "auth", ""), (1, "ip", "127.0.0.0/8")], 0)),
         (opcode::GET_ACL, text("/t")),
         (opcode::ADD_WATCH, versioned("/", 1)),
-        (opcode::SET_WATCHES, set_watches(1, &["/a", "/b", "/a"].map(str::to_owned))),
-        (opcode::SET_WATCHES2, set_watches(1, &["/a", "/b", "/a", "/c", "/d"].map(str::to_owned))),
+        (opcode::SET_WATCHES, set_watches(1, &["/a", "/b", "/a"])),
+        (opcode::SET_WATCHES2, set_watches(1, &["/a", "/b", "/a", "/c", "/d"])),
         (opcode::CHECK_WATCHES, versioned("/d", 5)),
         (opcode::REMOVE_WATCHES, versioned("/c", 3)),
         (opcode::MULTI_READ, transaction(&reads)),
@@ -327,7 +327,9 @@ fn apply(bytes: &[u8]) {
             wire.send(&header(n as i32 + 1, *code, record));
         }
         let mut changes = Changes::new();
-        (house.hub().apply(bytes, &mut changes), changes)
+        let result = house.hub().apply(bytes);
+        house.hub().lock().replica.settle(&mut changes);
+        (result, changes)
     };
     assert_eq!(apply(), apply());
 }

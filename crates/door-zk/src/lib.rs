@@ -25,6 +25,8 @@ mod path;
 mod quota;
 mod reaper;
 mod replica;
+#[cfg(any(test, feature = "script"))]
+pub mod script;
 mod serve;
 mod session;
 mod sessions;

@@ -10,6 +10,8 @@ mod crowd;
 #[cfg(test)]
 mod garbage;
 #[cfg(test)]
+mod replay;
+#[cfg(test)]
 mod sockets;
 #[cfg(test)]
 mod stories;

@@ -1,4 +1,4 @@
-//! Automation: `cargo xtask test`, `tidy`, `bench`. What a developer and CI type is the same.
+//! Automation: `cargo xtask test`, `tidy`, `bench`, `diff`. What a developer and CI type is the same.
 
 mod java;
 mod python;
@@ -13,12 +13,14 @@ const USAGE: &str = "usage: cargo xtask test [fmt|clippy|tidy|unit|it [FILTER]]
        cargo xtask python
        cargo xtask java
        cargo xtask bench [ARGS]
+       cargo xtask diff zookeeper [--operations N] [--seed N] [--record]
 
 test    builds everything and passes every test, or those of one part; the last line counts them
 tidy    the laws of the house that no compiler keeps
 python  makes the Python environment of the tests and prints its interpreter
 java    fetches the Java clients of the tests and prints the folder of their jars
-bench   release-built load programs beside the peers; see bench/README.md";
+bench   release-built load programs beside the peers; see bench/README.md
+diff    random programs on the ZooKeeper door and on Apache ZooKeeper, compared; --record for the tests";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -53,6 +55,11 @@ fn main() -> ExitCode {
         ["bench", rest @ ..] => {
             let mut cargo = run::cargo(&root());
             cargo.args(["run", "--release", "--package", "bench", "--bin", "bench-run", "--"]).args(rest);
+            if run::succeeds(&mut cargo) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        ["diff", "zookeeper", rest @ ..] => {
+            let mut cargo = run::cargo(&root());
+            cargo.args(["run", "--quiet", "--package", "bench", "--bin", "bench-diff", "--"]).args(rest);
             if run::succeeds(&mut cargo) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         _ => usage(),

@@ -16,8 +16,13 @@ const ARTIFACTS: [Artifact; 3] = [
 ];
 
 pub(crate) async fn start() -> Outcome<Server> {
+    start_with(Kind::ZooKeeper.name(), &[]).await
+}
+
+/// Starts it on the emptied folder `folder`, with more options of the Java machine.
+pub(crate) async fn start_with(folder: &str, properties: &[String]) -> Outcome<Server> {
     let lib = super::jars("zookeeper-3.9.5", &ARTIFACTS)?;
-    let data = place::data(Kind::ZooKeeper.name());
+    let data = place::data(folder);
     place::emptied(&data)?;
     let port = free_port()?;
     let settings = data.join("zoo.cfg");
@@ -31,7 +36,7 @@ pub(crate) async fn start() -> Outcome<Server> {
     )?;
     let mut command = Command::new(super::java()?);
     command.args(["-Xmx512m", super::STEADY_COMPILERS, "-Dfile.encoding=UTF-8"]);
-    command.args(["-Dzookeeper.extendedTypesEnabled=true", "-cp"]);
+    command.args(properties).args(["-Dzookeeper.extendedTypesEnabled=true", "-cp"]);
     command.arg(super::class_path(None, &lib));
     command.arg("org.apache.zookeeper.server.quorum.QuorumPeerMain").arg(&settings);
     let address = loopback(port);

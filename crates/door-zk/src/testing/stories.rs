@@ -9,7 +9,7 @@
 use std::{collections::BTreeMap, fmt::Write, fs, path::Path, time::Duration};
 
 use super::{Durable, House, client::*};
-use crate::{Settings, reaper::reap_some, serve::expire, wire::request::opcode};
+use crate::{Settings, reaper::reap_some, serve::expire};
 
 struct Story {
     house: House,
@@ -83,7 +83,7 @@ impl Story {
     fn client(&mut self, who: &str, words: &[&str]) {
         if let ["connects", rest @ ..] = words {
             let mut ticket = match rest {
-                [_, "as", other, ..] => self.clients[*other].ticket,
+                [_, "as", other, ..] => self.clients[*other].talk.ticket,
                 _ => Ticket::default(),
             };
             match rest.last() {
@@ -117,123 +117,8 @@ impl Story {
             return;
         }
         let client = self.clients.get_mut(who).expect("a client that connected");
-        let text = words.join(" ");
-        if words[0] == "multi" || words[0] == "multiread" {
-            let list = text.strip_prefix(words[0]).unwrap();
-            let operations: Vec<_> = list
-                .split(';')
-                .filter(|part| !part.trim().is_empty())
-                .map(|part| operation(&part.split_whitespace().collect::<Vec<_>>()))
-                .collect();
-            let code = if words[0] == "multi" { opcode::MULTI } else { opcode::MULTI_READ };
-            client.request(code, &transaction(&operations));
-            return;
-        }
-        let (code, record) = operation(words);
+        let (code, record) = request(&words.join(" "));
         client.request(code, &record);
-    }
-}
-
-/// An operation and its record.
-fn operation(words: &[&str]) -> (i32, Vec<u8>) {
-    let options = &words[1..];
-    let flag = |name: &str| options.contains(&name);
-    let option = |name: &str| {
-        options.iter().find_map(|word| word.strip_prefix(name)?.strip_prefix('=')).map(str::to_owned)
-    };
-    let version = option("version").map_or(-1, |version| version.parse().unwrap());
-    let path = options.first().map_or("", |path| if *path == "''" { "" } else { path });
-    let data = option("data").map(String::into_bytes);
-    match words[0] {
-        "create" | "create2" => {
-            let mode = match option("mode").as_deref() {
-                None => 0,
-                Some("ephemeral") => 1,
-                Some("sequential") => 2,
-                Some("ephemeral-sequential") => 3,
-                Some("container") => 4,
-                Some(number) => number.parse().unwrap(),
-            };
-            let list = option("acl");
-            let acl = acl(list.as_deref());
-            if let Some(ttl) = option("ttl") {
-                let mode = if mode == 2 { 6 } else { 5 };
-                let mode = option("flags").map_or(mode, |flags| flags.parse().unwrap());
-                let mut record = create(path, data.as_deref(), &acl, mode);
-                record.extend_from_slice(&ttl.parse::<i64>().unwrap().to_be_bytes());
-                return (opcode::CREATE_TTL, record);
-            }
-            let code = match words[0] {
-                _ if option("mode").as_deref() == Some("container") => opcode::CREATE_CONTAINER,
-                "create" => opcode::CREATE,
-                _ => opcode::CREATE2,
-            };
-            (code, create(path, data.as_deref(), &acl, mode))
-        }
-        "delete" => (opcode::DELETE, versioned(path, version)),
-        "check" => (opcode::CHECK, versioned(path, version)),
-        "ephemerals" => (opcode::GET_EPHEMERALS, text(path)),
-        "count" => (opcode::GET_ALL_CHILDREN_NUMBER, text(path)),
-        "getacl" => (opcode::GET_ACL, text(path)),
-        "setacl" => (opcode::SET_ACL, set_acl(path, &acl(option("acl").as_deref()), version)),
-        "addwatch" => {
-            let mode = match option("mode").unwrap().as_str() {
-                "persistent" => 0,
-                "recursive" => 1,
-                number => number.parse().unwrap(),
-            };
-            (opcode::ADD_WATCH, versioned(path, mode))
-        }
-        "checkwatches" | "removewatches" => {
-            let kind = match option("type").unwrap().as_str() {
-                "children" => 1,
-                "data" => 2,
-                "any" => 3,
-                "persistent" => 4,
-                "recursive" => 5,
-                number => number.parse().unwrap(),
-            };
-            let code =
-                if words[0] == "checkwatches" { opcode::CHECK_WATCHES } else { opcode::REMOVE_WATCHES };
-            (code, versioned(path, kind))
-        }
-        "setwatches" | "setwatches2" => {
-            let zxid = option("zxid").unwrap().parse().unwrap();
-            let (code, names) = if words[0] == "setwatches" {
-                (opcode::SET_WATCHES, &["data", "exist", "children"][..])
-            } else {
-                (opcode::SET_WATCHES2, &["data", "exist", "children", "persistent", "recursive"][..])
-            };
-            let lists: Vec<_> = names.iter().map(|name| option(name).unwrap_or_default()).collect();
-            (code, set_watches(zxid, &lists))
-        }
-        "whoami" => (opcode::WHO_AM_I, vec![]),
-        "set" => (opcode::SET_DATA, set_data(path, data.as_deref(), version)),
-        "exists" => (opcode::EXISTS, look(path, flag("watch"))),
-        "get" => (opcode::GET_DATA, look(path, flag("watch"))),
-        "children" => (opcode::GET_CHILDREN, look(path, flag("watch"))),
-        "children2" => (opcode::GET_CHILDREN2, look(path, flag("watch"))),
-        "sync" => (opcode::SYNC, look(path, false)),
-        "ping" => (opcode::PING, vec![]),
-        "close" => (opcode::CLOSE_SESSION, vec![]),
-        "auth" => (opcode::AUTH, options.first().map_or(vec![], |scheme| auth(scheme, options.get(1)))),
-        "sasl" => (opcode::SASL, text("token")),
-        "reconfig" => (opcode::RECONFIG, [&text("")[..], &text(""), &text("members"), &[0; 8]].concat()),
-        "garbled" => (options[0].parse().unwrap(), vec![0, 0, 0, 9]),
-        number => (number.parse().unwrap(), vec![]),
-    }
-}
-
-/// A list as a story writes it: `perms/scheme/id,…`, or only the permissions of everyone.
-fn acl(list: Option<&str>) -> Vec<(i32, &str, &str)> {
-    match list {
-        None => vec![(31, "world", "anyone")],
-        Some("none") => vec![],
-        Some(list) if !list.contains('/') => vec![(list.parse().unwrap(), "world", "anyone")],
-        Some(list) => {
-            let entries = list.split(',').map(|entry| entry.splitn(3, '/').collect::<Vec<_>>());
-            entries.map(|parts| (parts[0].parse().unwrap(), parts[1], parts[2])).collect()
-        }
     }
 }
 
