@@ -19,6 +19,7 @@ mod python_cql;
 mod robustness;
 mod rust_cql;
 mod rust_zookeeper;
+mod rust_zookeeper_rest;
 mod rust_zookeeper_wide;
 mod startup;
 mod verify;
