@@ -19,7 +19,7 @@ pub struct Settings {
     /// error `MarshallingError`. Default 64 MiB; 64 KiB to 1 GiB. ZooKeeper bounds no answers:
     /// its clients do, by a `jute.maxbuffer` of their own, and drop a connection that brings a
     /// longer one, again and again. Set to theirs, this makes an error of it. What is longer than 64
-    /// KiB is `ThrottledOp` too when it does not fit into `connections.budget_bytes`.
+    /// KiB is `ThrottledOp` too when it does not fit into the door's memory, `connections.budget_bytes`.
     pub answer_bytes: usize,
     /// Requests of one connection in flight; more are left in the socket. Default 1,000; 1 to
     /// 100,000. As ZooKeeper's `globalOutstandingLimit`, for each connection instead of all.
@@ -44,7 +44,8 @@ pub struct Settings {
     /// all. Default `srvr` and `ruok`. ZooKeeper's default is `srvr`; others tell strangers about the
     /// machine and its clients, or cost much.
     pub four_letter_words: Vec<String>,
-    /// Bounds on connections; see there.
+    /// Bounds on connections; see there. 20,000 of them by default: sessions are idle for most of
+    /// their lives, and clusters have many.
     pub connections: door::Limits,
     /// Whether clients may or must speak TLS. Default off. What ZooKeeper calls
     /// `client.portUnification`, and a `secureClientPort` of its own where TLS is required.
@@ -65,7 +66,7 @@ impl Default for Settings {
             enforce_quota: false,
             super_digest: None,
             four_letter_words: vec!["srvr".to_owned(), "ruok".to_owned()],
-            connections: door::Limits::default(),
+            connections: door::Limits { connections: 20_000, ..door::Limits::default() },
             tls: door::Tls::Off,
         }
     }

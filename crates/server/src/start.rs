@@ -32,6 +32,10 @@ pub(crate) fn start(options: Start) -> Result<(), Refusal> {
     let settings = Settings::read(options.config.as_deref(), &options.set)?;
     let mut rooms = settings.rooms()?;
     let tls = settings.tls()?;
+    // Not worth a refusal: a node with few descriptors serves few clients.
+    if let Err(error) = world::process::raise_descriptor_limit() {
+        tracing::warn!(%error, "the limit of descriptors stays as it is");
+    }
     let runtime = world::task::runtime(world::task::cores()).map_err(system)?;
     let metrics = PrometheusBuilder::new().build_recorder();
     let rendered = metrics.handle();

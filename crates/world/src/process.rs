@@ -1,4 +1,4 @@
-//! The process itself: signals, and the end of it.
+//! The process itself: what it may hold, signals, and its end.
 
 use std::io;
 
@@ -25,6 +25,24 @@ impl StopSignals {
     }
 }
 
+/// Lets the process hold as many descriptors as it is allowed to, and says how many that is. A shell
+/// gives 1,024 and allows hundreds of thousands, because programs that use `select` break beyond;
+/// this one does not, and every client takes one.
+#[allow(unsafe_code, reason = "std has no setrlimit")]
+pub fn raise_descriptor_limit() -> io::Result<u64> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is a whole `rlimit`, and is written to during the call only.
+    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    limit.rlim_cur = limit.rlim_max;
+    // SAFETY: `limit` is a whole `rlimit`, and is read during the call only.
+    if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(limit.rlim_cur)
+}
+
 /// The exit code of a node that lost its disk: see [`die`].
 pub const EXIT_DISK_FAILED: i32 = 74;
 
@@ -35,4 +53,18 @@ pub fn die(why: &str) -> ! {
     tracing::error!("{why}");
     eprintln!("holdfast: {why}");
     std::process::exit(EXIT_DISK_FAILED)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn the_limit_of_descriptors_is_the_one_that_is_allowed() {
+        let limit = raise_descriptor_limit().unwrap();
+        assert_eq!(raise_descriptor_limit().unwrap(), limit);
+        assert!(limit >= 64, "{limit}");
+    }
 }
