@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, reason = "a test says what it expects by failing")]
 
 mod curator;
+mod crowd;
 mod durability;
 mod filtering;
 mod harness;
