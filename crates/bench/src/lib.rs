@@ -27,6 +27,7 @@ pub mod process;
 pub mod report;
 pub mod rows;
 pub mod server;
+pub mod sessions;
 pub mod start;
 pub mod turns;
 pub mod waist;

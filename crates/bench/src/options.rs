@@ -19,12 +19,22 @@ pub enum Suite {
     Engine,
     /// Many rows through the CQL door: restarts, memory, reads. Only run when named.
     Rows,
+    /// Many sessions at the ZooKeeper door, and many watchers of one znode. Only run when named.
+    Sessions,
 }
 
 impl Suite {
     /// Every suite, in the order they run.
-    pub const ALL: [Suite; 7] =
-        [Suite::Start, Suite::Log, Suite::Waist, Suite::Cql, Suite::ZooKeeper, Suite::Engine, Suite::Rows];
+    pub const ALL: [Suite; 8] = [
+        Suite::Start,
+        Suite::Log,
+        Suite::Waist,
+        Suite::Cql,
+        Suite::ZooKeeper,
+        Suite::Engine,
+        Suite::Rows,
+        Suite::Sessions,
+    ];
 
     /// Its name on the command line and in file names.
     pub fn name(self) -> &'static str {
@@ -36,21 +46,27 @@ impl Suite {
             Suite::ZooKeeper => "zookeeper",
             Suite::Engine => "engine",
             Suite::Rows => "rows",
+            Suite::Sessions => "zookeeper-sessions",
         }
     }
 
-    /// Rounds if the command line names none. `rows` is one long round.
+    /// Whether it only runs when it is named, because it takes long or much.
+    pub fn is_special(self) -> bool {
+        matches!(self, Suite::Rows | Suite::Sessions)
+    }
+
+    /// Rounds if the command line names none. `rows` and `zookeeper-sessions` are one long round.
     pub fn usual_rounds(self) -> usize {
         match self {
             Suite::Engine => 5,
-            Suite::Rows => 1,
+            Suite::Rows | Suite::Sessions => 1,
             _ => 3,
         }
     }
 
     /// Whether its runs last as long as the command line says.
     pub fn is_timed(self) -> bool {
-        !matches!(self, Suite::Log | Suite::Waist | Suite::Engine)
+        !matches!(self, Suite::Log | Suite::Waist | Suite::Engine | Suite::Sessions)
     }
 
     /// The servers it compares.
@@ -60,7 +76,7 @@ impl Suite {
             Suite::Log | Suite::Waist | Suite::Engine => &[],
             Suite::Rows => &[Kind::Holdfast],
             Suite::Cql => &[Kind::Holdfast, Kind::CassandraBatch, Kind::CassandraPeriodic],
-            Suite::ZooKeeper => &[Kind::Holdfast, Kind::ZooKeeper],
+            Suite::ZooKeeper | Suite::Sessions => &[Kind::Holdfast, Kind::ZooKeeper],
         }
     }
 }
@@ -95,9 +111,9 @@ pub struct Options {
 /// Told when the command line is wrong, or asked for.
 pub const USAGE: &str = "\
 usage: cargo xtask bench [start] [log] [waist] [cql] [zookeeper] [engine]   (all if none is named)
-       cargo xtask bench rows                                             (only if named)
+       cargo xtask bench rows | zookeeper-sessions                        (only if named)
   --servers A,B     only these of holdfast, cassandra-batch, cassandra-periodic, zookeeper
-  --rounds N        rounds, servers taking turns in each (3; engine 5; rows 1)
+  --rounds N        rounds, servers taking turns in each (3; engine 5; those only if named 1)
   --seconds N       seconds measured in each run (10)
   --warm-up N       seconds of the same load before each run (2)
   --first-warm-up N seconds of each load on each server before the first round (10)
@@ -145,7 +161,7 @@ impl Options {
             }
         }
         if options.suites.is_empty() {
-            options.suites = Suite::ALL.into_iter().filter(|suite| *suite != Suite::Rows).collect();
+            options.suites = Suite::ALL.into_iter().filter(|suite| !suite.is_special()).collect();
         }
         Ok(options)
     }
@@ -193,7 +209,7 @@ mod tests {
     #[test]
     fn nothing_named_is_everything() {
         let options = parse("").unwrap();
-        assert_eq!(options.suites, Suite::ALL[..6], "all but rows, which takes 10 GB");
+        assert_eq!(options.suites, Suite::ALL[..6], "all that need not be named");
         assert_eq!(options.rounds_of(Suite::Engine), 5);
         assert_eq!(options.servers_of(Suite::ZooKeeper), [Kind::Holdfast, Kind::ZooKeeper]);
     }

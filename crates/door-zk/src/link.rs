@@ -30,11 +30,12 @@ use crate::{
     hub::Hub,
     ops::{ReadFn, Reading},
     sessions::Heard,
-    traffic::Traffic,
+    traffic::{Last, Traffic},
     watches::{LinkId, Listener},
     wire::{
         jute::{Input, put_i32},
         reply,
+        request::opcode,
     },
 };
 
@@ -93,13 +94,25 @@ pub(crate) enum Step {
     /// The connect request of a known session.
     Renew { session: i64, password: Box<[u8]>, last_zxid: i64, timeout_ms: u32, knows_read_only: bool },
     /// An entry to be applied.
-    Write { closes_session: bool },
+    Write { opcode: i32, closes_session: bool },
     /// The state to be current; then the record is answered from it.
-    Read { read: ReadFn, record: Box<[u8]>, identity: Arc<Identity> },
+    Read { opcode: i32, read: ReadFn, record: Box<[u8]>, identity: Arc<Identity> },
     /// Nothing.
     Ping,
     /// Nothing; it is answered by a header and this record. The zxid is this, or the state's.
     Bare { code: Code, zxid: Option<i64>, record: &'static [u8], closes: bool },
+}
+
+impl Step {
+    /// What operators are told of it as.
+    fn opcode(&self) -> Option<i32> {
+        match self {
+            Step::Open { .. } | Step::Renew { .. } => Some(opcode::CREATE_SESSION),
+            Step::Write { opcode, .. } | Step::Read { opcode, .. } => Some(*opcode),
+            Step::Ping => Some(opcode::PING),
+            Step::Bare { .. } => None,
+        }
+    }
 }
 
 /// A request in flight.
@@ -132,6 +145,8 @@ pub(crate) struct Link {
     pub(crate) listener: Arc<Listener>,
     /// What came and went over it.
     pub(crate) traffic: Traffic,
+    /// What was answered last.
+    pub(crate) last: Last,
     /// When it came, in milliseconds since 1970.
     pub(crate) since_ms: i64,
     pub(crate) service: Arc<Service>,
@@ -148,7 +163,8 @@ impl Link {
         let listener = Arc::new(Listener::new(guest.outbox.clone(), identity));
         let (traffic, since_ms) = (Traffic::default(), service.hub.wall_ms());
         let queue = Mutex::new(queue);
-        let link = Arc::new(Link { id, guest, listener, traffic, since_ms, service, queue });
+        let last = Last::default();
+        let link = Arc::new(Link { id, guest, listener, traffic, last, since_ms, service, queue });
         link.service.hub.add_link(&link);
         link
     }
@@ -199,8 +215,12 @@ impl Link {
             queue.front_tag += 1;
             self.guest.budget.give_back(pending.charge);
             let now_ms = *now_ms.get_or_insert_with(|| self.service.hub.now_ms());
+            let latency_ms = now_ms.saturating_sub(pending.since_ms);
             for traffic in [&self.service.hub.traffic, &self.traffic] {
-                traffic.answered(now_ms.saturating_sub(pending.since_ms));
+                traffic.answered(latency_ms);
+            }
+            if let Some(opcode) = pending.step.opcode() {
+                self.last.answered(opcode, pending.xid, now_ms, latency_ms);
             }
             self.answer(queue, pending, now_ms);
         }
@@ -221,7 +241,8 @@ impl Link {
                 tracing::debug!(%cause, "no session could be given");
                 self.guest.outbox.close();
             }
-            (Step::Write { closes_session }, Ok(result)) => {
+            (Step::Write { closes_session, .. }, Ok(result)) => {
+                self.note_zxid(zxid_of(&result));
                 self.guest.outbox.write(|out| {
                     reply::frame(out, |out| {
                         put_i32(out, xid);
@@ -232,12 +253,14 @@ impl Link {
                     self.guest.outbox.close();
                 }
             }
-            (Step::Write { closes_session: true }, Err(cause)) => {
+            (Step::Write { closes_session: true, .. }, Err(cause)) => {
                 // The session is still there, and will expire; its client wanted to go, and goes.
                 self.refuse(xid, &cause);
                 self.guest.outbox.close();
             }
-            (Step::Read { read, record, identity }, Ok(_)) => self.read(queue, xid, read, &record, &identity),
+            (Step::Read { read, record, identity, .. }, Ok(_)) => {
+                self.read(queue, xid, read, &record, &identity)
+            }
             (Step::Ping, Ok(_)) => self.bare(xid, Code::OK, None, &[]),
             (Step::Bare { code, zxid, record, closes }, _) => {
                 self.bare(xid, code, zxid, record);
@@ -259,6 +282,7 @@ impl Link {
         knows_read_only: bool,
         now_ms: u64,
     ) {
+        self.note_zxid(zxid_of(result));
         let Some(session) = session_of(result) else {
             tracing::error!("the state machine opened no session");
             self.guest.outbox.close();
@@ -292,6 +316,7 @@ impl Link {
             self.guest.outbox.close();
             return;
         }
+        self.note_zxid(state.replica.zxid);
         let known = state.replica.sessions.get(&who.session);
         let password = known.map(|known| known.password).filter(|known| known[..] == *who.password);
         let heard = password.and_then(|_| {
@@ -322,6 +347,7 @@ impl Link {
         let session = if let Phase::Live(live) = &queue.phase { live.session } else { 0 };
         let mut state = self.service.hub.lock_for(&self.listener);
         let zxid = state.replica.zxid;
+        self.note_zxid(zxid);
         let link = self.id;
         let mut events = Vec::new();
         let mut reading = Reading {
@@ -363,13 +389,21 @@ impl Link {
 
     /// Answers without looking at the state, but for its zxid.
     fn bare(&self, xid: i32, code: Code, zxid: Option<i64>, record: &[u8]) {
-        let zxid = zxid.unwrap_or_else(|| self.service.hub.lock_for(&self.listener).replica.zxid);
+        let zxid = zxid.unwrap_or_else(|| {
+            let zxid = self.service.hub.lock_for(&self.listener).replica.zxid;
+            self.note_zxid(zxid);
+            zxid
+        });
         self.guest.outbox.write(|out| {
             reply::frame(out, |out| {
                 reply::header(out, xid, zxid, code);
                 out.extend_from_slice(record);
             });
         });
+    }
+
+    fn note_zxid(&self, zxid: i64) {
+        self.last.zxid.store(zxid, Ordering::Relaxed);
     }
 
     /// Notes that the client is closing its session, so that it gets to hear that it did.
@@ -418,6 +452,11 @@ impl Inbox<()> for Link {
     fn deliver(&self, tag: u64, answer: Result<(), Cause>) {
         Link::deliver(self, tag, answer.map(|()| Bytes::new()));
     }
+}
+
+/// The zxid in a result of the state machine.
+fn zxid_of(result: &[u8]) -> i64 {
+    result.first_chunk().map_or(0, |bytes| i64::from_be_bytes(*bytes))
 }
 
 /// The error in a result of the state machine.

@@ -152,6 +152,8 @@ fn beyond(limits: &Numbers<'_>, stats: &Numbers<'_>, more: More) -> impl Iterato
 pub(crate) struct Quotas {
     /// Their paths, and when the log last told of them, in milliseconds since 1970.
     limited: BTreeMap<Box<str>, Option<i64>>,
+    /// Requests that were refused, by the first name of the quota's path. Since the start.
+    refused: BTreeMap<Box<str>, u64>,
 }
 
 impl Quotas {
@@ -183,6 +185,12 @@ impl Quotas {
 
     /// Tells the operator, now and then.
     fn tell(&mut self, quota: &str, beyond: &Beyond, refused: bool, time_ms: i64) {
+        if refused {
+            match self.refused.get_mut(namespace(quota)) {
+                Some(count) => *count += 1,
+                None => drop(self.refused.insert(namespace(quota).into(), 1)),
+            }
+        }
         let kind = if beyond.is_hard() { "hard" } else { "soft" };
         counter!("holdfast_zookeeper_quota_exceeded_total", "limit" => kind).increment(1);
         let Some(told_ms) = self.limited.get_mut(quota) else { return };
@@ -207,6 +215,50 @@ fn quota_of<'a>(path: &'a str, name: &str) -> Option<&'a str> {
 
 fn znode(quota: &str, name: &str) -> String {
     format!("{}{quota}/{name}", path::QUOTA)
+}
+
+/// The first name of a path, by which operators are told of quotas.
+fn namespace(path: &str) -> &str {
+    path.split('/').nth(1).unwrap_or_default()
+}
+
+/// What operators are told of all quotas whose paths begin with the same name, as a sum. A limit is
+/// the hard one where there is one; -1 where there is none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Sums {
+    pub(crate) count_limit: i64,
+    pub(crate) bytes_limit: i64,
+    pub(crate) count: i64,
+    pub(crate) bytes: i64,
+    /// Requests refused since the start.
+    pub(crate) refused: u64,
+}
+
+/// Sums by the first name of the path.
+pub(crate) fn sums(tree: &Tree) -> BTreeMap<&str, Sums> {
+    let mut sums: BTreeMap<&str, Sums> = BTreeMap::new();
+    for quota in tree.quotas.limited.keys() {
+        let numbers = |name| {
+            let node = tree.get(&znode(quota, name))?;
+            let numbers = Numbers::read(node.data.as_deref()).ok()?;
+            let either =
+                |hard, soft| Some(numbers.get(hard)).filter(|hard| *hard > -1).unwrap_or(numbers.get(soft));
+            Some((either(COUNT_HARD, COUNT), either(BYTES_HARD, BYTES)))
+        };
+        let sum = sums.entry(namespace(quota)).or_default();
+        if let Some((count, bytes)) = numbers(LIMITS) {
+            sum.count_limit = sum.count_limit.saturating_add(count);
+            sum.bytes_limit = sum.bytes_limit.saturating_add(bytes);
+        }
+        if let Some((count, bytes)) = numbers(STATS) {
+            sum.count = sum.count.saturating_add(count);
+            sum.bytes = sum.bytes.saturating_add(bytes);
+        }
+    }
+    for (namespace, refused) in &tree.quotas.refused {
+        sums.entry(namespace).or_default().refused = *refused;
+    }
+    sums
 }
 
 /// Fails if a change of the znode at `path` goes beyond a hard limit and that is enforced.

@@ -219,8 +219,12 @@ impl Connection {
             Run::Read(read) => {
                 let record = record.rest();
                 if self.has_room(header, record.len(), now_ms) {
-                    let step =
-                        Step::Read { read, record: record.into(), identity: self.link.listener.identity() };
+                    let step = Step::Read {
+                        opcode: header.opcode,
+                        read,
+                        record: record.into(),
+                        identity: self.link.listener.identity(),
+                    };
                     let tag = self.link.push(header.xid, step, now_ms, record.len());
                     self.service().barrier(Done::new(self.link.clone(), tag));
                 }
@@ -252,7 +256,8 @@ impl Connection {
             self.ending = true;
             self.link.leave(session);
         }
-        let tag = self.link.push(header.xid, Step::Write { closes_session }, now_ms, bytes);
+        let tag =
+            self.link.push(header.xid, Step::Write { opcode: header.opcode, closes_session }, now_ms, bytes);
         self.service().propose(&Principal::Anonymous, &entry, Done::new(self.link.clone(), tag));
     }
 

@@ -1,8 +1,9 @@
-//! Counts of requests and answers, of the door and of each connection, for the four-letter words.
+//! Counts of requests and answers, of the door and of each connection, and a connection's last
+//! answer, for the four-letter words.
 //!
 //! The latency is that of requests, from their arrival to their answer.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicI64, AtomicU64, Ordering};
 
 /// See the module.
 #[derive(Default)]
@@ -17,6 +18,31 @@ pub(crate) struct Traffic {
     latency_max_ms: AtomicU64,
     /// One more than the least latency; 0 before the first.
     latency_min_ms: AtomicU64,
+}
+
+/// A connection's last answer. Each field by itself: nobody needs all of one moment.
+#[derive(Default)]
+pub(crate) struct Last {
+    /// The request's opcode; 0 before the first.
+    pub(crate) opcode: AtomicI32,
+    /// The client's number of the request.
+    pub(crate) xid: AtomicI32,
+    /// The zxid in the answer.
+    pub(crate) zxid: AtomicI64,
+    /// When it was given, in milliseconds of the boot clock.
+    pub(crate) at_ms: AtomicU64,
+    /// How long it took.
+    pub(crate) latency_ms: AtomicU64,
+}
+
+impl Last {
+    /// Notes an answer.
+    pub(crate) fn answered(&self, opcode: i32, xid: i32, at_ms: u64, latency_ms: u64) {
+        self.opcode.store(opcode, Ordering::Relaxed);
+        self.xid.store(xid, Ordering::Relaxed);
+        self.at_ms.store(at_ms, Ordering::Relaxed);
+        self.latency_ms.store(latency_ms, Ordering::Relaxed);
+    }
 }
 
 /// Latencies in milliseconds.

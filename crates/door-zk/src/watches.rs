@@ -80,7 +80,14 @@ const WATCH_BYTES: usize = 160;
 /// Who is to be told of an event, ascending.
 type Told = Vec<(LinkId, Arc<Listener>)>;
 
-type Table = BTreeMap<Arc<str>, BTreeMap<LinkId, Modes>>;
+/// One connection's watch on a path.
+struct Watch {
+    modes: Modes,
+    /// Kept here too, so that who is told is found without looking through all watchers.
+    listener: Arc<Listener>,
+}
+
+type Table = BTreeMap<Arc<str>, BTreeMap<LinkId, Watch>>;
 
 /// A connection as its watches see it: where it is told, and who it is at the moment.
 pub(crate) struct Listener {
@@ -134,16 +141,14 @@ impl Owed {
     }
 }
 
-struct Watcher {
-    listener: Arc<Listener>,
-    on: BTreeSet<(Kind, Arc<str>)>,
-}
+/// What a connection watches.
+type Watched = BTreeSet<(Kind, Arc<str>)>;
 
 /// All watches of this node.
 pub(crate) struct Watches {
     data: Table,
     children: Table,
-    watchers: BTreeMap<LinkId, Watcher>,
+    watchers: BTreeMap<LinkId, Watched>,
     count: usize,
     /// Watches with the mode recursive: without any, an event concerns one path.
     recursive: usize,
@@ -199,18 +204,18 @@ impl Watches {
             Some((path, _)) => path.clone(),
             None => Arc::from(path),
         };
-        let modes = table.entry(path.clone()).or_default().entry(link).or_default();
-        let before = *modes;
-        *modes = before.with(mode);
+        let watch = table
+            .entry(path.clone())
+            .or_default()
+            .entry(link)
+            .or_insert_with(|| Watch { modes: Modes::NONE, listener: listener.clone() });
+        let before = watch.modes;
+        watch.modes = before.with(mode);
         self.recursive += usize::from(mode == Mode::Recursive && !before.has(mode));
         if before == Modes::NONE {
             self.count += 1;
             self.bytes += WATCH_BYTES + path.len();
-            let watcher = self
-                .watchers
-                .entry(link)
-                .or_insert_with(|| Watcher { listener: listener.clone(), on: BTreeSet::new() });
-            watcher.on.insert((kind, path));
+            self.watchers.entry(link).or_default().insert((kind, path));
         }
     }
 
@@ -220,14 +225,14 @@ impl Watches {
             Kind::Data => &self.data,
             Kind::Children => &self.children,
         };
-        let modes = table.get(path).and_then(|links| links.get(&link));
-        modes.is_some_and(|modes| mode.is_none_or(|mode| modes.has(mode)))
+        let watch = table.get(path).and_then(|links| links.get(&link));
+        watch.is_some_and(|watch| mode.is_none_or(|mode| watch.modes.has(mode)))
     }
 
     /// Takes one mode, or all, from the watch of `link` on `path`; whether there was any.
     pub(crate) fn remove(&mut self, kind: Kind, mode: Option<Mode>, path: &str, link: LinkId) -> bool {
         let Some((key, links)) = self.table(kind).get_key_value(path) else { return false };
-        let Some(&before) = links.get(&link) else { return false };
+        let Some(before) = links.get(&link).map(|watch| watch.modes) else { return false };
         let key = key.clone();
         let after = before.without(mode);
         self.set(kind, &key, link, before, after);
@@ -236,9 +241,10 @@ impl Watches {
 
     /// Forgets all watches of a connection.
     pub(crate) fn remove_all(&mut self, link: LinkId) {
-        let Some(watcher) = self.watchers.remove(&link) else { return };
-        for (kind, path) in watcher.on {
-            let before = self.table(kind).get(&path).and_then(|links| links.get(&link)).copied();
+        let Some(on) = self.watchers.remove(&link) else { return };
+        for (kind, path) in on {
+            let links = self.table(kind).get(&path);
+            let before = links.and_then(|links| links.get(&link)).map(|watch| watch.modes);
             self.set(kind, &path, link, before.unwrap_or_default(), Modes::NONE);
         }
     }
@@ -249,7 +255,9 @@ impl Watches {
         let table = self.table(kind);
         let Some(links) = table.get_mut(path) else { return };
         if after != Modes::NONE {
-            links.insert(link, after);
+            if let Some(watch) = links.get_mut(&link) {
+                watch.modes = after;
+            }
             return;
         }
         links.remove(&link);
@@ -258,12 +266,7 @@ impl Watches {
         }
         self.count -= 1;
         self.bytes -= WATCH_BYTES + path.len();
-        if let Some(watcher) = self.watchers.get_mut(&link) {
-            watcher.on.remove(&(kind, path.clone()));
-            if watcher.on.is_empty() {
-                self.watchers.remove(&link);
-            }
-        }
+        self.unlist(kind, path, link);
     }
 
     /// Everyone who watches for `event`, which `zxid` made, is owed it from now on.
@@ -313,23 +316,23 @@ impl Watches {
 
     /// Who watches `path`; those who watched once no longer do.
     fn take(&mut self, kind: Kind, path: &str) -> Told {
-        let Some((key, links)) = self.table(kind).remove_entry(path) else { return Told::new() };
-        let mut told = Told::with_capacity(links.len());
+        let table = self.table(kind);
+        let Some(links) = table.get(path) else { return Told::new() };
+        let told = links.iter().map(|(link, watch)| (*link, watch.listener.clone())).collect();
+        if !links.values().any(|watch| watch.modes.has(Mode::Standard)) {
+            return told;
+        }
+        let Some((key, links)) = table.remove_entry(path) else { return told };
         let mut stay = BTreeMap::new();
-        for (link, modes) in links {
-            let watcher = self.watchers.get_mut(&link).expect("who watches is a watcher");
-            told.push((link, watcher.listener.clone()));
-            let after = modes.without(Some(Mode::Standard));
-            if after == Modes::NONE {
-                watcher.on.remove(&(kind, key.clone()));
-                if watcher.on.is_empty() {
-                    self.watchers.remove(&link);
-                }
-                self.count -= 1;
-                self.bytes -= WATCH_BYTES + path.len();
-            } else {
-                stay.insert(link, after);
+        for (link, mut watch) in links {
+            watch.modes = watch.modes.without(Some(Mode::Standard));
+            if watch.modes != Modes::NONE {
+                stay.insert(link, watch);
+                continue;
             }
+            self.unlist(kind, &key, link);
+            self.count -= 1;
+            self.bytes -= WATCH_BYTES + path.len();
         }
         if !stay.is_empty() {
             self.table(kind).insert(key, stay);
@@ -337,16 +340,24 @@ impl Watches {
         told
     }
 
+    /// Notes that `link` no longer watches `path`.
+    fn unlist(&mut self, kind: Kind, path: &Arc<str>, link: LinkId) {
+        if let Some(on) = self.watchers.get_mut(&link) {
+            on.remove(&(kind, path.clone()));
+            if on.is_empty() {
+                self.watchers.remove(&link);
+            }
+        }
+    }
+
     /// Adds those who watch a znode above `path` and all below it.
     fn add_above(&self, path: &str, told: &mut Told) {
         let mut at = path;
         while at != "/" {
             at = path::parent(at);
-            for (link, modes) in self.data.get(at).into_iter().flatten() {
-                if modes.has(Mode::Recursive)
-                    && let Some(watcher) = self.watchers.get(link)
-                {
-                    told.push((*link, watcher.listener.clone()));
+            for (link, watch) in self.data.get(at).into_iter().flatten() {
+                if watch.modes.has(Mode::Recursive) {
+                    told.push((*link, watch.listener.clone()));
                 }
             }
         }

@@ -14,7 +14,9 @@ use std::{
 use crate::{
     hub::Hub,
     link::{Link, Phase},
+    quota,
     watches::LinkId,
+    wire::request::opcode,
 };
 
 /// The version that clients and tools see. They switch features on by its number, so it is the
@@ -138,6 +140,20 @@ fn monitor(hub: &Hub, text: &mut String) -> fmt::Result {
     ] {
         writeln!(text, "zk_{name}\t{value}")?;
     }
+    if let Some((open, most)) = world::process::descriptors() {
+        writeln!(text, "zk_open_file_descriptor_count\t{open}\nzk_max_file_descriptor_count\t{most}")?;
+    }
+    for (namespace, sums) in quota::sums(&hub.lock().replica.tree) {
+        for (name, value) in [
+            ("count_limit", sums.count_limit),
+            ("bytes_limit", sums.bytes_limit),
+            ("count_usage", sums.count),
+            ("bytes_usage", sums.bytes),
+            ("exceeded_error", sums.refused as i64),
+        ] {
+            writeln!(text, "zk_{namespace}_quota_{name}_per_namespace\t{value}")?;
+        }
+    }
     Ok(())
 }
 
@@ -165,17 +181,59 @@ fn connections(hub: &Hub, text: &mut String) -> fmt::Result {
         connection(&link, text)?;
         if let Phase::Live(live) = link.phase() {
             let timeout_ms = hub.lock().sessions.timeout_ms(live.session).unwrap_or(0);
-            let latency = link.traffic.latency();
+            let (last, latency) = (&link.last, link.traffic.latency());
+            let operation = last_operation(last.opcode.load(Ordering::Relaxed));
+            write!(text, ",sid=0x{:x},lop={operation},est={},to={timeout_ms}", live.session, link.since_ms)?;
+            // Those of pings and the like are no client's numbers.
+            let xid = last.xid.load(Ordering::Relaxed);
+            if xid >= 0 {
+                write!(text, ",lcxid=0x{xid:x}")?;
+            }
             write!(
                 text,
-                ",sid=0x{:x},est={},to={timeout_ms},minlat={},avglat={},maxlat={}",
-                live.session, link.since_ms, latency.least_ms, latency.average_ms as u64, latency.most_ms,
+                ",lzxid=0x{:x},lresp={},llat={},minlat={},avglat={},maxlat={}",
+                last.zxid.load(Ordering::Relaxed),
+                last.at_ms.load(Ordering::Relaxed),
+                last.latency_ms.load(Ordering::Relaxed),
+                latency.least_ms,
+                latency.average_ms as u64,
+                latency.most_ms,
             )?;
         }
         text.push_str(")\n");
     }
     text.push('\n');
     Ok(())
+}
+
+/// What ZooKeeper calls an operation where it has four letters for it.
+fn last_operation(code: i32) -> &'static str {
+    match code {
+        opcode::CREATE_SESSION => "SESS",
+        opcode::PING => "PING",
+        opcode::CREATE | opcode::CREATE2 | opcode::CREATE_CONTAINER | opcode::CREATE_TTL => "CREA",
+        opcode::DELETE => "DELE",
+        opcode::EXISTS => "EXIS",
+        opcode::GET_DATA => "GETD",
+        opcode::SET_DATA => "SETD",
+        opcode::GET_ACL => "GETA",
+        opcode::SET_ACL => "SETA",
+        opcode::GET_CHILDREN | opcode::GET_CHILDREN2 => "GETC",
+        opcode::SYNC => "SYNC",
+        opcode::MULTI => "MULT",
+        opcode::MULTI_READ => "MLTR",
+        opcode::RECONFIG => "RECO",
+        opcode::SET_WATCHES => "SETW",
+        opcode::SET_WATCHES2 => "STW2",
+        opcode::ADD_WATCH => "ADDW",
+        opcode::CHECK_WATCHES => "CHKW",
+        opcode::REMOVE_WATCHES => "REMW",
+        opcode::GET_EPHEMERALS => "GETE",
+        opcode::GET_ALL_CHILDREN_NUMBER => "GETACN",
+        opcode::WHO_AM_I => "HOMI",
+        opcode::CLOSE_SESSION => "CLOS",
+        _ => "NA",
+    }
 }
 
 /// The front of a connection's line.

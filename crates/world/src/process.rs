@@ -25,16 +25,31 @@ impl StopSignals {
     }
 }
 
+/// How many descriptors the process has open, and how many it may have; `None` where the system
+/// does not tell.
+pub fn descriptors() -> Option<(u64, u64)> {
+    let open = std::fs::read_dir("/proc/self/fd").ok()?.count() as u64;
+    // The one that reads the directory is among them.
+    Some((open.saturating_sub(1), descriptor_limit().ok()?.rlim_cur))
+}
+
+#[allow(unsafe_code, reason = "std has no getrlimit")]
+fn descriptor_limit() -> io::Result<libc::rlimit> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is a whole `rlimit`, and is written to during the call only.
+    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } == 0 {
+        Ok(limit)
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
 /// Lets the process hold as many descriptors as it is allowed to, and says how many that is. A shell
 /// gives 1,024 and allows hundreds of thousands, because programs that use `select` break beyond;
 /// this one does not, and every client takes one.
 #[allow(unsafe_code, reason = "std has no setrlimit")]
 pub fn raise_descriptor_limit() -> io::Result<u64> {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: `limit` is a whole `rlimit`, and is written to during the call only.
-    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } != 0 {
-        return Err(io::Error::last_os_error());
-    }
+    let mut limit = descriptor_limit()?;
     limit.rlim_cur = limit.rlim_max;
     // SAFETY: `limit` is a whole `rlimit`, and is read during the call only.
     if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) } != 0 {
@@ -65,6 +80,7 @@ mod tests {
     fn the_limit_of_descriptors_is_the_one_that_is_allowed() {
         let limit = raise_descriptor_limit().unwrap();
         assert_eq!(raise_descriptor_limit().unwrap(), limit);
-        assert!(limit >= 64, "{limit}");
+        let (open, most) = descriptors().unwrap();
+        assert!(most == limit && (3..=limit).contains(&open), "{open} of {limit}");
     }
 }

@@ -15,7 +15,7 @@ use bench::{
     options::{Options, Suite, USAGE},
     place, report, rows,
     server::Kind,
-    start, turns, waist,
+    sessions, start, turns, waist,
     zookeeper::ZooKeeper,
 };
 use serde_json::{Value, json};
@@ -77,6 +77,7 @@ async fn suites(options: &Options) -> Outcome<()> {
             Suite::ZooKeeper => load::<ZooKeeper>(suite, options).await?,
             Suite::Engine => engine(options).await?,
             Suite::Rows => rows(options).await?,
+            Suite::Sessions => crowd(options).await?,
         }
     }
     Ok(())
@@ -125,6 +126,14 @@ async fn rows(options: &Options) -> Outcome<()> {
     let told = rows::run(options.rows, Duration::from_secs(options.seconds)).await?;
     let table = rows::table(&told);
     report::keep(Suite::Rows, options, &circumstances, told, &table)
+}
+
+async fn crowd(options: &Options) -> Outcome<()> {
+    let circumstances = report::circumstances(Suite::Sessions, options);
+    let crowd = if options.quick { sessions::Crowd::QUICK } else { sessions::Crowd::FULL };
+    let told = sessions::run(&options.servers_of(Suite::Sessions), crowd).await?;
+    let table = sessions::table(&told);
+    report::keep(Suite::Sessions, options, &circumstances, told, &table)
 }
 
 async fn load<L: Load>(suite: Suite, options: &Options) -> Outcome<()> {

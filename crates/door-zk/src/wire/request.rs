@@ -36,6 +36,8 @@ pub(crate) mod opcode {
     pub(crate) const SET_WATCHES2: i32 = 105;
     pub(crate) const ADD_WATCH: i32 = 106;
     pub(crate) const WHO_AM_I: i32 = 107;
+    /// Never on the wire: a connect request has no opcode.
+    pub(crate) const CREATE_SESSION: i32 = -10;
     pub(crate) const CLOSE_SESSION: i32 = -11;
     /// The type of an error in a multi's results.
     pub(crate) const ERROR: i32 = -1;

@@ -73,3 +73,8 @@ op> create /app/5
 op< 4: /app/5 zxid=23
 op> get /zookeeper/quota/app/zookeeper_stats
 op< 5: "count=3,bytes=1" (c5 m12 p5 ctime=0 mtime=0 version=2 cversion=0 aversion=0 ephemeral=false length=15 children=0) zxid=23
+
+# Operators are told.
+monitor> types mntr
+monitor< "zk_version\t3.9.5-holdfast-0.0.1, built on an unknown day\nzk_server_state\tstandalone\nzk_avg_latency\t0.0\nzk_ephemerals_count\t0\nzk_num_alive_connections\t2\nzk_outstanding_requests\t0\nzk_znode_count\t15\nzk_global_sessions\t2\nzk_local_sessions\t0\nzk_packets_sent\t6\nzk_packets_received\t6\nzk_watch_count\t0\nzk_auth_failed_count\t0\nzk_min_latency\t0\nzk_max_latency\t0\nzk_approximate_data_size\t3807\nzk_uptime\t0\nzk_open_file_descriptor_count\tN\nzk_max_file_descriptor_count\tN\nzk_app_quota_count_limit_per_namespace\t3\nzk_app_quota_bytes_limit_per_namespace\t-1\nzk_app_quota_count_usage_per_namespace\t3\nzk_app_quota_bytes_usage_per_namespace\t1\nzk_app_quota_exceeded_error_per_namespace\t1\n"
+monitor< connection closed

@@ -6,8 +6,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test says what it expects by failing")]
 
-mod curator;
 mod crowd;
+mod curator;
 mod durability;
 mod filtering;
 mod harness;
