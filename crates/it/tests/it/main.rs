@@ -24,4 +24,5 @@ mod rust_zookeeper_rest;
 mod rust_zookeeper_wide;
 mod startup;
 mod verify;
+mod witness;
 mod zkcli;

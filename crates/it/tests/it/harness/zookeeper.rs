@@ -61,11 +61,17 @@ fn packet(body: &[u8]) -> Vec<u8> {
 /// ConnectRequest of a new session: protocol version, last zxid, timeout, session, password, and
 /// the read-only flag that newer clients send.
 pub(crate) fn connect(timeout_ms: i32) -> Vec<u8> {
+    connect_as(timeout_ms, 0, &[0; 16])
+}
+
+/// ConnectRequest of a session that goes on.
+pub(crate) fn connect_as(timeout_ms: i32, session: i64, password: &[u8; 16]) -> Vec<u8> {
     let mut body = vec![0; 12];
     body.extend(timeout_ms.to_be_bytes());
-    body.extend([0; 8]);
+    body.extend(session.to_be_bytes());
     body.extend(16_i32.to_be_bytes());
-    body.extend([0; 17]);
+    body.extend(password);
+    body.push(0);
     packet(&body)
 }
 
