@@ -127,7 +127,7 @@ struct Buffers {
 impl Driver<'_> {
     /// Drives the connection, which has `first` said already, to its end. `handshake` is when it
     /// must be established.
-    pub(crate) async fn run(mut self, first: BytesMut, handshake: Deadline, shutdown: Shutdown) -> Ended {
+    pub(crate) async fn run(&mut self, first: BytesMut, handshake: Deadline, shutdown: Shutdown) -> Ended {
         let mut buffers = Buffers { input: first, read_size: READ_MIN, ..Buffers::default() };
         let ended = match self.drive(&mut buffers, handshake, shutdown).await {
             Ok(()) => Ended::Peacefully,
@@ -164,13 +164,14 @@ impl Driver<'_> {
             match self.outbox.end() {
                 End::Open => {}
                 End::AfterSending if blocked => {}
-                End::AfterSending => return self.part().await,
+                // On the heap: in the future, every connection would carry it all its life.
+                End::AfterSending => return Box::pin(self.part()).await,
                 End::Overflow => return Err(Ended::Dropped("client does not read its answers")),
                 End::Gone => return Ok(()),
             }
             // In this order: an answer leaves the count only once it is in the outbox.
             if drain.is_some() && !blocked && self.session.in_flight() == 0 && self.outbox.unsent() == 0 {
-                return self.part().await;
+                return Box::pin(self.part()).await;
             }
             if handshake.is_some() && self.session.established() {
                 handshake = None;

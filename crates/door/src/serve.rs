@@ -131,7 +131,7 @@ impl Hall {
             outbox: outbox.clone(),
             budget: self.budget.clone(),
         });
-        let driver = Driver {
+        let mut driver = Driver {
             stream,
             wire: arrival.wire,
             session,
