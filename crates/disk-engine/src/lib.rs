@@ -7,6 +7,9 @@
 //! read     what a read asks, and what it finds; where a page ends: page
 //! ```
 
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod memory;
 mod page;
 mod read;

@@ -14,6 +14,8 @@
 
 mod engine;
 mod fragment;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod key;
 mod raw;
 mod resolved;

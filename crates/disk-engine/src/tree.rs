@@ -63,6 +63,8 @@ mod files;
 mod filter;
 mod forest;
 mod format;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod ingest;
 mod job;
 mod key;

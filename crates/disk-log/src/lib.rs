@@ -33,6 +33,9 @@ mod batch;
 mod control;
 mod error;
 mod format;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod log;
 mod queue;
 mod recover;

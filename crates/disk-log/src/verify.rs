@@ -208,11 +208,14 @@ impl Walk<'_> {
         match batch.header.kind {
             Kind::Data => {
                 let mut reader = Reader::new(batch.body);
-                for _ in 0..batch.header.records {
-                    let Ok((stream, _)) = format::take_record(&mut reader) else { break };
+                let mut missing = batch.header.records;
+                while missing > 0
+                    && let Ok((stream, _)) = format::take_record(&mut reader)
+                {
                     *self.verified.records.entry(stream).or_default() += 1;
+                    missing -= 1;
                 }
-                if !reader.is_empty() {
+                if missing > 0 || !reader.is_empty() {
                     let streams = format::claimed_streams_of(batch.body);
                     self.fault(name, at, streams, "the batch's records are malformed");
                 }

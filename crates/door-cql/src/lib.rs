@@ -12,6 +12,9 @@ mod connection;
 mod events;
 mod exec;
 mod faults;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod lang;
 mod limits;
 mod ops;

@@ -13,8 +13,9 @@ pub struct Target {
     pub name: &'static str,
     /// Good bytes to begin with.
     pub samples: fn() -> Vec<Vec<u8>>,
-    /// Reads bytes. Panics if it does what no reader may, whatever the bytes.
-    pub read: fn(&[u8]),
+    /// Reads bytes, and says whether it took them for good ones. Panics if it does what no reader may,
+    /// whatever the bytes.
+    pub read: fn(&[u8]) -> bool,
 }
 
 /// The longest sample of which every prefix is tried.
@@ -24,23 +25,24 @@ impl Target {
     /// Reads every sample, every prefix of a sample, and `rounds` pieces of garbage.
     ///
     /// # Panics
-    /// When the reader does. The bytes are printed.
+    /// When the reader does, or when it refuses a sample. The bytes are printed.
     pub fn attack(&self, seed: u64, rounds: usize) {
         let samples = (self.samples)();
         for sample in &samples {
-            for len in 0..=sample.len().min(PREFIXES_OF) {
-                self.once(&sample[..len]);
+            for len in 0..sample.len().min(PREFIXES_OF) {
+                self.once(&sample[..len], false);
             }
-            self.once(sample);
+            self.once(sample, true);
         }
         for bytes in Garbage::new(seed, samples).take(rounds) {
-            self.once(&bytes);
+            self.once(&bytes, false);
         }
     }
 
-    fn once(&self, bytes: &[u8]) {
+    fn once(&self, bytes: &[u8], is_sample: bool) {
         let witness = Witness { name: self.name, bytes };
-        (self.read)(bytes);
+        let is_good = (self.read)(bytes);
+        assert!(is_good || !is_sample, "{}: a sample is refused", self.name);
         drop(witness);
     }
 }
@@ -165,9 +167,14 @@ mod tests {
         let target = Target {
             name: "prefix",
             samples: || vec![b"abc".to_vec()],
-            read: |bytes| assert_ne!(bytes, b"ab"),
+            read: |bytes| {
+                assert_ne!(bytes, b"ab");
+                bytes != b"y"
+            },
         };
         assert!(std::panic::catch_unwind(|| target.attack(1, 0)).is_err());
         Target { samples: || vec![b"x".to_vec()], ..target }.attack(1, 1000);
+        let refused = Target { samples: || vec![b"y".to_vec()], ..target };
+        assert!(std::panic::catch_unwind(|| refused.attack(1, 0)).is_err());
     }
 }

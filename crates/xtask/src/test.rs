@@ -20,6 +20,9 @@ const PROGRAM_LIMIT: Duration = Duration::from_secs(25 * 60);
 /// wait for a session to expire or a server to start.
 const IT_THREADS: &str = "4";
 
+/// The fuzzers: a workspace of their own.
+const FUZZ: &str = "fuzz/Cargo.toml";
+
 /// A test that can't run here says this, and why, on standard output.
 const SKIP_MARK: &str = "holdfast-test-skipped:";
 
@@ -90,7 +93,10 @@ pub(crate) fn run(args: &[&str]) -> ExitCode {
     };
     if wants("fmt") {
         heading("fmt");
-        told("fmt", Tally::one(run::succeeds(run::cargo(&root).args(["fmt", "--all", "--check"]))));
+        let mut tally = Tally::one(run::succeeds(run::cargo(&root).args(["fmt", "--all", "--check"])));
+        let fuzz = ["fmt", "--manifest-path", FUZZ, "--check"];
+        tally.add(Tally::one(run::succeeds(run::cargo(&root).args(fuzz))));
+        told("fmt", tally);
     }
     if wants("tidy") {
         heading("tidy");
@@ -124,17 +130,25 @@ fn heading(part: &str) {
     println!("== {part}");
 }
 
-/// clippy twice: what ships without a touch of the world outside `world` (`clippy.toml`), then the
-/// tests, which may make a thread or a temporary folder of their own.
+/// clippy three times: what ships without a touch of the world outside `world` (`clippy.toml`), then the
+/// tests, which may make a thread or a temporary folder of their own, and the fuzzers.
 fn clippy(root: &Path) -> Tally {
     let base = ["clippy", "--quiet", "--workspace"];
     let ships = ["--lib", "--bins", "--", "-D", "warnings"];
     let tests = ["--all-targets", "--", "-D", "warnings", "-A", "clippy::disallowed_methods"];
     let mut tally = Tally::one(run::succeeds(run::cargo(root).args(base).args(ships)));
-    tally.add(Tally::one(run::succeeds(
-        run::cargo(root).args(base).args(tests).args(["-A", "clippy::disallowed_types"]),
-    )));
+    let tests = [&tests[..], &["-A", "clippy::disallowed_types"]].concat();
+    tally.add(Tally::one(run::succeeds(run::cargo(root).args(base).args(&tests))));
+    tally.add(Tally::one(run::succeeds(fuzz(root, "clippy").args(tests))));
     tally
+}
+
+/// cargo in the workspace of the fuzzers, without libFuzzer: this wants neither nightly nor C++.
+fn fuzz(root: &Path, command: &str) -> Command {
+    let mut cargo = run::cargo(root);
+    cargo.args([command, "--quiet", "--manifest-path", FUZZ, "--no-default-features", "--locked"]);
+    cargo.arg("--target-dir").arg(target(root));
+    cargo
 }
 
 /// A compiled test program.
@@ -178,13 +192,15 @@ fn program(message: &str) -> Option<Program> {
     })
 }
 
-/// Every test program but `it`, then the documentation's examples.
+/// Every test program but `it`, that of the fuzzers' list, then the documentation's examples.
 fn unit(root: &Path, programs: &[Program]) -> Tally {
     let mut tally = Tally::default();
     for program in programs.iter().filter(|program| !is_it(program)) {
         println!("-- {} ({})", program.name, program.kind);
         tally.add(execute(Command::new(&program.executable).current_dir(&program.package)));
     }
+    println!("-- fuzz (lib)");
+    tally.add(execute(fuzz(root, "test").arg("--lib")));
     println!("-- examples in the documentation");
     tally.add(execute(run::cargo(root).args(["test", "--quiet", "--workspace", "--doc"])));
     tally

@@ -136,7 +136,7 @@ impl Manifest {
         bytes
     }
 
-    fn decode(bytes: &[u8]) -> Result<Manifest, TreeError> {
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Manifest, TreeError> {
         const HEAD: usize = 16;
         if bytes.len() < HEAD + 8 || bytes[..8] != MAGIC {
             return Err(damaged("it is no manifest"));

@@ -1,0 +1,4 @@
+//! The target `cql_type`, without a bound.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz::read("cql_type", bytes));

@@ -1,0 +1,4 @@
+//! The target `engine_parts`, without a bound.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz::read("engine_parts", bytes));

@@ -1,0 +1,4 @@
+//! The target `engine_stored_block`, without a bound.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz::read("engine_stored_block", bytes));

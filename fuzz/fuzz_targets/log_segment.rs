@@ -1,0 +1,4 @@
+//! The target `log_segment`, without a bound.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz::read("log_segment", bytes));

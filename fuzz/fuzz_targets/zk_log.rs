@@ -1,0 +1,4 @@
+//! The target `zk_log`, without a bound.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz::read("zk_log", bytes));
