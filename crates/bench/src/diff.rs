@@ -130,11 +130,13 @@ impl Pair {
             format!("zookeeper.super_digest={SUPER}"),
             // Containers are not looked for: when one would go, is a question of time.
             "zookeeper.reap_ms=86400000".to_owned(),
+            "zookeeper.enforce_quota=true".to_owned(),
         ];
         let ours = holdfast::start_binary(holdfast::debug_binary(), data, &settings).await?;
         let properties = [
             format!("-Dzookeeper.DigestAuthenticationProvider.superDigest={SUPER}"),
             "-Dznode.container.checkIntervalMs=86400000".to_owned(),
+            "-Dzookeeper.enforceQuota=true".to_owned(),
         ];
         let theirs = zookeeper::start_with("diff-zookeeper", &properties).await?;
         Ok(Pair { ours: Side::new(ours)?, theirs: Side::new(theirs)? })

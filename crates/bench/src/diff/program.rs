@@ -6,6 +6,9 @@
 //! them (see `door_zk::script`). Between them sessions end, and move to new connections with their
 //! watches.
 //!
+//! One program in six has quotas, and there one request is in flight at a time: ZooKeeper judges a
+//! change by what it has counted of those that are applied, which in a pipeline is a matter of time.
+//!
 //! Paths come from few names, so that requests hit what others have made; one request in forty
 //! is invalid in its path, mode, list, or bytes.
 
@@ -97,6 +100,17 @@ const RISKY: [[&str; 2]; 8] = [
     ["reconfig", "ping"],
 ];
 
+/// Znodes with quotas, where there are some.
+const LIMITED: [&str; 3] = ["/a", "/b", "/a/b"];
+const LIMITS: [&str; 6] = [
+    "count=3,bytes=20",
+    "count=-1,bytes=-1=;byteHardLimit=40;countHardLimit=6",
+    "count=2,bytes=10=;byteHardLimit=24;countHardLimit=-1",
+    "count=2,bytes=10=;byteHardLimit=-1;countHardLimit=4",
+    "countHardLimit=2",
+    "byteHardLimit=0",
+];
+
 /// A program in the making.
 struct Maker {
     random: Random,
@@ -107,6 +121,7 @@ struct Maker {
     clients: [Client; CLIENTS],
     /// Whether there are blocks in which all work at once.
     together: bool,
+    quotas: bool,
 }
 
 /// What a client believes.
@@ -120,9 +135,11 @@ struct Client {
 pub fn program(seed: u64, operations: usize) -> Vec<Block> {
     let mut random = Random::new(seed);
     let top = if random.next().is_multiple_of(2) { "" } else { "/t" };
-    let together = !random.next().is_multiple_of(4);
-    let mut maker =
-        Maker { random, top, blocks: Vec::new(), operations: 0, clients: Default::default(), together };
+    let quotas = random.next().is_multiple_of(6);
+    let together = !quotas && !random.next().is_multiple_of(4);
+    let top = if quotas { "" } else { top };
+    let (blocks, clients) = (Vec::new(), Default::default());
+    let mut maker = Maker { random, top, blocks, operations: 0, clients, together, quotas };
     maker.begin();
     while maker.operations < operations {
         maker.step();
@@ -170,6 +187,15 @@ impl Maker {
         if self.together {
             roots.extend((0..CLIENTS).map(|client| format!("create /p{client}")));
         }
+        if self.quotas {
+            for path in LIMITED {
+                let quota = format!("/zookeeper/quota{path}");
+                let limits = self.one(&LIMITS);
+                roots.push(format!("create {quota}"));
+                roots.push(format!("create {quota}/zookeeper_limits data={limits}"));
+                roots.push(format!("create {quota}/zookeeper_stats"));
+            }
+        }
         if !roots.is_empty() {
             self.push(alone(ADMIN, &roots));
         }
@@ -215,7 +241,7 @@ impl Maker {
 
     /// One client in the tree of all.
     fn shared(&mut self, client: usize) {
-        let length = 1 + self.below(12);
+        let length = if self.quotas { 1 } else { 1 + self.below(12) };
         let commands = self.requests(length, client, None);
         self.push(alone(&name(client), &commands));
     }
@@ -239,8 +265,18 @@ impl Maker {
 
     /// The session goes on over a new connection, with its watches or without.
     fn moves(&mut self, client: usize) {
+        let who = name(client);
+        if self.rarely(4) {
+            // Two connections: the session is the newer one's, and the server closes the other.
+            let other = format!("x{client}");
+            for (newer, older) in [(&other, &who), (&who, &other)] {
+                self.push(alone(newer, &[format!("connects 30000 as {older}")]));
+                self.push(alone(older, &["ends"]));
+                self.push(alone(newer, &["create2 /a mode=ephemeral-sequential", "ephemerals /", "whoami"]));
+            }
+        }
         if self.rarely(2) {
-            self.push(alone(&name(client), &["vanishes"]));
+            self.push(alone(&who, &["vanishes"]));
             for _ in 0..self.below(3) {
                 let other = self.below(CLIENTS);
                 if other != client {
@@ -326,7 +362,7 @@ impl Maker {
         let verb = self.one(&["create", "create", "create2"]);
         let mut path = self.path(own);
         while path.starts_with("/zookeeper") {
-            // What quotas do when they are set is another story.
+            // Where quotas are is decided above.
             path = self.path(own);
         }
         let strange = self.rarely(40);
@@ -342,8 +378,25 @@ impl Maker {
         }
     }
 
+    /// Requests about quotas themselves.
+    fn quota(&mut self) -> String {
+        let quota = format!("/zookeeper/quota{}", self.one(&LIMITED));
+        match self.below(12) {
+            0 => format!("delete {quota}/zookeeper_limits"),
+            1 => format!("delete {quota}/zookeeper_stats"),
+            2 => format!("set {quota}/zookeeper_stats data=count=1,bytes=3"),
+            3..6 => {
+                let verb = self.one(&["set", "create"]);
+                format!("{verb} {quota}/zookeeper_limits data={}", self.one(&LIMITS))
+            }
+            6 => format!("create {quota}/zookeeper_stats"),
+            _ => format!("get {quota}/zookeeper_stats"),
+        }
+    }
+
     fn multi(&mut self, own: Option<&str>) -> String {
-        let length = 1 + self.below(5);
+        // ZooKeeper judges all of a multi by what was counted before it.
+        let length = if self.quotas { 1 } else { 1 + self.below(5) };
         let parts: Vec<String> = (0..length)
             .map(|_| match self.below(5) {
                 0 => format!("check {}{}", self.path(own), self.one(&["", " version=0", " version=1"])),
@@ -407,6 +460,9 @@ impl Maker {
     }
 
     fn request(&mut self, client: usize, own: Option<&str>) -> String {
+        if self.quotas && self.rarely(4) {
+            return self.quota();
+        }
         match self.below(100) {
             0..38 => self.write(own),
             38..48 => self.multi(own),

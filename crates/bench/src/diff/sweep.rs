@@ -10,6 +10,7 @@ use super::program::{ADMIN, alone};
 const BATCH: usize = 50;
 /// What a server has from the start. Its access control lists are set back, its data stays.
 const SYSTEM: &str = "/zookeeper";
+const QUOTAS: &str = "/zookeeper/quota";
 
 /// Deletes every znode but the server's own, and ends the session that did it. What it does is
 /// appended to `scenes`, as it is part of what the next program begins on.
@@ -25,7 +26,7 @@ pub(crate) fn sweep<W: Wire>(stage: &mut Stage<W>, scenes: &mut Vec<Scene>) -> i
     let lists = ["/", SYSTEM, "/zookeeper/quota", "/zookeeper/config"].map(|path| format!("setacl {path}"));
     play(alone(ADMIN, &lists))?;
     let mut found: Vec<String> = Vec::new();
-    let mut level = vec![String::new()];
+    let mut level = vec![String::new(), QUOTAS.to_owned()];
     while !level.is_empty() {
         let mut next = Vec::new();
         for some in level.chunks(BATCH) {

@@ -322,7 +322,8 @@ fn line(called: &Called, own: &mut (i64, i64), heard: &Heard, together: bool) ->
 /// Takes messages until there is none to come, or the server has closed.
 fn listen<W: Wire>(wire: &mut W, who: &str, client: &mut Client) -> io::Result<Vec<Vec<u8>>> {
     let mut messages = Vec::new();
-    let (mut missing, mut ends) = (if client.open { client.talk.waits_for() } else { 0 }, false);
+    let mut missing = if client.open { client.talk.waits_for() } else { 0 };
+    let mut ends = client.ends && missing == 0;
     let mut greets = !client.talk.is_greeted();
     while client.open && (missing > 0 || ends) {
         client.open = wire.receive(who, &mut client.input)?;

@@ -29,7 +29,7 @@ impl Doorstep {
         // As the peer was started: the operator's user is `super` with the password `secret`.
         let super_digest = Some("super:lK75jTNcA+U9vtVEw5vB51mj/w4=".to_owned());
         Doorstep {
-            house: House::new(Settings { super_digest, ..Settings::default() }),
+            house: House::new(Settings { super_digest, enforce_quota: true, ..Settings::default() }),
             lines: BTreeMap::new(),
         }
     }
