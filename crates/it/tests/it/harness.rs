@@ -1,5 +1,6 @@
 //! What the stories share: servers, programs, raw wires, and time bounds.
 
+pub(crate) mod certificates;
 pub(crate) mod cql;
 pub(crate) mod http;
 pub(crate) mod java;

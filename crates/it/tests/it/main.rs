@@ -23,6 +23,7 @@ mod rust_zookeeper;
 mod rust_zookeeper_rest;
 mod rust_zookeeper_wide;
 mod startup;
+mod tls;
 mod verify;
 mod witness;
 mod zkcli;
