@@ -180,6 +180,10 @@ impl Driver<'_> {
                 && !self.outbox.is_closed()
                 && self.outbox.unsent() <= self.limits.pause_bytes
                 && !self.session.is_full();
+            if buffers.input.is_empty() {
+                // Idle connections hold no buffer; requests in flight keep theirs alive by themselves.
+                buffers.input = BytesMut::new();
+            }
             let event = tokio::select! {
                 ready = ready(&self.stream, reading, blocked) => Event::Socket(ready),
                 () = poll_fn(|context| self.outbox.poll(context, !blocked)) => Event::Outbox,
@@ -256,10 +260,6 @@ impl Driver<'_> {
         }
         if read > 0 && !buffers.input.is_empty() {
             self.feed(buffers)?;
-        }
-        if buffers.input.is_empty() {
-            // Idle connections hold no buffer; requests in flight keep theirs alive by themselves.
-            buffers.input = BytesMut::new();
         }
         Ok(!self.wire.is_ended())
     }

@@ -8,6 +8,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use crate::{
+    cli::Door,
     exit::{Exit, Refusal},
     tls::{self, Offer},
 };
@@ -121,13 +122,23 @@ pub(crate) struct Rooms {
     pub(crate) zookeeper: door_zk::Settings,
 }
 
-/// TLS as it was asked for, of all doors.
-pub(crate) struct TlsPlan {
-    /// Certificates, if there are any.
-    pub(crate) files: Option<tls::Plan>,
-    pub(crate) cql: Offer,
-    pub(crate) zookeeper: Offer,
-    pub(crate) http: Offer,
+/// Whether the doors speak TLS.
+#[derive(Clone, Copy)]
+pub(crate) struct Offers {
+    cql: Offer,
+    zookeeper: Offer,
+    http: Offer,
+}
+
+impl Offers {
+    /// One door's.
+    pub(crate) fn of(self, door: Door) -> Offer {
+        match door {
+            Door::Cql => self.cql,
+            Door::ZooKeeper => self.zookeeper,
+            Door::Http => self.http,
+        }
+    }
 }
 
 /// Zstandard's own default: higher ones write slower for little.
@@ -251,12 +262,15 @@ impl Settings {
         Ok(Rooms { fabric, cql, zookeeper: zk })
     }
 
-    /// What the doors are to offer, and with which certificates.
-    pub(crate) fn tls(&self) -> Result<TlsPlan, Refusal> {
-        let (cql, zookeeper, http) = (self.cql.tls, self.zookeeper.tls, self.http.tls);
-        let offers = [("cql.tls", cql), ("zookeeper.tls", zookeeper), ("http.tls", http)];
-        let files = self.tls.plan(&offers).map_err(wrong)?;
-        Ok(TlsPlan { files, cql, zookeeper, http })
+    /// What the doors are to offer.
+    pub(crate) fn tls(&self) -> Offers {
+        Offers { cql: self.cql.tls, zookeeper: self.zookeeper.tls, http: self.http.tls }
+    }
+
+    /// The certificates they need for it, if any.
+    pub(crate) fn certificates(&self) -> Result<Option<tls::Plan>, Refusal> {
+        let offers = Door::ALL.map(|door| (door.name(), self.tls().of(door)));
+        self.tls.plan(&offers).map_err(wrong)
     }
 
     /// Reads the file, if any, and lays the flags over it.
@@ -346,12 +360,13 @@ mod tests {
             (&["tls.certificate=a", "tls.key=b", "tls.client_auth=want"], "tls.client_ca"),
             (&["tls.certificate=a", "tls.key=b", "tls.reload_ms=1"], "tls.reload_ms"),
         ] {
-            let refusal = read(given).and_then(|settings| settings.tls().map(|_| ()));
+            let refusal = read(given).and_then(|settings| settings.certificates().map(|_| ()));
             assert!(refusal.is_err_and(|refusal| refusal.message.contains(wanted)), "{given:?}");
         }
         let given = ["cql.tls=required", "tls.certificate=a", "tls.key=b", "tls.client_ca=c"];
-        let plan = read(&given).and_then(|settings| settings.tls()).expect("complete");
-        assert_eq!((plan.cql, plan.http, plan.files.is_some()), (Offer::Required, Offer::Off, true));
+        let settings = read(&given).expect("known names");
+        assert_eq!(Door::ALL.map(|door| settings.tls().of(door)), [Offer::Required, Offer::Off, Offer::Off]);
+        assert!(settings.certificates().expect("complete").is_some());
         let refusal = read(&["log.gather_us=1000000"]).and_then(|settings| settings.rooms().map(|_| ()));
         assert!(refusal.is_err_and(|refusal| refusal.message.contains("log.gather_us")));
     }

@@ -19,7 +19,7 @@ use crate::{
     http::Health,
     place::{self, Open},
     settings::Settings,
-    tls::Loaded,
+    tls::{Loaded, Offer},
 };
 
 /// The Raft group of the ZooKeeper door's tree.
@@ -31,7 +31,7 @@ pub(crate) fn start(options: Start) -> Result<(), Refusal> {
     let began = clock.boot();
     let settings = Settings::read(options.config.as_deref(), &options.set)?;
     let mut rooms = settings.rooms()?;
-    let tls = settings.tls()?;
+    let tls = settings.tls();
     // Not worth a refusal: a node with few descriptors serves few clients.
     if let Err(error) = world::process::raise_descriptor_limit() {
         tracing::warn!(%error, "the limit of descriptors stays as it is");
@@ -42,12 +42,12 @@ pub(crate) fn start(options: Start) -> Result<(), Refusal> {
     metrics::set_global_recorder(metrics)
         .map_err(|_| Refusal::new(Exit::Bug, "a metrics recorder was there already"))?;
 
-    let certificates = match tls.files {
+    let certificates = match settings.certificates()? {
         Some(plan) => Some(runtime.block_on(Loaded::read(plan, clock.clone()))?),
         None => None,
     };
-    rooms.zookeeper.tls = Loaded::offer(certificates.as_ref(), tls.zookeeper);
-    rooms.cql.tls = Loaded::offer(certificates.as_ref(), tls.cql);
+    rooms.zookeeper.tls = Loaded::offer(certificates.as_ref(), tls.of(Door::ZooKeeper));
+    rooms.cql.tls = Loaded::offer(certificates.as_ref(), tls.of(Door::Cql));
 
     let disk = if options.in_memory {
         // Log and files in memory, beside what the budget is for.
@@ -73,7 +73,7 @@ pub(crate) fn start(options: Start) -> Result<(), Refusal> {
         // For scripts only: a full disk must not keep the store from serving reads.
         tracing::warn!("listen.json is not written: {error}");
     }
-    let http_tls = Loaded::offer(certificates.as_ref(), tls.http);
+    let http_tls = Loaded::offer(certificates.as_ref(), tls.of(Door::Http));
     let house = House {
         world,
         fabric: fabric.clone(),
@@ -83,7 +83,8 @@ pub(crate) fn start(options: Start) -> Result<(), Refusal> {
         certificates,
         metrics: rendered,
     };
-    let ready = || println!("{}", banner(&options, &shown, clock.boot() - began));
+    let sealed = |door: Door| tls.of(door) == Offer::Required;
+    let ready = || println!("{}", banner(&options, &shown, sealed, clock.boot() - began));
     let served = runtime.block_on(serve(house, open, ready));
     // Connections are gone; what they began is durable or was refused.
     drop(runtime);
@@ -152,7 +153,12 @@ async fn serve(house: House, open: Vec<Open>, ready: impl FnOnce()) -> Result<()
 }
 
 /// The table that a person sees.
-fn banner(options: &Start, open: &[(Door, std::net::SocketAddr)], took: Duration) -> String {
+fn banner(
+    options: &Start,
+    open: &[(Door, std::net::SocketAddr)],
+    sealed: impl Fn(Door) -> bool,
+    took: Duration,
+) -> String {
     let place = if options.in_memory {
         "memory (nothing is kept)".into()
     } else {
@@ -167,6 +173,8 @@ fn banner(options: &Start, open: &[(Door, std::net::SocketAddr)], took: Duration
     );
     for (door, address) in open {
         let try_it = match door {
+            Door::Http if sealed(*door) => format!("curl --insecure https://{address}/metrics"),
+            _ if sealed(*door) => format!("openssl s_client -connect {address}"),
             Door::Cql => format!("cqlsh {} {}", address.ip(), address.port()),
             Door::ZooKeeper => format!("zkCli.sh -server {address}"),
             Door::Http => format!("curl http://{address}/metrics"),

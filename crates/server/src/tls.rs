@@ -59,7 +59,7 @@ impl Section {
             (Some(certificate), Some(key)) => (certificate.clone(), key.clone()),
             (None, None) => {
                 if let Some((name, _)) = offers.iter().find(|(_, offer)| *offer != Offer::Off) {
-                    return Err(format!("{name} needs tls.certificate and tls.key"));
+                    return Err(format!("{name}.tls needs tls.certificate and tls.key"));
                 }
                 if self.client_ca.is_some() || self.client_auth.is_some() {
                     return Err("tls.client_ca and tls.client_auth need tls.certificate and tls.key".into());

@@ -67,7 +67,7 @@ const ROWS: [Row; 25] = [
     row("removeWatches", "every type of watch", "lasting.peer", "removewatches"),
     row(
         "setACL",
-        "schemes `world`, `auth`, `digest`, `ip`; enforced on every operation and event",
+        "schemes `world`, `auth`, `digest`, `ip`, `x509`; enforced on every operation and event",
         "acl.peer",
         "setacl",
     ),

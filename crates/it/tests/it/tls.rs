@@ -70,6 +70,19 @@ fn kazoo_shows_its_certificate_and_is_known_by_it() {
     assert_eq!(answer, b"");
 }
 
+/// The buffer that the first byte was looked at in is given back.
+#[test]
+fn an_idle_session_in_clear_is_small_where_tls_is_offered_too() {
+    let (launch, _) = launch("tls-idle", "[zookeeper]\ntls = \"optional\"\n");
+    let server = launch.start();
+    let open = |count| (0..count).map(|_| zookeeper::Conn::open(server.zookeeper())).collect::<Vec<_>>();
+    let _warm = open(200);
+    let before = server.resident_bytes();
+    let sessions = open(600);
+    let each = server.resident_bytes().saturating_sub(before) / sessions.len() as u64;
+    assert!(each < 6 << 10, "{each} bytes each");
+}
+
 #[test]
 fn the_cassandra_driver_and_http_speak_tls() {
     need_python!();
