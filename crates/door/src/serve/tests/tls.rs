@@ -121,6 +121,23 @@ fn a_handshake_may_come_byte_by_byte() {
     ask(&mut rustls::StreamOwned::new(client, socket), b"\x01a", b"a").unwrap();
 }
 
+/// Most clients that are not Java's leave Nagle's algorithm on: put off, each would take 40 ms.
+#[test]
+fn the_end_of_a_handshake_is_acknowledged_at_once() {
+    let castle = castle("prompt", Plan::default());
+    let mut took: Vec<_> = (0..31)
+        .map(|_| {
+            let mut client = castle.visit();
+            client.conn.complete_io(&mut client.sock).unwrap();
+            let began = Clock::real().boot();
+            ask(&mut client, b"\x01a", b"a").unwrap();
+            Clock::real().boot() - began
+        })
+        .collect();
+    took.sort();
+    assert!(took[15] < Duration::from_millis(35), "{took:?}");
+}
+
 #[test]
 fn where_tls_is_required_clear_gets_no_answer() {
     let castle = castle("required", Plan { required: true, ..Plan::default() });
