@@ -20,15 +20,17 @@ use crate::{
         jute::{Input, put_bool, put_i32},
         request::{self, opcode},
     },
+    x509,
 };
 
 /// Every reader.
-pub const TARGETS: [Target; 5] = [
+pub const TARGETS: [Target; 6] = [
     Target { name: "zk_session", samples: streams, read: session },
     Target { name: "zk_request", samples: requests, read: one_request },
     Target { name: "zk_records", samples: records, read: round_trips },
     Target { name: "zk_log", samples: entries, read: apply },
     Target { name: "zk_state", samples: states, read: restore },
+    Target { name: "zk_certificate", samples: certificates, read: certificate },
 ];
 
 const OPEN: [(i32, &str, &str); 1] = [(31, "world", "anyone")];
@@ -140,8 +142,11 @@ pub(crate) fn recording() -> Vec<u8> {
 pub(crate) fn kazoo() -> Vec<u8> {
     let story = include_str!("../tests/golden/kazoo.story");
     let frames = story.lines().filter_map(|line| line.strip_prefix("first> sends ")).skip(1);
-    let hex: String = frames.collect();
-    let byte = |at| u8::from_str_radix(&hex[at..at + 2], 16).expect("the story is hexadecimal");
+    from_hex(&frames.collect::<String>())
+}
+
+fn from_hex(hex: &str) -> Vec<u8> {
+    let byte = |at| u8::from_str_radix(&hex[at..at + 2], 16).expect("a sample is hexadecimal");
     (0..hex.len()).step_by(2).map(byte).collect()
 }
 
@@ -397,6 +402,31 @@ fn restored(bytes: &[u8]) -> Result<usize, Cause> {
     Ok(machine.weight())
 }
 
+/// As much of a certificate as is read: a serial number, three things that are passed over, the subject.
+fn certificates() -> Vec<Vec<u8>> {
+    // CN=client,OU=test,O=Org,C=DE, and CN=a+OU=b,O=c.
+    let names = [
+        "303b310b3009060355040613024445310c300a060355040a13034f7267310d300b060355040b130474657374310f300d060355040\
+         31306636c69656e74",
+        "3022310a3008060355040a1301633114300806035504031301613008060355040b130162",
+    ];
+    let sequence =
+        |content: &[u8]| [&[0x30, 0x82][..], &(content.len() as u16).to_be_bytes(), content].concat();
+    let certificate = |name: &str| {
+        let before = [0xa0, 3, 2, 1, 2, 2, 1, 5, 0x30, 0, 0x30, 0, 0x30, 0];
+        sequence(&sequence(&[&before[..], &from_hex(name)].concat()))
+    };
+    names.map(certificate).to_vec()
+}
+
+/// A client's certificate: its subject is a name that access control lists take, or there is none.
+fn certificate(bytes: &[u8]) -> bool {
+    let Some(name) = x509::subject(bytes) else { return false };
+    // Java does not read the carriage return that it writes at the end of a value, nor do we.
+    assert!(x509::is_name(&name) || name.contains('\r'), "{name}");
+    true
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -424,6 +454,11 @@ mod tests {
     #[test]
     fn entries_of_the_log_do_the_same_everywhere() {
         attack("zk_log", 3000);
+    }
+
+    #[test]
+    fn a_certificate_has_a_good_subject_or_none() {
+        attack("zk_certificate", 100_000);
     }
 
     #[test]

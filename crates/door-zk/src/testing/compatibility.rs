@@ -98,7 +98,148 @@ const OTHERS: [(&str, i32, Row); 3] = [
     ),
 ];
 
-fn page() -> String {
+/// What is no operation: what there is to say, and the tests that show it, each in a file below the
+/// repository's root, or a story.
+struct Beside {
+    what: &'static str,
+    remark: &'static str,
+    shown: &'static [(&'static str, &'static str)],
+}
+
+const STORY: &str = "crates/door-zk/tests/golden";
+const DOOR: &str = "crates/door-zk/src";
+const REAL: &str = "crates/it/tests/it";
+
+const BESIDE: [Beside; 16] = [
+    Beside {
+        what: "connecting",
+        remark: "with and without the `readOnly` byte; timeouts of 2 to 20 ticks",
+        shown: &[
+            ("wire/request.rs", "both_lengths_of_the_connect_request_are_read"),
+            ("limits.rs", "timeouts_stay_between_2_and_20_ticks"),
+        ],
+    },
+    Beside {
+        what: "sessions",
+        remark: "move with id and password to another connection; expire by the server's clock; outlive it",
+        shown: &[
+            ("rust_zookeeper.rs", "a_session_is_taken_over_by_its_id_and_password_and_no_other"),
+            ("kazoo.rs", "a_silent_session_expires_and_its_ephemerals_with_it"),
+            ("kazoo.rs", "sessions_ephemerals_and_data_outlive_the_server"),
+        ],
+    },
+    Beside {
+        what: "keepalives",
+        remark: "never go through the log",
+        shown: &[("testing/crowd.rs", "keepalives_never_reach_the_log")],
+    },
+    Beside {
+        what: "order",
+        remark: "replies as requests came; an event before any answer that shows the change",
+        shown: &[
+            ("order.story", ""),
+            ("rust_zookeeper.rs", "the_event_of_a_change_comes_before_an_answer_that_shows_it"),
+        ],
+    },
+    Beside {
+        what: "linearizability",
+        remark: "of all that concurrent sessions see, through kill -9 and restarts",
+        shown: &[("witness.rs", "the_order_of_zxids_explains_all_answers_through_kills")],
+    },
+    Beside {
+        what: "quotas",
+        remark: "count and bytes; hard ones refuse where `zookeeper.enforce_quota` is set",
+        shown: &[("quotas.peer", ""), ("quotas-enforced.peer", "")],
+    },
+    Beside {
+        what: "four-letter words",
+        remark: "behind a whitelist",
+        shown: &[
+            ("words.story", ""),
+            ("testing/sockets.rs", "four_letters_are_answered_and_the_connection_ends"),
+        ],
+    },
+    Beside {
+        what: "`jute.maxbuffer`",
+        remark: "`zookeeper.message_bytes`, both ways",
+        shown: &[
+            ("testing/garbage.rs", "an_oversized_frame_ends_the_connection_at_its_length"),
+            ("testing/crowd.rs", "an_answer_that_is_too_long_is_an_error_and_sets_no_watch"),
+        ],
+    },
+    Beside {
+        what: "TLS",
+        remark: "by option, on the same port; certificates of clients are ids of scheme `x509`",
+        shown: &[("tls.rs", "kazoo_shows_its_certificate_and_is_known_by_it")],
+    },
+    Beside {
+        what: "crowds",
+        remark: "10,000 watchers of one znode; thousands of idle sessions; watchers that do not read",
+        shown: &[
+            ("testing/crowd.rs", "ten_thousand_watchers_of_one_znode_are_told_of_every_change_in_order"),
+            ("crowd.rs", "thousands_of_sessions_cost_little_idle_and_all_are_told"),
+            ("crowd.rs", "a_watcher_that_does_not_read_is_dropped_and_no_other"),
+        ],
+    },
+    Beside {
+        what: "large multis",
+        remark: "10,000 operations are one transaction",
+        shown: &[("crowd.rs", "a_multi_of_ten_thousand_operations_is_one_and_survives_a_crash")],
+    },
+    Beside {
+        what: "bad input",
+        remark: "harms nobody else; what is read of it, and by which laws: `fuzz/README.md`",
+        shown: &[
+            ("fuzzing.rs", "no_stream_of_bytes_harms_anybody"),
+            ("fuzzing.rs", "every_record_is_answered_once"),
+            ("testing/garbage.rs", "a_stream_cut_anywhere_is_the_same_stream"),
+        ],
+    },
+    Beside {
+        what: "kazoo 2.11",
+        remark: "its own tests; those that do not pass: `crates/it/python/kazoo_not_passing.tsv`",
+        shown: &[("kazoo_own.rs", "kazoos_own_tests_pass_but_for_those_that_are_listed")],
+    },
+    Beside {
+        what: "`zookeeper-client` 0.11 (Rust)",
+        remark: "every operation, locks included",
+        shown: &[
+            ("rust_zookeeper.rs", "nodes_are_made_read_changed_and_deleted"),
+            ("rust_zookeeper_wide.rs", "watches_that_stay_see_every_change"),
+            ("rust_zookeeper_rest.rs", "locks_of_every_kind_pass_on_and_guard_writes"),
+        ],
+    },
+    Beside {
+        what: "`zkCli` 3.9.5",
+        remark: "prints what it prints against ZooKeeper, where Java is there",
+        shown: &[("zkcli.rs", "zookeepers_shell_prints_what_it_prints_against_zookeeper")],
+    },
+    Beside {
+        what: "Apache Curator 5.9",
+        remark: "latch, locks, semaphore, counter, barrier, cache and persistent nodes, where Java is there",
+        shown: &[("curator.rs", "curators_recipes_work")],
+    },
+];
+
+/// The text of the file with a test or story, by its short name, and where it stands. A name of this crate's
+/// source has its folder; others are of the tests with real clients.
+fn found(root: &Path, file: &str, test: &str) -> String {
+    let is_here = root.join(DOOR).join(file).exists() && !root.join(REAL).join(file).exists();
+    let folder = if test.is_empty() {
+        STORY
+    } else if is_here {
+        DOOR
+    } else {
+        REAL
+    };
+    let path = root.join(folder).join(file);
+    let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let is_there = test.is_empty() || text.contains(&format!("fn {test}("));
+    assert!(is_there, "{} has no test {test}", path.display());
+    format!("{folder}/{file}")
+}
+
+fn page(root: &Path) -> String {
     let mut rows: Vec<(i32, &Row)> = OTHERS.iter().map(|(_, code, row)| (*code, row)).collect();
     for operation in &OPERATIONS {
         let row = ROWS.iter().find(|row| row.name == operation.name);
@@ -117,6 +258,14 @@ fn page() -> String {
         let Row { name, remark, story, .. } = row;
         writeln!(page, "| {code} | {name} | {remark} | `{story}` |").unwrap();
     }
+    page.push_str("\n## Beside the operations\n\n| what | remarks | shown by |\n|---|---|---|\n");
+    for Beside { what, remark, shown } in &BESIDE {
+        let tests = shown.iter().map(|(file, test)| match (found(root, file, test), test.is_empty()) {
+            (path, true) => format!("`{path}`"),
+            (path, false) => format!("`{test}` in `{path}`"),
+        });
+        writeln!(page, "| {what} | {remark} | {} |", tests.collect::<Vec<_>>().join(", ")).unwrap();
+    }
     page
 }
 
@@ -132,9 +281,10 @@ fn the_page_of_compatibility_has_every_operation_and_its_story() {
         };
         assert!(story.lines().any(asks), "{} does not tell of {}", row.story, row.name);
     }
-    let path = crate_root.join("../../docs/zookeeper/compatibility.md");
+    let root = crate_root.join("../..");
+    let path = root.join("docs/zookeeper/compatibility.md");
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
-        fs::write(&path, page()).unwrap();
+        fs::write(&path, page(&root)).unwrap();
     }
-    assert_eq!(fs::read_to_string(&path).unwrap(), page());
+    assert_eq!(fs::read_to_string(&path).unwrap(), page(&root));
 }
