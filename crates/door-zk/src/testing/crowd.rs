@@ -71,7 +71,7 @@ fn who_is_owed_an_event_waits_for_it_and_nobody_else_does() {
             watcher.receive()
         });
         // Time to do it wrong.
-        std::thread::sleep(Duration::from_millis(20));
+        world::task::runtime(1).unwrap().block_on(world::time::sleep(Duration::from_millis(20)));
         owed.into_iter().for_each(Owed::pay);
         drop(telling);
         let told = watcher.join().unwrap();
