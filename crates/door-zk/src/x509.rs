@@ -211,7 +211,7 @@ fn is_attribute(text: &str) -> bool {
     let Some((keyword, value)) = text.split_once('=') else { return false };
     let keyword = keyword.trim().to_ascii_uppercase();
     let known = KEYWORDS.contains(&&*keyword) || is_number(keyword.strip_prefix("OID.").unwrap_or(&keyword));
-    let value = value.trim_start_matches(' ');
+    let value = value.trim_start_matches([' ', '\n']);
     known
         && if let Some(digits) = value.strip_prefix('#') {
             is_element(digits.trim_end())
@@ -408,5 +408,22 @@ mod tests {
         ] {
             assert!(!is_name(bad), "{bad:?}");
         }
+    }
+
+    /// Names come from clients as they please.
+    #[test]
+    fn no_text_does_harm() {
+        const PIECES: [&str; 14] =
+            ["CN", "=", "a", ",", "+", ";", "\"", "\\", "#", "0c0161", " ", "\n", "é", "1.2.3"];
+        let entropy = world::Entropy::seeded(509);
+        let mut names = 0;
+        for _ in 0..50_000 {
+            let mut text = if entropy.below(2) == 0 { "CN=".to_owned() } else { String::new() };
+            for _ in 0..entropy.below(8) {
+                text += PIECES[entropy.below(PIECES.len() as u64) as usize];
+            }
+            names += u32::from(is_name(&text));
+        }
+        assert!((1_000..49_000).contains(&names), "{names}");
     }
 }
