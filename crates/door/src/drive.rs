@@ -163,7 +163,8 @@ impl Driver<'_> {
             let blocked = self.is_blocked(buffers);
             match self.outbox.end() {
                 End::Open => {}
-                End::AfterSending if blocked => {}
+                // The last answers may have been pushed, and the end, since the flush above.
+                End::AfterSending if blocked || self.outbox.unsent() > 0 => {}
                 // On the heap: in the future, every connection would carry it all its life.
                 End::AfterSending => return Box::pin(self.part()).await,
                 End::Overflow => return Err(Ended::Dropped("client does not read its answers")),

@@ -245,6 +245,41 @@ fn a_client_that_says_no_more_gets_its_answers() {
     });
 }
 
+/// Answers from another thread than the connection's may be pushed, and the end behind them, at any
+/// moment: here just when the driver has found nothing to send.
+#[test]
+fn a_last_answer_that_comes_with_the_end_is_sent() {
+    struct Late(Arc<Outbox>);
+    impl Session for Late {
+        fn feed(&mut self, input: &mut BytesMut) -> Result<(), Close> {
+            input.clear();
+            Ok(())
+        }
+        fn established(&self) -> bool {
+            true
+        }
+        fn in_flight(&self) -> usize {
+            0
+        }
+        fn holds_back(&self) -> bool {
+            self.0.push(b"bye");
+            self.0.close();
+            false
+        }
+    }
+    run(async {
+        let listener = world::net::listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (_trigger, shutdown) = crate::shutdown();
+        let make = |guest: Guest| Box::new(Late(guest.outbox)) as Box<dyn Session>;
+        world::task::spawn(serve("late", listener, Limits::default(), Tls::Off, shutdown, make));
+        let mut client = world::net::connect(address).await.unwrap();
+        client.write_all(b"a").await.unwrap();
+        assert_eq!(read_exactly(&mut client, 3).await, b"bye");
+        assert!(is_closed(&mut client).await);
+    });
+}
+
 #[test]
 fn an_unfinished_message_takes_memory_only_with_leave() {
     struct Hoard;
