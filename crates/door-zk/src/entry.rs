@@ -6,7 +6,8 @@
 //! Version 2 had no flags, version 1 no ids either.
 //! Kinds: 1 a session opens (timeout u32, 16 bytes password), 2 it closes, 3 one change, 4 a multi
 //! (a count and that many changes), 5 a request that was refused already and only takes its zxid
-//! (code), 6 the removal of a znode that has outlived itself (path). Changes: 1 create, 2 create2, 8
+//! (code), 6 the removal of a znode that has outlived itself (path), 7 a session comes back (nothing).
+//! Changes: 1 create, 2 create2, 8
 //! createContainer (path, data, ACL, mode), 9 createTTL (the same and the time to live, i64 in ms), 3
 //! delete, 4 setData, 5 check, 7 setACL. Data is 0 for null, or 1 and bytes.
 
@@ -64,6 +65,9 @@ pub(crate) enum What<'a> {
     Multi(Vec<Change<'a>>),
     /// Removes a container or a znode with a time to live, if it is still due.
     Reap(&'a str),
+    /// Changes nothing, and is no transaction: its place is behind all that the session has asked for
+    /// before it comes back on another connection.
+    Return,
     /// Changes nothing: the request is refused with this code. ZooKeeper counts a transaction for
     /// some of these.
     Refuse(Code),
@@ -75,7 +79,7 @@ impl What<'_> {
         let frees = |change: &Change<'_>| matches!(change, Change::Delete { .. } | Change::Check { .. });
         match self {
             What::Open { .. } => false,
-            What::Close | What::Reap(_) | What::Refuse(_) => true,
+            What::Close | What::Reap(_) | What::Return | What::Refuse(_) => true,
             What::One(change) => frees(change),
             What::Multi(changes) => changes.iter().all(frees),
         }
@@ -118,6 +122,7 @@ impl Entry<'_> {
                 out.u8(6);
                 out.str(path);
             }
+            What::Return => out.u8(7),
             What::Refuse(code) => {
                 out.u8(5);
                 out.u32(code.number() as u32);
@@ -175,6 +180,7 @@ impl<'a> Entry<'a> {
             }
             5 => What::Refuse(Code::from_number(input.u32("code")? as i32)),
             6 => What::Reap(input.str("path")?),
+            7 => What::Return,
             _ => return Err(Malformed("kind")),
         };
         input.end("entry")?;
@@ -324,6 +330,7 @@ pub(crate) mod tests {
             What::Multi(vec![make(Form::Plain), make(Form::Container), make(Form::Ttl(-9))]),
             What::Reap("/ü"),
             What::Refuse(Code::MARSHALLING_ERROR),
+            What::Return,
             What::One(Change::SetAcl { path: "/a", acl: vec![OPEN_ACL], version: 7 }),
         ]
     }

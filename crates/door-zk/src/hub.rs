@@ -120,6 +120,11 @@ impl Hub {
         self.links.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
     }
 
+    /// A connection that is still there.
+    pub(crate) fn link(&self, id: LinkId) -> Option<Arc<Link>> {
+        self.links.lock().unwrap_or_else(PoisonError::into_inner).get(&id)?.upgrade()
+    }
+
     /// The connections that are there, oldest first.
     pub(crate) fn links(&self) -> Vec<Arc<Link>> {
         let links = self.links.lock().unwrap_or_else(PoisonError::into_inner);

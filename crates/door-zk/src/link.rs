@@ -7,7 +7,7 @@
 //! answer to a write is in the outbox before the next entry is applied, and no task wakes but the
 //! connection's own, once.
 //!
-//! Locks are taken in the order queue, state, outbox; never the other way.
+//! Locks are taken in the order taking, queue, state, outbox; never the other way.
 
 use std::{
     collections::VecDeque,
@@ -151,6 +151,8 @@ pub(crate) struct Link {
     pub(crate) since_ms: i64,
     pub(crate) service: Arc<Service>,
     queue: Mutex<Queue>,
+    /// Held while requests are taken from the connection.
+    taking: Mutex<()>,
 }
 
 impl Link {
@@ -164,13 +166,27 @@ impl Link {
         let (traffic, since_ms) = (Traffic::default(), service.hub.wall_ms());
         let queue = Mutex::new(queue);
         let last = Last::default();
-        let link = Arc::new(Link { id, guest, listener, traffic, last, since_ms, service, queue });
+        let taking = Mutex::new(());
+        let link = Arc::new(Link { id, guest, listener, traffic, last, since_ms, service, queue, taking });
         link.service.hub.add_link(&link);
         link
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// To be held while requests are taken and proposed; `None` when no more are to be taken.
+    pub(crate) fn taking(&self) -> Option<MutexGuard<'_, ()>> {
+        let guard = self.taking.lock().unwrap_or_else(PoisonError::into_inner);
+        (!self.guest.outbox.is_closed()).then_some(guard)
+    }
+
+    /// Closes the connection: behind this call, no request of it is proposed any more. Those that
+    /// were are ahead of whatever is proposed next.
+    pub(crate) fn fence(&self) {
+        self.guest.outbox.close();
+        drop(self.taking.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
     pub(crate) fn phase(&self) -> Phase {

@@ -120,6 +120,7 @@ impl Replica {
                 reply::tail(&mut out, self.zxid, Code::OK);
                 self.multi(stamp, changes, effects, &mut out);
             }
+            What::Return => reply::tail(&mut out, self.zxid, Code::OK),
             What::Refuse(code) => {
                 self.zxid += 1;
                 reply::tail(&mut out, self.zxid, *code);

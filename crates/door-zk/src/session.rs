@@ -90,7 +90,7 @@ impl Connection {
             let password = connect.password.into();
             let step = Step::Renew { session, password, last_zxid, timeout_ms, knows_read_only };
             let tag = self.link.push(0, step, now_ms, 0);
-            self.service().barrier(Done::new(self.link.clone(), tag));
+            self.come_back(&connect, tag);
             return Ok(());
         }
         if connect.last_zxid > hub.lock().replica.zxid {
@@ -112,8 +112,39 @@ impl Connection {
         Ok(())
     }
 
+    /// Goes on with a session when all is done that it has asked for on another connection. A client
+    /// whose request had no answer looks whether it was done, and must not be told that it was not
+    /// while it is still on its way.
+    fn come_back(&self, connect: &Connect<'_>, tag: u64) {
+        let hub = &self.service().hub;
+        let session = connect.session;
+        let state = hub.lock();
+        let known = state.replica.sessions.get(&session);
+        let is_known = known.is_some_and(|known| known.password[..] == *connect.password)
+            && connect.last_zxid <= state.replica.zxid;
+        let before = state.sessions.on(session).filter(|_| is_known);
+        drop(state);
+        if !is_known {
+            // A stranger, who ends nothing; or this state is old, and nothing of the session is on its
+            // way from here.
+            return self.service().barrier(Done::new(self.link.clone(), tag));
+        }
+        if let Some(link) = before.and_then(|id| hub.link(id)) {
+            link.fence();
+        }
+        let what = What::Return;
+        let entry =
+            Entry { time_ms: hub.wall_ms(), session, cxid: 0, ids: Vec::new(), enforces_quotas: false, what };
+        self.service().propose(&Principal::Anonymous, &entry, Done::new(self.link.clone(), tag));
+    }
+
     /// Takes the requests at the front of `input`.
     fn requests(&mut self, live: &Live, input: &mut BytesMut) -> Result<(), Close> {
+        let link = self.link.clone();
+        let Some(_taking) = link.taking() else {
+            input.clear();
+            return Ok(());
+        };
         let now_ms = self.service().hub.now_ms();
         hear(&live.heard, now_ms);
         let max_bytes = self.service().hub.settings.message_bytes;

@@ -88,6 +88,11 @@ impl Sessions {
         Some(session.heard.clone())
     }
 
+    /// The connection that a session is on.
+    pub(crate) fn on(&self, id: i64) -> Option<LinkId> {
+        self.sessions.get(&id)?.on.as_ref().map(|on| on.link)
+    }
+
     /// A connection is gone; its session lives on until its timeout, or on another connection.
     pub(crate) fn detach(&mut self, id: i64, link: LinkId) {
         if let Some(session) = self.sessions.get_mut(&id)

@@ -175,6 +175,9 @@ impl Model {
         {
             return (-112, vec![]);
         }
+        if entry.what == What::Return {
+            return (0, vec![]);
+        }
         self.zxid += 1;
         match &entry.what {
             What::Open { .. } => (0, vec![]),
@@ -219,6 +222,7 @@ impl Model {
                 (error, vec![])
             }
             What::Refuse(code) => (code.number(), vec![]),
+            What::Return => unreachable!("no transaction"),
         }
     }
 }
@@ -286,6 +290,7 @@ enum Drawn {
     Multi(Vec<DrawnChange>),
     Reap(String),
     Refuse,
+    Return,
 }
 
 #[derive(Clone, Debug)]
@@ -335,6 +340,7 @@ fn drawn() -> impl Strategy<Value = (u8, bool, Drawn)> {
         5 => prop::collection::vec(drawn_change(), 0..6).prop_map(Drawn::Multi),
         2 => drawn_path().prop_map(Drawn::Reap),
         1 => Just(Drawn::Refuse),
+        1 => Just(Drawn::Return),
     ];
     (0u8..4, any::<bool>(), what)
 }
@@ -393,6 +399,7 @@ fn run(drawn: &[(u8, bool, Drawn)], cut: usize) {
             Drawn::Multi(changes) => What::Multi(changes.iter().map(change_of).collect()),
             Drawn::Reap(path) => What::Reap(path),
             Drawn::Refuse => What::Refuse(Code::MARSHALLING_ERROR),
+            Drawn::Return => What::Return,
         };
         let ids = if *is_pat { vec![PAT] } else { vec![] };
         let bytes =

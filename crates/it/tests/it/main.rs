@@ -22,6 +22,7 @@ mod rust_cql;
 mod rust_zookeeper;
 mod rust_zookeeper_rest;
 mod rust_zookeeper_wide;
+mod session_moves;
 mod startup;
 mod tls;
 mod verify;
