@@ -275,7 +275,12 @@ impl Maker {
                 self.push(alone(newer, &["create2 /a mode=ephemeral-sequential", "ephemerals /", "whoami"]));
             }
         }
-        if self.rarely(2) {
+        if self.rarely(6) {
+            // A stranger. With a wrong password it costs the owner of the session its connection in
+            // ZooKeeper, and not here: so the owner comes back at once.
+            let stranger = self.one(&["wrong-password", "from-the-future"]);
+            self.push(alone("y", &[format!("connects 30000 as {who} {stranger}")]));
+        } else if self.rarely(2) {
             self.push(alone(&who, &["vanishes"]));
             for _ in 0..self.below(3) {
                 let other = self.below(CLIENTS);

@@ -32,7 +32,7 @@ use crate::wire::{Frame, LENGTH_BYTES, frame, request::opcode};
 pub struct Part {
     /// The client's name.
     pub who: String,
-    /// `connects TIMEOUT [as CLIENT]` or `vanishes` alone, or requests (see [`super::requests`]);
+    /// `connects TIMEOUT [as CLIENT [wrong-password|from-the-future]]` or `vanishes` alone, or requests (see [`super::requests`]);
     /// `zxid=seen` stands for the highest zxid that the client has seen, and `ends` at the end means
     /// that the server is to close the connection behind its answers.
     pub commands: Vec<String>,
@@ -231,8 +231,13 @@ impl<W: Wire> Stage<W> {
                 Ok(())
             }
             ["connects", timeout_ms, ref rest @ ..] => {
-                let other = rest.last().and_then(|other| self.clients.get(*other));
-                let ticket = other.map_or(Ticket::default(), |other| other.talk.ticket);
+                let other = rest.get(1).and_then(|other| self.clients.get(*other));
+                let mut ticket = other.map_or(Ticket::default(), |other| other.talk.ticket);
+                match rest.last() {
+                    Some(&"wrong-password") => ticket.password = [1; 16],
+                    Some(&"from-the-future") => ticket.last_zxid = i64::MAX,
+                    _ => {}
+                }
                 let talk = Talk::new(ticket);
                 self.wire.connect(who)?;
                 self.wire.send(who, &talk.hello(timeout_ms.parse().map_err(io::Error::other)?))?;
