@@ -13,13 +13,14 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use base::Cause;
 use bytes::Bytes;
+use store::{Changes, Job, MachineState, Patience, Records, Unread};
 use world::{Clock, Entropy};
 
 use crate::{
@@ -30,6 +31,7 @@ use crate::{
     replica::{Effects, Replica},
     sessions::Sessions,
     traffic::Traffic,
+    tree::Want,
     watches::{LinkId, Listener, Owed, Watches},
     wire::reply,
 };
@@ -49,6 +51,8 @@ pub(crate) struct Hub {
     state: Mutex<State>,
     /// See [`Hub::telling`].
     telling: Mutex<()>,
+    /// Whether every znode was in memory a moment ago: then no entry has to wait for any.
+    is_whole: AtomicBool,
     pub(crate) settings: Settings,
     pub(crate) clock: Clock,
     pub(crate) entropy: Entropy,
@@ -65,13 +69,15 @@ pub(crate) struct Hub {
 impl Hub {
     pub(crate) fn new(settings: Settings, clock: Clock, entropy: Entropy) -> Hub {
         let state = State {
-            replica: Replica::new(),
+            // Until the machine gets what it really has.
+            replica: Replica::new(Arc::new(Nowhere), settings.cache_bytes),
             watches: Watches::new(settings.watch_bytes),
             sessions: Sessions::default(),
         };
         Hub {
             state: Mutex::new(state),
             telling: Mutex::default(),
+            is_whole: AtomicBool::new(true),
             settings,
             since_ms: millis(clock.boot()),
             clock,
@@ -141,8 +147,31 @@ impl Hub {
         (self.clock.wall_micros() / 1000) as i64
     }
 
+    /// What an entry needs of the tree and would have to wait for, and where that is read; nothing
+    /// if it need not wait.
+    pub(crate) fn wants_of(&self, entry: &Entry<'_>) -> (Vec<Want>, Option<Arc<dyn MachineState>>) {
+        if self.is_whole.load(Ordering::Relaxed) {
+            return (Vec::new(), None);
+        }
+        let mut state = self.lock();
+        let tree = &mut state.replica.tree;
+        let wants = tree.wants_of(&entry.what, entry.session);
+        let store = (!wants.is_empty()).then(|| tree.store().clone());
+        (wants, store)
+    }
+
+    /// Says what entries have changed.
+    pub(crate) fn settle(&self, changes: &mut Changes) {
+        let mut state = self.lock();
+        state.replica.settle(changes);
+        self.is_whole.store(state.replica.tree.is_whole(), Ordering::Relaxed);
+    }
+
     /// Applies an entry, tells watchers, and notes sessions that came and went.
-    pub(crate) fn apply(&self, bytes: &[u8]) -> Vec<u8> {
+    ///
+    /// # Errors
+    /// When the state cannot be read.
+    pub(crate) fn apply(&self, bytes: &[u8]) -> Result<Vec<u8>, Cause> {
         let telling = self.telling();
         let mut locked = self.lock();
         let state = &mut *locked;
@@ -153,12 +182,12 @@ impl Hub {
                 tracing::error!(%error, "an entry of the log cannot be read");
                 let mut result = Vec::new();
                 reply::tail(&mut result, state.replica.zxid, Code::SYSTEM_ERROR);
-                return result;
+                return Ok(result);
             }
         };
         let mut effects = Effects::default();
         effects.trace.is_unwatched = state.watches.len() == 0;
-        let result = state.replica.apply(&entry, &mut effects);
+        let result = state.replica.apply(&entry, &mut effects)?;
         for event in &effects.trace.events {
             state.watches.fire(event, state.replica.zxid);
         }
@@ -174,23 +203,38 @@ impl Hub {
             // Only now, for its last events go to a connection that this closes.
             self.lock().sessions.close(id);
         }
-        result
+        Ok(result)
     }
 
     /// Takes up the durable state.
-    pub(crate) fn restore(
-        &self,
-        state: &mut dyn Iterator<Item = Result<(Bytes, Bytes), Cause>>,
-    ) -> Result<(), Cause> {
-        let replica = Replica::restore(state)?;
+    pub(crate) fn restore(&self, state: Arc<dyn MachineState>) -> Result<(), Cause> {
+        let replica = Replica::restore(state, self.settings.cache_bytes)?;
         let now_ms = self.now_ms();
         let mut state = self.lock();
         state.sessions = Sessions::default();
         for (id, session) in &replica.sessions {
             state.sessions.open(*id, session.timeout_ms, now_ms);
         }
+        self.is_whole.store(replica.tree.is_whole(), Ordering::Relaxed);
         state.replica = replica;
         Ok(())
+    }
+}
+
+/// The durable state of a machine that has none.
+struct Nowhere;
+
+impl MachineState for Nowhere {
+    fn get(&self, _: &[u8], _: Patience) -> Result<Option<Bytes>, Unread> {
+        Ok(None)
+    }
+
+    fn scan(&self, _: &[u8], _: Option<&[u8]>, _: Patience) -> Result<Records, Unread> {
+        Ok(Box::new(std::iter::empty()))
+    }
+
+    fn defer(&self, job: Job) {
+        job(Ok(()));
     }
 }
 

@@ -28,6 +28,10 @@ pub struct Settings {
     /// throttled. Default 64 MiB; 64 KiB to the machine's memory. About 300,000 watches, and a
     /// bound on what clients can make the server remember without writing anything.
     pub watch_bytes: usize,
+    /// Memory for znodes, beside what was changed a moment ago. Default 64 MiB, and an eighth of the
+    /// memory budget in the binary; 0 to the machine's memory. Others are read from the store when they are asked for; a znode takes about 350 bytes
+    /// beside its path and data.
+    pub cache_bytes: usize,
     /// How often containers that have become empty, and znodes whose time to live is up, are looked
     /// for. Default 60,000; 10 to 86,400,000. ZooKeeper's `znode.container.checkIntervalMs`; they
     /// live up to this much longer than they should.
@@ -62,6 +66,7 @@ impl Default for Settings {
             answer_bytes: 64 << 20,
             in_flight: 1000,
             watch_bytes: 64 << 20,
+            cache_bytes: 64 << 20,
             reap_ms: 60_000,
             enforce_quota: false,
             super_digest: None,

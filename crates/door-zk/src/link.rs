@@ -7,12 +7,12 @@
 //! answer to a write is in the outbox before the next entry is applied, and no task wakes but the
 //! connection's own, once.
 //!
-//! Locks are taken in the order taking, queue, state, outbox; never the other way.
+//! Locks are taken in the order taking, is_fenced, queue, state, outbox; never the other way.
 
 use std::{
     collections::VecDeque,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -21,7 +21,7 @@ use base::{Cause, GroupId};
 use bytes::Bytes;
 use door::Guest;
 use metrics::Counter;
-use store::{Action, Done, Inbox, Principal, Proposal, Store, Target};
+use store::{Action, Done, Inbox, MachineState, Patience, Principal, Proposal, Store, Target};
 
 use crate::{
     auth::Identity,
@@ -31,6 +31,7 @@ use crate::{
     ops::{ReadFn, Reading},
     sessions::Heard,
     traffic::{Last, Traffic},
+    tree::{Census, Stop, Want, warm},
     watches::{LinkId, Listener},
     wire::{
         jute::{Input, put_i32},
@@ -49,9 +50,44 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    /// Proposes an entry. `done` hears of a refusal too.
-    pub(crate) fn propose(&self, who: &Principal, entry: &Entry<'_>, done: Done<Bytes>) {
+    /// Proposes an entry, once what it needs of the tree can be had without waiting: entries are
+    /// applied while everyone waits. `done` hears of a refusal too. The request `from` of a connection
+    /// that has to wait for the disk keeps those behind it from being taken, so that they cannot
+    /// overtake it.
+    pub(crate) fn propose(
+        self: &Arc<Self>,
+        who: Principal,
+        entry: &Entry<'_>,
+        done: Done<Bytes>,
+        from: Option<(&Arc<Link>, u64)>,
+    ) {
         let proposal = Proposal { entry: entry.encode().into(), frees: entry.what.frees() };
+        let (wants, store) = self.hub.wants_of(entry);
+        let Some(store) = store else { return self.propose_now(&who, proposal, done) };
+        let from = from.map(|(link, tag)| (link.clone(), tag));
+        if let Some((link, tag)) = &from {
+            link.send_away(*tag);
+        }
+        let (service, own) = (self.clone(), store.clone());
+        store.defer(Box::new(move |turn| {
+            let warmed = turn.and_then(|()| warm(&*own, &wants));
+            let link = from.as_ref().map(|(link, _)| link);
+            let is_fenced = link.map(|link| link.is_fenced.lock().unwrap_or_else(PoisonError::into_inner));
+            match warmed {
+                Ok(()) if is_fenced.as_deref() == Some(&true) => {
+                    done.complete(Err(Cause::busy("the session is on another connection")));
+                }
+                Ok(()) => service.propose_now(&who, proposal, done),
+                Err(cause) => done.complete(Err(cause)),
+            }
+            drop(is_fenced);
+            if let Some((link, tag)) = from {
+                link.came_back(tag);
+            }
+        }));
+    }
+
+    fn propose_now(&self, who: &Principal, proposal: Proposal, done: Done<Bytes>) {
         match self.store.gate.permit(who, Action::Write, Target::Machine(self.group)) {
             Ok(permit) => self.store.machines.propose(permit, self.group, proposal, done),
             Err(cause) => done.complete(Err(cause)),
@@ -96,7 +132,9 @@ pub(crate) enum Step {
     /// An entry to be applied.
     Write { opcode: i32, closes_session: bool },
     /// The state to be current; then the record is answered from it.
-    Read { opcode: i32, read: ReadFn, record: Box<[u8]>, identity: Arc<Identity> },
+    Read { opcode: i32, read: ReadFn, record: Box<[u8]>, identity: Arc<Identity>, tries: u8 },
+    /// Nothing: it was a read, and is answered.
+    Answered { opcode: i32 },
     /// Nothing.
     Ping,
     /// Nothing; it is answered by a header and this record. The zxid is this, or the state's.
@@ -108,7 +146,9 @@ impl Step {
     fn opcode(&self) -> Option<i32> {
         match self {
             Step::Open { .. } | Step::Renew { .. } => Some(opcode::CREATE_SESSION),
-            Step::Write { opcode, .. } | Step::Read { opcode, .. } => Some(*opcode),
+            Step::Write { opcode, .. } | Step::Read { opcode, .. } | Step::Answered { opcode } => {
+                Some(*opcode)
+            }
             Step::Ping => Some(opcode::PING),
             Step::Bare { .. } => None,
         }
@@ -123,6 +163,8 @@ pub(crate) struct Pending {
     /// Bytes of the door's budget that it holds.
     charge: usize,
     answer: Option<Result<Bytes, Cause>>,
+    /// A thread that may wait for the disk has it.
+    is_away: bool,
 }
 
 impl Pending {
@@ -136,7 +178,48 @@ struct Queue {
     /// The tag of the front; tags count up.
     front_tag: u64,
     pending: VecDeque<Pending>,
+    /// How many of them are away: meanwhile no more are taken.
+    away: usize,
 }
+
+impl Queue {
+    fn find(&mut self, tag: u64) -> Option<&mut Pending> {
+        let index = tag.checked_sub(self.front_tag)?;
+        self.pending.get_mut(usize::try_from(index).ok()?)
+    }
+}
+
+/// What a read at the front of the queue waits for: it is done elsewhere.
+struct Errand {
+    tag: u64,
+    what: Later,
+}
+
+enum Later {
+    /// Bringing this into the store's memory; then the read is tried again.
+    Warm(Vec<Want>),
+    /// Counting, which is the answer; it is of the state after this transaction.
+    Count(Census, i64),
+}
+
+impl Later {
+    fn run(self, store: &dyn MachineState) -> Result<Bytes, Cause> {
+        match self {
+            Later::Warm(wants) => warm(store, &wants).map(|()| Bytes::new()),
+            Later::Count(census, zxid) => {
+                let count = census.take()?.znodes;
+                let mut result = Vec::new();
+                reply::tail(&mut result, zxid, Code::OK);
+                put_i32(&mut result, i32::try_from(count).unwrap_or(i32::MAX));
+                Ok(result.into())
+            }
+        }
+    }
+}
+
+/// How often a read is tried, with what it needs read again and again because it was thrown out
+/// between, before it waits for the disk where it stands.
+const TRIES: u8 = 4;
 
 /// A connection as its answers see it.
 pub(crate) struct Link {
@@ -153,12 +236,16 @@ pub(crate) struct Link {
     queue: Mutex<Queue>,
     /// Held while requests are taken from the connection.
     taking: Mutex<()>,
+    /// Whether no more are to be proposed, also of those that were taken. Held while one is that had
+    /// to wait.
+    is_fenced: Mutex<bool>,
+    own: Weak<Link>,
 }
 
 impl Link {
     pub(crate) fn new(mut guest: Guest, service: Arc<Service>) -> Arc<Link> {
         let id = service.hub.new_link();
-        let queue = Queue { phase: Phase::Connecting, front_tag: 0, pending: VecDeque::new() };
+        let queue = Queue { phase: Phase::Connecting, front_tag: 0, pending: VecDeque::new(), away: 0 };
         service.hub.traffic.connections.fetch_add(1, Ordering::Relaxed);
         // Taken: a link does not carry a certificate all its life.
         let identity = Identity::of(guest.peer.ip(), guest.certificate.take().as_deref());
@@ -166,8 +253,11 @@ impl Link {
         let (traffic, since_ms) = (Traffic::default(), service.hub.wall_ms());
         let queue = Mutex::new(queue);
         let last = Last::default();
-        let taking = Mutex::new(());
-        let link = Arc::new(Link { id, guest, listener, traffic, last, since_ms, service, queue, taking });
+        let (taking, is_fenced) = (Mutex::new(()), Mutex::new(false));
+        let link = Arc::new_cyclic(|own| {
+            let own = own.clone();
+            Link { id, guest, listener, traffic, last, since_ms, service, queue, taking, is_fenced, own }
+        });
         link.service.hub.add_link(&link);
         link
     }
@@ -187,6 +277,7 @@ impl Link {
     pub(crate) fn fence(&self) {
         self.guest.outbox.close();
         drop(self.taking.lock().unwrap_or_else(PoisonError::into_inner));
+        *self.is_fenced.lock().unwrap_or_else(PoisonError::into_inner) = true;
     }
 
     pub(crate) fn phase(&self) -> Phase {
@@ -198,6 +289,13 @@ impl Link {
         self.lock().pending.len()
     }
 
+    /// Whether no more requests are taken for now: there are so many, or one of them waits for the
+    /// disk.
+    pub(crate) fn is_full(&self, most: usize) -> bool {
+        let queue = self.lock();
+        queue.pending.len() >= most || queue.away > 0
+    }
+
     /// Puts a request at the end of the queue, answers it if it can be at once, and gives its tag.
     pub(crate) fn push(&self, xid: i32, step: Step, since_ms: u64, charge: usize) -> u64 {
         for traffic in [&self.service.hub.traffic, &self.traffic] {
@@ -205,30 +303,57 @@ impl Link {
         }
         let mut queue = self.lock();
         let tag = queue.front_tag + queue.pending.len() as u64;
-        queue.pending.push_back(Pending { xid, step, since_ms, charge, answer: None });
+        let pending = Pending { xid, step, since_ms, charge, answer: None, is_away: false };
+        queue.pending.push_back(pending);
         if queue.pending.len() == 1 {
-            self.answer_ready(&mut queue);
+            self.answer_ready(queue);
         }
         tag
     }
 
     fn deliver(&self, tag: u64, answer: Result<Bytes, Cause>) {
         let mut queue = self.lock();
+        let is_front = tag == queue.front_tag;
         // The connection may be gone, and its queue with it.
-        let Some(index) = tag.checked_sub(queue.front_tag) else { return };
-        let Some(pending) = queue.pending.get_mut(index as usize) else { return };
+        let Some(pending) = queue.find(tag) else { return };
         pending.answer = Some(answer);
-        if index == 0 {
-            self.answer_ready(&mut queue);
+        if is_front {
+            self.answer_ready(queue);
+        }
+    }
+
+    /// A request waits for the disk.
+    fn send_away(&self, tag: u64) {
+        let mut queue = self.lock();
+        if let Some(pending) = queue.find(tag) {
+            pending.is_away = true;
+            queue.away += 1;
+        }
+    }
+
+    /// It does not any more.
+    fn came_back(&self, tag: u64) {
+        let mut queue = self.lock();
+        if queue.find(tag).is_some_and(|pending| std::mem::take(&mut pending.is_away)) {
+            queue.away -= 1;
         }
     }
 
     /// Answers the front of the queue for as long as it is ready.
-    fn answer_ready(&self, queue: &mut Queue) {
+    fn answer_ready(&self, mut queue: MutexGuard<'_, Queue>) {
         let mut now_ms = None;
         while queue.pending.front().is_some_and(Pending::is_ready) {
-            let Some(pending) = queue.pending.pop_front() else { return };
+            let Some(mut pending) = queue.pending.pop_front() else { return };
+            if let Some(what) = self.try_read(&queue, &mut pending) {
+                (pending.answer, pending.is_away) = (None, true);
+                queue.away += 1;
+                queue.pending.push_front(pending);
+                let tag = queue.front_tag;
+                drop(queue);
+                return self.run(Errand { tag, what });
+            }
             queue.front_tag += 1;
+            queue.away -= usize::from(pending.is_away);
             self.guest.budget.give_back(pending.charge);
             let now_ms = *now_ms.get_or_insert_with(|| self.service.hub.now_ms());
             let latency_ms = now_ms.saturating_sub(pending.since_ms);
@@ -238,8 +363,41 @@ impl Link {
             if let Some(opcode) = pending.step.opcode() {
                 self.last.answered(opcode, pending.xid, now_ms, latency_ms);
             }
-            self.answer(queue, pending, now_ms);
+            self.answer(&mut queue, pending, now_ms);
         }
+    }
+
+    /// Has an errand done. The queue is not locked.
+    fn run(&self, errand: Errand) {
+        let Some(link) = self.own.upgrade() else { return };
+        let store = self.service.hub.lock().replica.tree.store().clone();
+        let own = store.clone();
+        store.defer(Box::new(move |turn| {
+            let answer = turn.and_then(|()| errand.what.run(&*own));
+            link.came_back(errand.tag);
+            link.deliver(errand.tag, answer);
+        }));
+    }
+
+    /// Answers the request if it is a read that may be answered. If it has to wait for something, it
+    /// says for what, and is not answered.
+    fn try_read(&self, queue: &Queue, pending: &mut Pending) -> Option<Later> {
+        let Pending { xid, step, answer: answer @ Some(Ok(_)), .. } = pending else { return None };
+        let Step::Read { opcode, read, record, identity, tries } = step else { return None };
+        let opcode = *opcode;
+        *tries += 1;
+        let patience = if *tries < TRIES { Patience::Now } else { Patience::Wait };
+        match self.read(queue, *xid, *read, record, identity, patience) {
+            Ok(()) => *step = Step::Answered { opcode },
+            Err(Unanswered::Later(later)) => {
+                if matches!(later, Later::Count(..)) {
+                    *step = Step::Write { opcode, closes_session: false };
+                }
+                return Some(later);
+            }
+            Err(Unanswered::Failed(cause)) => *answer = Some(Err(cause)),
+        }
+        None
     }
 
     fn answer(&self, queue: &mut Queue, pending: Pending, now_ms: u64) {
@@ -274,9 +432,7 @@ impl Link {
                 self.refuse(xid, &cause);
                 self.guest.outbox.close();
             }
-            (Step::Read { read, record, identity, .. }, Ok(_)) => {
-                self.read(queue, xid, read, &record, &identity)
-            }
+            (Step::Answered { .. }, _) | (Step::Read { .. }, Ok(_)) => {}
             (Step::Ping, Ok(_)) => self.bare(xid, Code::OK, None, &[]),
             (Step::Bare { code, zxid, record, closes }, _) => {
                 self.bare(xid, code, zxid, record);
@@ -359,37 +515,65 @@ impl Link {
     }
 
     /// Reads, sets a watch, and puts the answer into the outbox, all under the state's lock.
-    fn read(&self, queue: &Queue, xid: i32, read: ReadFn, record: &[u8], identity: &Identity) {
+    fn read(
+        &self,
+        queue: &Queue,
+        xid: i32,
+        read: ReadFn,
+        record: &[u8],
+        identity: &Identity,
+        patience: Patience,
+    ) -> Result<(), Unanswered> {
         let session = if let Phase::Live(live) = &queue.phase { live.session } else { 0 };
         let mut state = self.service.hub.lock_for(&self.listener);
+        state.replica.tree.set_patience(patience);
         let zxid = state.replica.zxid;
         self.note_zxid(zxid);
-        let link = self.id;
         let mut events = Vec::new();
         let mut reading = Reading {
             state: &mut state,
-            link,
+            link: self.id,
             session,
             listener: &self.listener,
             identity,
             events: &mut events,
             answer_bytes: self.service.hub.settings.answer_bytes,
             budget: &self.guest.budget,
+            wants: Vec::new(),
+            census: None,
+            listed: None,
         };
-        self.guest.outbox.write(|out| {
+        let outcome = self.guest.outbox.write(|out| {
             let before = out.len();
+            let mut outcome = Ok(());
             reply::frame(out, |out| {
                 let start = out.len();
                 reply::header(out, xid, zxid, Code::OK);
-                if let Err(code) = read(&mut reading, Input::new(record), out) {
-                    out.truncate(start);
-                    reply::header(out, xid, zxid, code);
+                match read(&mut reading, Input::new(record), out) {
+                    Ok(()) => {}
+                    Err(Stop::Refused(code)) => {
+                        out.truncate(start);
+                        reply::header(out, xid, zxid, code);
+                    }
+                    Err(stop) => outcome = Err(stop),
                 }
             });
-            if !reading.events.is_empty() {
+            if outcome.is_err() {
+                out.truncate(before);
+            } else if !reading.events.is_empty() {
                 out.splice(before..before, reading.events.drain(..));
             }
+            outcome
         });
+        let Reading { wants, census, listed, .. } = reading;
+        let tree = &mut state.replica.tree;
+        tree.set_patience(Patience::Now);
+        tree.trim(listed);
+        outcome.map_err(|stop| match (stop, census) {
+            (Stop::Cold, Some(census)) => Unanswered::Later(Later::Count(census, zxid)),
+            (Stop::Cold, None) => Unanswered::Later(Later::Warm(wants)),
+            (stop, _) => Unanswered::Failed(stop.into()),
+        })
     }
 
     /// Answers a request that the store did not carry out.
@@ -434,6 +618,7 @@ impl Link {
         let unanswered = queue.pending.len() as u64;
         self.service.hub.traffic.outstanding.fetch_sub(unanswered, Ordering::Relaxed);
         queue.front_tag += unanswered;
+        queue.away = 0;
         for pending in queue.pending.drain(..) {
             self.guest.budget.give_back(pending.charge);
         }
@@ -447,6 +632,14 @@ impl Link {
         drop(state);
         self.service.hub.traffic.connections.fetch_sub(1, Ordering::Relaxed);
     }
+}
+
+/// Why a read has no answer yet.
+enum Unanswered {
+    /// It has to wait for this.
+    Later(Later),
+    /// The state cannot be read.
+    Failed(Cause),
 }
 
 /// Who comes back.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use base::Cause;
 use bytes::Bytes;
-use store::Changes;
+use store::{Changes, MachineState};
 
 use crate::hub::Hub;
 
@@ -14,18 +14,15 @@ pub(crate) struct TreeMachine {
 }
 
 impl store::Machine for TreeMachine {
-    fn apply(&mut self, _index: u64, entry: &[u8], _: &mut Changes) -> Bytes {
-        Bytes::from(self.hub.apply(entry))
+    fn apply(&mut self, _index: u64, entry: &[u8], _: &mut Changes) -> Result<Bytes, Cause> {
+        Ok(self.hub.apply(entry)?.into())
     }
 
     fn settle(&mut self, changes: &mut Changes) {
-        self.hub.lock().replica.settle(changes);
+        self.hub.settle(changes);
     }
 
-    fn restore(
-        &mut self,
-        state: &mut dyn Iterator<Item = Result<(Bytes, Bytes), Cause>>,
-    ) -> Result<(), Cause> {
+    fn restore(&mut self, state: Arc<dyn MachineState>) -> Result<(), Cause> {
         self.hub.restore(state)
     }
 

@@ -33,10 +33,11 @@ use crate::{
     entry::What,
     faults::Code,
     hub::State,
-    tree::Node,
+    tree::{Census, Node, Place, Stop, Want},
     watches::{Kind, LinkId, Listener, Mode},
     wire::{
         jute::{Input, Malformed},
+        reply,
         request::opcode,
     },
 };
@@ -52,8 +53,9 @@ pub(crate) struct Operation {
 }
 
 /// Answers from the state: decodes the record and appends the reply's. What it appended before it
-/// failed is thrown away.
-pub(crate) type ReadFn = fn(&mut Reading<'_>, Input<'_>, &mut Vec<u8>) -> Result<(), Code>;
+/// failed is thrown away. Before it changes anything it has found all that it needs: one that was
+/// stopped for want of something is done again.
+pub(crate) type ReadFn = fn(&mut Reading<'_>, Input<'_>, &mut Vec<u8>) -> Result<(), Stop>;
 
 /// What an operation does.
 #[derive(Clone, Copy)]
@@ -82,6 +84,12 @@ pub(crate) struct Reading<'a> {
     pub(crate) answer_bytes: usize,
     /// The door's memory.
     pub(crate) budget: &'a Budget,
+    /// What it needs and would have to wait for.
+    pub(crate) wants: Vec<Want>,
+    /// What it has to count, which is its answer.
+    pub(crate) census: Option<Census>,
+    /// A znode of which it listed the children.
+    pub(crate) listed: Option<Place>,
 }
 
 /// Bytes of an answer that is given even when memory is short.
@@ -93,11 +101,40 @@ impl Reading<'_> {
         self.identity.ids()
     }
 
+    /// The znode at `path`, if there is one.
+    fn find(&mut self, path: &str) -> Result<Option<Place>, Stop> {
+        let found = self.state.replica.tree.find(path);
+        if found == Err(Stop::Cold) {
+            self.wants.push(Want::Znode(path.into()));
+        }
+        found
+    }
+
     /// The znode at `path`, if whoever reads may read it.
-    fn readable(&self, path: &str) -> Result<&Node, Code> {
-        let node = self.state.replica.tree.get(path).ok_or(Code::NO_NODE)?;
-        node.check_readable(self.ids())?;
-        Ok(node)
+    fn readable(&mut self, path: &str) -> Result<Place, Stop> {
+        let place = self.find(path)?.ok_or(Code::NO_NODE)?;
+        self.node(place).check_readable(self.ids())?;
+        Ok(place)
+    }
+
+    /// The znode at a place that was found.
+    fn node(&self, place: Place) -> &Node {
+        self.state.replica.tree.node(place)
+    }
+
+    /// Writes the names of the children of the znode at `path`, whose place this is.
+    fn list(&mut self, path: &str, place: Place, out: &mut Vec<u8>) -> Result<(), Stop> {
+        self.listed = Some(place);
+        match self.state.replica.tree.names(place) {
+            Ok(names) => reply::strings(out, names.iter().map(|name| &**name)),
+            Err(stop) => {
+                if stop == Stop::Cold {
+                    self.wants.push(Want::Names(path.into()));
+                }
+                return Err(stop);
+            }
+        }
+        Ok(())
     }
 
     /// Fails unless an answer of this length may be given. Asked before a watch is set.
@@ -121,6 +158,12 @@ impl Reading<'_> {
 impl From<Malformed> for Code {
     fn from(_: Malformed) -> Code {
         Code::MARSHALLING_ERROR
+    }
+}
+
+impl From<Malformed> for Stop {
+    fn from(malformed: Malformed) -> Stop {
+        Stop::Refused(malformed.into())
     }
 }
 

@@ -22,7 +22,7 @@ use metrics::counter;
 use crate::{
     faults::Code,
     path,
-    tree::{Stamp, Tree},
+    tree::{Stamp, Stop, Tree},
 };
 
 /// Name of the znode with the limits.
@@ -183,6 +183,11 @@ impl Quotas {
         None
     }
 
+    /// The znodes that a change of the one at `path` looks at.
+    pub(crate) fn znodes_of(&self, path: &str) -> Option<[String; 2]> {
+        self.of(path).map(|quota| [znode(quota, LIMITS), znode(quota, STATS)])
+    }
+
     /// Tells the operator, now and then.
     fn tell(&mut self, quota: &str, beyond: &Beyond, refused: bool, time_ms: i64) {
         if refused {
@@ -234,18 +239,19 @@ pub(crate) struct Sums {
     pub(crate) refused: u64,
 }
 
-/// Sums by the first name of the path.
-pub(crate) fn sums(tree: &Tree) -> BTreeMap<&str, Sums> {
-    let mut sums: BTreeMap<&str, Sums> = BTreeMap::new();
-    for quota in tree.quotas.limited.keys() {
-        let numbers = |name| {
-            let node = tree.get(&znode(quota, name))?;
-            let numbers = Numbers::read(node.data.as_deref()).ok()?;
+/// Sums by the first name of the path. What cannot be read counts as nothing.
+pub(crate) fn sums(tree: &mut Tree) -> BTreeMap<String, Sums> {
+    let mut sums: BTreeMap<String, Sums> = BTreeMap::new();
+    let quotas: Vec<Box<str>> = tree.quotas.limited.keys().cloned().collect();
+    for quota in quotas {
+        let mut numbers = |name| {
+            let place = tree.find(&znode(&quota, name)).ok()??;
+            let numbers = Numbers::read(tree.node(place).data.as_deref()).ok()?;
             let either =
                 |hard, soft| Some(numbers.get(hard)).filter(|hard| *hard > -1).unwrap_or(numbers.get(soft));
             Some((either(COUNT_HARD, COUNT), either(BYTES_HARD, BYTES)))
         };
-        let sum = sums.entry(namespace(quota)).or_default();
+        let sum = sums.entry(namespace(&quota).to_owned()).or_default();
         if let Some((count, bytes)) = numbers(LIMITS) {
             sum.count_limit = sum.count_limit.saturating_add(count);
             sum.bytes_limit = sum.bytes_limit.saturating_add(bytes);
@@ -256,67 +262,65 @@ pub(crate) fn sums(tree: &Tree) -> BTreeMap<&str, Sums> {
         }
     }
     for (namespace, refused) in &tree.quotas.refused {
-        sums.entry(namespace).or_default().refused = *refused;
+        sums.entry(namespace.to_string()).or_default().refused = *refused;
     }
     sums
 }
 
 /// Fails if a change of the znode at `path` goes beyond a hard limit and that is enforced.
-pub(crate) fn check(tree: &mut Tree, stamp: Stamp<'_>, path: &str, more: More) -> Result<(), Code> {
+pub(crate) fn check(tree: &mut Tree, stamp: Stamp<'_>, path: &str, more: More) -> Result<(), Stop> {
     let Some(quota) = tree.quotas.of(path) else { return Ok(()) };
-    let Some(limits) = tree.get(&znode(quota, LIMITS)) else { return Ok(()) };
-    let limits = match Numbers::read(limits.data.as_deref()) {
+    let Some(limits) = tree.find(&znode(quota, LIMITS))? else { return Ok(()) };
+    let Some(stats) = tree.find(&znode(quota, STATS))? else { return Ok(()) };
+    let limits = match Numbers::read(tree.node(limits).data.as_deref()) {
         Ok(limits) => limits,
         // ZooKeeper's answer, too.
-        Err(_) if stamp.enforces_quotas => return Err(Code::MARSHALLING_ERROR),
+        Err(_) if stamp.enforces_quotas => return Err(Code::MARSHALLING_ERROR.into()),
         Err(_) => return Ok(()),
     };
-    let Some(stats) = tree.get(&znode(quota, STATS)) else { return Ok(()) };
     // What cannot be read is counted anew by the change itself.
-    let Ok(stats) = Numbers::read(stats.data.as_deref()) else { return Ok(()) };
+    let Ok(stats) = Numbers::read(tree.node(stats).data.as_deref()) else { return Ok(()) };
     let found: Vec<Beyond> = beyond(&limits, &stats, more).collect();
     for beyond in found {
         let refused = beyond.is_hard() && stamp.enforces_quotas;
         tree.quotas.tell(quota, &beyond, refused, stamp.time_ms);
         if refused {
-            return Err(Code::QUOTA_EXCEEDED);
+            return Err(Code::QUOTA_EXCEEDED.into());
         }
     }
     Ok(())
 }
 
 /// Counts what a change of the znode at `path` added.
-pub(crate) fn count(tree: &mut Tree, path: &str, more: More) {
+pub(crate) fn count(tree: &mut Tree, path: &str, more: More) -> Result<(), Stop> {
     if let Some(quota) = quota_of(path, STATS).filter(|_| more.znodes == 1) {
-        let data = survey(tree, quota);
-        tree.rewrite(path, data);
+        let data = survey(tree, quota)?;
+        tree.rewrite(path, data)?;
     }
-    let Some(quota) = tree.quotas.of(path) else { return };
+    let Some(quota) = tree.quotas.of(path) else { return Ok(()) };
     let stats_path = znode(quota, STATS);
-    let Some(stats) = tree.get(&stats_path) else { return };
-    let data = match Numbers::read(stats.data.as_deref()) {
+    let Some(stats) = tree.find(&stats_path)? else { return Ok(()) };
+    let data = match Numbers::read(tree.node(stats).data.as_deref()) {
         Ok(mut stats) => {
             stats.add(COUNT, more.znodes);
             stats.add(BYTES, more.bytes);
             stats.write()
         }
-        Err(_) => survey(tree, quota),
+        Err(_) => survey(tree, quota)?,
     };
-    tree.rewrite(&stats_path, data);
+    tree.rewrite(&stats_path, data)
 }
 
-/// Counts the znodes at and below `path`, and their bytes.
-fn survey(tree: &Tree, path: &str) -> String {
+/// Counts the znodes at and below `path`, and their bytes. It reads them all, while nothing else is
+/// applied: for an operator who sets a quota.
+fn survey(tree: &mut Tree, path: &str) -> Result<String, Stop> {
     let (mut znodes, mut bytes) = (0, 0);
-    // Not by recursion: a path may have thirty thousand names.
-    let mut ahead = vec![path.to_owned()];
-    while let Some(path) = ahead.pop() {
-        let Some(node) = tree.get(&path) else { continue };
-        znodes += 1;
-        bytes += node.data.as_ref().map_or(0, |data| data.len()) as i64;
-        ahead.extend(node.children().map(|name| format!("{path}/{name}")));
+    if let Some(place) = tree.find(path)? {
+        let below = tree.census(place)?.take().map_err(Stop::Failed)?;
+        znodes = below.znodes as i64 + 1;
+        bytes = (below.bytes + tree.node(place).data_len() as u64) as i64;
     }
-    Numbers(BTreeMap::from([(COUNT, znodes), (BYTES, bytes)])).write()
+    Ok(Numbers(BTreeMap::from([(COUNT, znodes), (BYTES, bytes)])).write())
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use store::{Principal, waiter};
 use crate::{
     entry::{Entry, What},
     link::Service,
+    tree::{Want, warm},
 };
 
 /// Znodes looked at under one hold of the state's lock: a millisecond's work.
@@ -35,20 +36,42 @@ pub(crate) async fn reap_for_ever(service: Arc<Service>) {
 pub(crate) fn reap_some(service: &Arc<Service>, after: &str) -> Option<String> {
     let hub = &service.hub;
     let time_ms = hub.wall_ms();
-    let (due, last) = hub.lock().replica.tree.due(time_ms, after, STEP);
-    for path in due {
-        tracing::debug!(path, "a znode has outlived itself");
-        let entry = Entry {
-            time_ms,
-            session: 0,
-            cxid: 0,
-            ids: Vec::new(),
-            enforces_quotas: false,
-            what: What::Reap(&path),
-        };
-        // Whoever reads the state sees what became of it.
-        let (done, _) = waiter();
-        service.propose(&Principal::Node, &entry, done);
+    let (due, store) = {
+        let mut state = hub.lock();
+        (state.replica.tree.due(time_ms, after, STEP), state.replica.tree.store().clone())
+    };
+    due.paths.iter().for_each(|path| reap(service, path, time_ms));
+    if !due.cold.is_empty() {
+        let (service, own) = (service.clone(), store.clone());
+        let wants: Vec<Want> = due.cold.iter().map(|path| Want::Znode(path.as_str().into())).collect();
+        store.defer(Box::new(move |turn| {
+            if let Err(cause) = turn.and_then(|()| warm(&*own, &wants)) {
+                tracing::debug!(%cause, "could not look for znodes that have outlived themselves");
+                return;
+            }
+            for path in due.cold {
+                // It looks again when it is applied.
+                let is_due = service.hub.lock().replica.tree.is_due(&path, time_ms);
+                if is_due {
+                    reap(&service, &path, time_ms);
+                }
+            }
+        }));
     }
-    last
+    due.last
+}
+
+fn reap(service: &Arc<Service>, path: &str, time_ms: i64) {
+    tracing::debug!(path, "a znode has outlived itself");
+    let entry = Entry {
+        time_ms,
+        session: 0,
+        cxid: 0,
+        ids: Vec::new(),
+        enforces_quotas: false,
+        what: What::Reap(path),
+    };
+    // Whoever reads the state sees what became of it.
+    let (done, _) = waiter();
+    service.propose(Principal::Node, &entry, done, None);
 }

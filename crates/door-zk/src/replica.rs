@@ -9,12 +9,15 @@
 
 mod durable;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
+
+use base::Cause;
+use store::{MachineState, Patience};
 
 use crate::{
     entry::{Entry, What},
     faults::Code,
-    tree::{Draft, Stamp, Trace, Tree},
+    tree::{Draft, Stamp, Stop, Trace, Tree},
     wire::{
         jute::put_str,
         reply,
@@ -46,7 +49,6 @@ pub(crate) struct Effects<'a> {
 }
 
 /// The state.
-#[derive(Debug)]
 pub(crate) struct Replica {
     pub(crate) zxid: i64,
     pub(crate) tree: Tree,
@@ -60,11 +62,12 @@ pub(crate) struct Replica {
 }
 
 impl Replica {
-    /// The state before the first entry.
-    pub(crate) fn new() -> Replica {
+    /// The state before the first entry; `store` has nothing of it yet, and about `cache_bytes` of its
+    /// znodes are kept in memory.
+    pub(crate) fn new(store: Arc<dyn MachineState>, cache_bytes: usize) -> Replica {
         Replica {
             zxid: 0,
-            tree: Tree::new(),
+            tree: Tree::new(store, cache_bytes),
             sessions: BTreeMap::new(),
             last_session: 0,
             saved_zxid: 0,
@@ -77,8 +80,22 @@ impl Replica {
         self.tree.weight() + self.sessions.len() * SESSION_BYTES
     }
 
-    /// Applies an entry; gives its result and fills in its effects.
-    pub(crate) fn apply<'a>(&mut self, entry: &'a Entry<'a>, effects: &mut Effects<'a>) -> Vec<u8> {
+    /// Applies an entry; gives its result and fills in its effects. Waits for the disk if it must.
+    ///
+    /// # Errors
+    /// When the state cannot be read. What the entry has changed by then is half of it.
+    pub(crate) fn apply<'a>(
+        &mut self,
+        entry: &'a Entry<'a>,
+        effects: &mut Effects<'a>,
+    ) -> Result<Vec<u8>, Cause> {
+        self.tree.set_patience(Patience::Wait);
+        let result = self.transact(entry, effects);
+        self.tree.set_patience(Patience::Now);
+        result
+    }
+
+    fn transact<'a>(&mut self, entry: &'a Entry<'a>, effects: &mut Effects<'a>) -> Result<Vec<u8>, Cause> {
         let mut out = Vec::with_capacity(96);
         match &entry.what {
             What::Open { timeout_ms, password } => {
@@ -92,7 +109,7 @@ impl Replica {
             What::Reap(path) => {
                 let stamp = self.stamp(entry);
                 let reaped = self.tree.reap(stamp, path, &mut effects.trace);
-                reply::tail(&mut out, self.zxid, reaped.err().unwrap_or(Code::OK));
+                reply::tail(&mut out, self.zxid, refusal(reaped)?.unwrap_or(Code::OK));
             }
             // Closed already, or expired under its owner's hands: not a transaction.
             _ if !self.sessions.contains_key(&entry.session) => {
@@ -101,7 +118,7 @@ impl Replica {
             What::Close => {
                 self.zxid += 1;
                 self.sessions.remove(&entry.session);
-                self.tree.remove_ephemerals(entry.session, self.zxid, &mut effects.trace);
+                self.tree.remove_ephemerals(entry.session, self.zxid, &mut effects.trace)?;
                 self.touched_sessions.push(entry.session);
                 effects.closed = Some(entry.session);
                 reply::tail(&mut out, self.zxid, Code::OK);
@@ -109,7 +126,8 @@ impl Replica {
             What::One(change) => {
                 let stamp = self.stamp(entry);
                 reply::tail(&mut out, self.zxid, Code::OK);
-                if let Err(code) = self.change(stamp, change, effects, &mut out) {
+                let changed = self.change(stamp, change, effects, &mut out);
+                if let Some(code) = refusal(changed)? {
                     out.clear();
                     reply::tail(&mut out, self.zxid, code);
                 }
@@ -118,7 +136,7 @@ impl Replica {
                 let stamp = self.stamp(entry);
                 // A failed multi is a successful reply that tells of failures.
                 reply::tail(&mut out, self.zxid, Code::OK);
-                self.multi(stamp, changes, effects, &mut out);
+                self.multi(stamp, changes, effects, &mut out)?;
             }
             What::Return => reply::tail(&mut out, self.zxid, Code::OK),
             What::Refuse(code) => {
@@ -126,7 +144,7 @@ impl Replica {
                 reply::tail(&mut out, self.zxid, *code);
             }
         }
-        out
+        Ok(out)
     }
 
     fn stamp<'a>(&mut self, entry: &'a Entry<'a>) -> Stamp<'a> {
@@ -158,7 +176,7 @@ impl Replica {
         change: &'a Change<'a>,
         effects: &mut Effects<'a>,
         out: &mut Vec<u8>,
-    ) -> Result<(), Code> {
+    ) -> Result<(), Stop> {
         let trace = &mut effects.trace;
         match change {
             Change::Create { path, data, acl, mode, form } => {
@@ -166,7 +184,8 @@ impl Replica {
                 let made = self.tree.create(stamp, draft, trace)?;
                 put_str(out, &made);
                 if *form != Form::Plain {
-                    let node = self.tree.get(&made).expect("it was made just now");
+                    let place = self.tree.find(&made)?.expect("it was made just now");
+                    let node = self.tree.node(place);
                     // As it was made: of the numbers of a quota others are there already.
                     let data_length = data.map_or(0, <[u8]>::len) as i32;
                     reply::stat(out, &reply::Stat { data_length, ..node.stat() });
@@ -192,12 +211,13 @@ impl Replica {
         changes: &'a [Change<'a>],
         effects: &mut Effects<'a>,
         out: &mut Vec<u8>,
-    ) {
+    ) -> Result<(), Cause> {
         let start = out.len();
         self.tree.begin();
         for (index, change) in changes.iter().enumerate() {
             reply::multi_header(out, opcode_of(change), Code::OK);
-            if let Err(code) = self.change(stamp, change, effects, out) {
+            let changed = self.change(stamp, change, effects, out);
+            if let Some(code) = refusal(changed)? {
                 self.tree.roll_back();
                 effects.trace.events.clear();
                 out.truncate(start);
@@ -216,6 +236,16 @@ impl Replica {
         }
         self.tree.commit();
         reply::multi_end(out);
+        Ok(())
+    }
+}
+
+/// The error that is the answer, if there is one.
+fn refusal(done: Result<(), Stop>) -> Result<Option<Code>, Cause> {
+    match done {
+        Ok(()) => Ok(None),
+        Err(Stop::Refused(code)) => Ok(Some(code)),
+        Err(stop) => Err(stop.into()),
     }
 }
 

@@ -120,7 +120,7 @@ pub(crate) fn expire(service: &Arc<Service>) -> u64 {
             what: What::Close,
         };
         let reaper = Arc::new(Reaper { service: service.clone() });
-        service.propose(&Principal::Node, &entry, Done::new(reaper, session as u64));
+        service.propose(Principal::Node, &entry, Done::new(reaper, session as u64), None);
     }
     let longest_ms = u64::from(hub.settings.tick_ms).max(1);
     next_ms.map_or(longest_ms, |next_ms| next_ms.saturating_sub(now_ms).clamp(1, longest_ms))
@@ -162,7 +162,7 @@ impl Gauges {
 
     fn set(&self, hub: &Hub) {
         let state = hub.lock();
-        self.znodes.set(state.replica.tree.len() as f64);
+        self.znodes.set(state.replica.tree.size().znodes as f64);
         self.ephemerals.set(state.replica.tree.ephemeral_len() as f64);
         self.sessions.set(state.sessions.len() as f64);
         self.watches.set(state.watches.len() as f64);

@@ -108,7 +108,7 @@ impl Connection {
             what,
         };
         let tag = self.link.push(0, Step::Open { timeout_ms, password, knows_read_only }, now_ms, 0);
-        self.service().propose(&Principal::Anonymous, &entry, Done::new(self.link.clone(), tag));
+        self.propose(&entry, tag);
         Ok(())
     }
 
@@ -135,7 +135,7 @@ impl Connection {
         let what = What::Return;
         let entry =
             Entry { time_ms: hub.wall_ms(), session, cxid: 0, ids: Vec::new(), enforces_quotas: false, what };
-        self.service().propose(&Principal::Anonymous, &entry, Done::new(self.link.clone(), tag));
+        self.propose(&entry, tag);
     }
 
     /// Takes the requests at the front of `input`.
@@ -255,6 +255,7 @@ impl Connection {
                         read,
                         record: record.into(),
                         identity: self.link.listener.identity(),
+                        tries: 0,
                     };
                     let tag = self.link.push(header.xid, step, now_ms, record.len());
                     self.service().barrier(Done::new(self.link.clone(), tag));
@@ -287,9 +288,14 @@ impl Connection {
             self.ending = true;
             self.link.leave(session);
         }
-        let tag =
-            self.link.push(header.xid, Step::Write { opcode: header.opcode, closes_session }, now_ms, bytes);
-        self.service().propose(&Principal::Anonymous, &entry, Done::new(self.link.clone(), tag));
+        let step = Step::Write { opcode: header.opcode, closes_session };
+        let tag = self.link.push(header.xid, step, now_ms, bytes);
+        self.propose(&entry, tag);
+    }
+
+    fn propose(&self, entry: &Entry<'_>, tag: u64) {
+        let done = Done::new(self.link.clone(), tag);
+        self.link.service.propose(Principal::Anonymous, entry, done, Some((&self.link, tag)));
     }
 
     fn refuse(&self, header: Header, code: Code, now_ms: u64) {
@@ -343,7 +349,7 @@ impl Session for Connection {
         if self.live.is_none() && self.greeted {
             return matches!(self.link.phase(), Phase::Connecting);
         }
-        self.link.in_flight() >= self.service().hub.settings.in_flight
+        self.link.is_full(self.service().hub.settings.in_flight)
             || self.link.guest.outbox.unsent() > PAUSE_BYTES
     }
 

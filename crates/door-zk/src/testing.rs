@@ -4,6 +4,8 @@
 
 pub(crate) mod client;
 #[cfg(test)]
+mod cold;
+#[cfg(test)]
 mod compatibility;
 #[cfg(test)]
 mod crowd;
@@ -11,13 +13,14 @@ mod crowd;
 mod garbage;
 #[cfg(test)]
 mod replay;
+mod shelf;
 #[cfg(test)]
 mod sockets;
 #[cfg(test)]
 mod stories;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::VecDeque,
     sync::{Arc, Mutex},
 };
 
@@ -29,30 +32,13 @@ use store::{
 };
 use world::{Clock, Entropy};
 
+#[cfg(test)]
+pub(crate) use shelf::Broken;
+pub(crate) use shelf::Durable;
+
 use crate::{Settings, hub::Hub, link::Service};
 
 pub(crate) const GROUP: GroupId = GroupId(7);
-
-/// The tree that a Machine keeps its state in, as plain as can be.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Durable(pub(crate) BTreeMap<Bytes, Bytes>);
-
-impl Durable {
-    /// Takes in what an entry changed.
-    pub(crate) fn take(&mut self, changes: &mut Changes) {
-        for (key, value) in changes.drain() {
-            match value {
-                Some(value) => self.0.insert(key, value),
-                None => self.0.remove(&key),
-            };
-        }
-    }
-
-    /// What [`Machine::restore`] gets.
-    pub(crate) fn records(&self) -> impl Iterator<Item = Result<(Bytes, Bytes), Cause>> {
-        self.0.iter().map(|(key, value)| Ok((key.clone(), value.clone())))
-    }
-}
 
 /// A Machine without a log. Entries are applied when they are proposed, or held until released.
 pub(crate) struct OneMachine {
@@ -112,7 +98,7 @@ impl Inner {
         self.index += 1;
         self.log.push(entry.clone());
         let mut changes = Changes::new();
-        let result = self.machine.apply(self.index, &entry, &mut changes);
+        let result = self.machine.apply(self.index, &entry, &mut changes).unwrap();
         self.machine.settle(&mut changes);
         self.state.take(&mut changes);
         done.complete(Ok(result));
@@ -191,7 +177,7 @@ impl House {
     pub(crate) fn after(settings: Settings, state: Durable, log: &[Bytes]) -> House {
         let clock = Clock::simulated(1_700_000_000_000_000);
         let (mut machine, door) = crate::new(settings, clock.clone(), Entropy::seeded(1));
-        machine.restore(&mut state.records()).unwrap();
+        machine.restore(state.handle()).unwrap();
         let mut inner = Inner { machine, state, index: 0, held: None, refuse: None, log: Vec::new() };
         for entry in log {
             inner.apply(entry.clone(), waiter().0);

@@ -4,26 +4,40 @@
 //! the first failed check is the error a client sees. Operations of a multi are made one after the
 //! other, under a journal from which all of them can be undone.
 //!
-//! Nodes stand in a slab and know their children by name, so a path is looked up name by name and
-//! no path is stored twice. (A map from whole paths would look up faster in deep trees and take
-//! three times the memory.)
+//! The znodes are in the store, each under a key made of its path; memory holds those that were used
+//! lately ([`cache`]) and knows by heart only which of them end by themselves ([`ends`]) and which
+//! have quotas. An operation first finds the znodes that it needs. Where they are not in memory, that
+//! is a look at the store, which may have to wait for the disk; whoever cannot wait is told so
+//! ([`Stop::Cold`]), has what is missing brought into the store's memory by a thread that can
+//! ([`warm`]), and comes again.
 
+mod cache;
+mod census;
+mod ends;
 mod journal;
 mod node;
 mod record;
+mod warm;
 
-use std::{
-    borrow::Cow,
-    collections::{BTreeMap, BTreeSet},
-    ops::Bound,
-};
+use std::{borrow::Cow, sync::Arc};
+
+use base::{Cause, Malformed};
+use metrics::counter;
+use store::{Changes, MachineState, Patience, Unread};
 
 pub(crate) use self::{
+    cache::Place,
+    census::Census,
     node::Node,
-    record::{NODE, Restoring, node_key},
+    record::node_key,
+    warm::{Want, warm},
 };
 
-use self::journal::{Journal, Undo};
+use self::{
+    cache::{Cache, Names},
+    ends::{Ends, NEVER},
+    journal::{Journal, Undo},
+};
 use crate::{
     acl::{self, Acl, AclTable},
     auth::Id,
@@ -33,13 +47,9 @@ use crate::{
     quota::{self, More, Quotas},
     wire::{
         reply::{EventKind, Stat},
-        request::{Ace, Form},
+        request::{Ace, Form, is_sequential},
     },
 };
-
-/// What a znode takes in memory beside name and data, roughly: itself, its entry in the parent,
-/// its allocations.
-const NODE_BYTES: usize = 256;
 
 /// Bytes of the longest path. A key of the store is a little longer than a path.
 const MAX_PATH_BYTES: usize = 60_000;
@@ -47,11 +57,41 @@ const MAX_PATH_BYTES: usize = 60_000;
 /// Bytes of the longest data. A value of the store holds the rest of the znode too.
 const MAX_DATA_BYTES: usize = 7 << 20;
 
-/// Paths of touched znodes for which memory is kept.
-const TOUCHED_KEPT: usize = 1024;
+/// Why something is not done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// This is the answer to whoever asked.
+    Refused(Code),
+    /// It would have to wait for the disk.
+    Cold,
+    /// The state cannot be read.
+    Failed(Cause),
+}
 
-/// The slab's place of the root.
-const ROOT: u32 = 0;
+impl From<Code> for Stop {
+    fn from(code: Code) -> Stop {
+        Stop::Refused(code)
+    }
+}
+
+impl From<Unread> for Stop {
+    fn from(unread: Unread) -> Stop {
+        match unread {
+            Unread::NotNow => Stop::Cold,
+            Unread::Failed(cause) => Stop::Failed(cause),
+        }
+    }
+}
+
+impl From<Stop> for Cause {
+    fn from(stop: Stop) -> Cause {
+        match stop {
+            Stop::Refused(code) => Cause::bug(format!("error {} where none is expected", code.number())),
+            Stop::Cold => Unread::NotNow.into(),
+            Stop::Failed(cause) => cause,
+        }
+    }
+}
 
 /// What stamps a change: when, in which transaction, by whom.
 #[derive(Clone, Copy, Debug)]
@@ -132,7 +172,7 @@ fn lifetime(mode: i32, form: Form, session: i64) -> Result<(Lifetime, bool), Cod
         (_, Form::Ttl(ms)) if has_ttl => Lifetime::ttl(ms),
         _ => None,
     };
-    Ok((lifetime.ok_or(Code::BAD_ARGUMENTS)?, matches!(mode, 2 | 3 | 6)))
+    Ok((lifetime.ok_or(Code::BAD_ARGUMENTS)?, is_sequential(mode)))
 }
 
 /// The version after `current`, which must be `expected` unless that is -1. Never -1, for that
@@ -154,82 +194,216 @@ fn fits(path: &str, data: Option<&[u8]>) -> Result<(), Code> {
     if fits { Ok(()) } else { Err(Code::BAD_ARGUMENTS) }
 }
 
+/// How large the tree is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Size {
+    /// Znodes, the root included.
+    pub(crate) znodes: u64,
+    /// Bytes of their paths and data.
+    pub(crate) bytes: u64,
+}
+
 /// The tree.
-#[derive(Debug)]
 pub(crate) struct Tree {
-    nodes: Vec<Option<Node>>,
-    /// Empty places in `nodes`, the last one to be used first.
-    free: Vec<u32>,
-    /// The paths of each session's ephemeral nodes.
-    ephemerals: BTreeMap<i64, BTreeSet<Box<str>>>,
-    /// The paths of containers and of nodes with a time to live.
-    reaped: BTreeSet<Box<str>>,
-    /// The znodes with limits.
+    store: Arc<dyn MachineState>,
+    cache: Cache,
+    ends: Ends,
+    /// Which znodes have limits.
     pub(crate) quotas: Quotas,
-    /// Bytes of memory, roughly.
-    weight: usize,
-    /// The ACLs of all nodes.
+    size: Size,
+    /// The ACLs of all nodes in memory.
     acls: AclTable,
     /// How to undo what was done since [`Tree::begin`].
     journal: Option<Journal>,
-    /// The paths of znodes that are not what the store knows.
-    touched: Vec<Box<str>>,
+    /// Whether it waits for the disk.
+    patience: Patience,
+    /// Where keys are made.
+    key: Vec<u8>,
 }
 
 impl Tree {
-    /// The tree as it is before its first transaction.
-    pub(crate) fn new() -> Tree {
-        let mut tree = Tree::bare();
-        let zookeeper = tree.attach(ROOT, "zookeeper", Node::empty(Acl::open()));
+    /// The tree as it is before its first transaction. `store` has nothing of it, and about
+    /// `cache_bytes` of it are kept in memory.
+    pub(crate) fn new(store: Arc<dyn MachineState>, cache_bytes: usize) -> Tree {
+        let mut tree = Tree::bare(store, cache_bytes);
+        let root = tree.cache.put("", Node::empty(Acl::open()));
+        tree.size.znodes = 1;
+        tree.cache.touch(root);
+        let zookeeper = tree.attach(root, "/zookeeper", Node::empty(Acl::open()));
         // As ZooKeeper's own: the ACL of the configuration was "set" once, from version -1.
         let config = Node { aversion: -1, ..Node::empty(Acl::read_only()) };
-        tree.attach(zookeeper, "config", config);
-        tree.attach(zookeeper, "quota", Node::empty(Acl::open()));
-        for path in path::PERMANENT {
-            let id = tree.find(path).expect("it was made just now");
-            tree.touch(id, path);
-        }
+        tree.attach(zookeeper, "/zookeeper/config", config);
+        tree.attach(zookeeper, path::QUOTA, Node::empty(Acl::open()));
         tree
     }
 
-    /// A root and nothing else.
-    fn bare() -> Tree {
+    /// The tree that is in `store`, of this size. Reads which znodes end by themselves, and which have
+    /// limits.
+    pub(crate) fn restore(
+        store: Arc<dyn MachineState>,
+        cache_bytes: usize,
+        size: Size,
+    ) -> Result<Tree, Cause> {
+        let mut tree = Tree::bare(store, cache_bytes);
+        tree.size = size;
+        tree.ends = Ends::restore(&*tree.store)?;
+        for (from, to) in [record::children_keys(path::QUOTA), record::deeper_keys(path::QUOTA)] {
+            for record in tree.store.scan(&from, Some(&to), Patience::Wait)? {
+                tree.quotas.note(&record::path_of(&record?.0)?);
+            }
+        }
+        // What cannot be deleted is looked up without asking whether it is there.
+        tree.patience = Patience::Wait;
+        for path in path::PERMANENT {
+            tree.find(path)?.ok_or_else(|| Cause::corrupt("znodes are missing"))?;
+        }
+        tree.patience = Patience::Now;
+        Ok(tree)
+    }
+
+    fn bare(store: Arc<dyn MachineState>, cache_bytes: usize) -> Tree {
         Tree {
-            nodes: vec![Some(Node::empty(Acl::open()))],
-            free: Vec::new(),
-            ephemerals: BTreeMap::new(),
-            reaped: BTreeSet::new(),
+            store,
+            cache: Cache::new(cache_bytes),
+            ends: Ends::default(),
             quotas: Quotas::default(),
-            weight: NODE_BYTES,
+            size: Size::default(),
             acls: AclTable::default(),
             journal: None,
-            touched: Vec::new(),
+            patience: Patience::Now,
+            key: Vec::new(),
         }
     }
 
-    /// The znode at `path`; the root answers to the empty path too.
-    pub(crate) fn get(&self, path: &str) -> Option<&Node> {
-        self.find(path).map(|id| self.node(id))
+    /// Where it reads what is not in memory.
+    pub(crate) fn store(&self) -> &Arc<dyn MachineState> {
+        &self.store
     }
 
-    /// Znodes, the root included.
-    pub(crate) fn len(&self) -> usize {
-        self.nodes.len() - self.free.len()
+    /// From now on it waits for the disk, or not.
+    pub(crate) fn set_patience(&mut self, patience: Patience) {
+        self.patience = patience;
+    }
+
+    /// The place of the znode at `path`, if there is one; the root answers to the empty path too.
+    pub(crate) fn find(&mut self, path: &str) -> Result<Option<Place>, Stop> {
+        let path = if path == "/" { "" } else { path };
+        if let Some(place) = self.cache.find(path) {
+            return Ok(self.cache.slot(place).node.is_some().then_some(place));
+        }
+        if self.is_whole() || !may_be(path) {
+            return Ok(None);
+        }
+        let mut key = std::mem::take(&mut self.key);
+        node_key(path, &mut key);
+        let value = self.read(&key);
+        self.key = key;
+        let Some(value) = value? else { return Ok(None) };
+        let mut node = Node::decode(&value).map_err(|malformed| Stop::Failed(malformed.into()))?;
+        node.acl = self.acls.intern(node.acl);
+        Ok(Some(self.cache.put(path, node)))
+    }
+
+    fn read(&self, key: &[u8]) -> Result<Option<bytes::Bytes>, Unread> {
+        match self.store.get(key, Patience::Now) {
+            Err(Unread::NotNow) if self.patience == Patience::Wait => {
+                counter!("holdfast_zookeeper_waits_total").increment(1);
+                self.store.get(key, Patience::Wait)
+            }
+            read => read,
+        }
+    }
+
+    /// Whether every znode is in memory: then nothing has to be looked for.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.cache.present() as u64 == self.size.znodes
+    }
+
+    /// The znode at a place that was found.
+    pub(crate) fn node(&self, place: Place) -> &Node {
+        self.cache.node(place)
+    }
+
+    /// The names of a znode's children, in order.
+    pub(crate) fn names(&mut self, place: Place) -> Result<&Names, Stop> {
+        static NONE: Names = Names::new();
+        if self.cache.node(place).children == 0 {
+            return Ok(&NONE);
+        }
+        if self.cache.names(place).is_none() {
+            let names = self.gather(place)?;
+            if names.len() as u64 != u64::from(self.cache.node(place).children) {
+                return Err(Stop::Failed(Cause::corrupt("children of a znode are missing, or too many")));
+            }
+            self.cache.set_names(place, Some(names));
+        }
+        Ok(self.cache.names(place).expect("they were put there just now"))
+    }
+
+    fn gather(&self, place: Place) -> Result<Names, Stop> {
+        let path = self.cache.slot(place).path.clone();
+        let (from, to) = record::children_keys(&path);
+        let mut names = Names::new();
+        for record in self.store.scan(&from, Some(&to), self.patience)? {
+            let (key, _) = record?;
+            let name = std::str::from_utf8(&key[from.len()..]);
+            names.insert(name.map_err(|_| Stop::Failed(Malformed("name of a znode").into()))?.into());
+        }
+        for (other, node) in self.cache.unsettled() {
+            if let Some((parent, name)) = other.rsplit_once('/')
+                && *parent == *path
+            {
+                match node {
+                    Some(_) => names.insert(name.into()),
+                    None => names.remove(name),
+                };
+            }
+        }
+        Ok(names)
+    }
+
+    /// Has those znodes leave memory that are beyond the bound. `listed` is one whose children were
+    /// asked for: if they are very many, they are not kept.
+    pub(crate) fn trim(&mut self, listed: Option<Place>) {
+        if let Some(place) = listed.filter(|place| self.cache.is_crowded(*place)) {
+            self.cache.set_names(place, None);
+        }
+        self.cache.trim(&mut self.acls);
+    }
+
+    /// How large it is.
+    pub(crate) fn size(&self) -> Size {
+        self.size
     }
 
     /// Ephemeral znodes.
     pub(crate) fn ephemeral_len(&self) -> usize {
-        self.ephemerals.values().map(BTreeSet::len).sum()
+        self.ends.ephemeral_len()
     }
 
     /// The sessions that own ephemeral znodes.
     pub(crate) fn owners(&self) -> impl ExactSizeIterator<Item = i64> {
-        self.ephemerals.keys().copied()
+        self.ends.owners()
     }
 
     /// Bytes of memory, roughly.
     pub(crate) fn weight(&self) -> usize {
-        self.weight + self.acls.weight()
+        self.cache.bytes() + self.acls.weight() + self.ends.weight()
+    }
+
+    /// Says what has changed since it was called last.
+    pub(crate) fn settle(&mut self, changes: &mut Changes) {
+        let mut key = std::mem::take(&mut self.key);
+        self.cache.settle(|path, node| {
+            node_key(path, &mut key);
+            match node {
+                Some(node) => changes.put_with(&key, node.encoded_len(), |out| node.encode(out)),
+                None => changes.delete(&key),
+            }
+        });
+        self.key = key;
+        self.ends.settle(changes);
+        self.cache.trim(&mut self.acls);
     }
 
     /// Makes a znode; gives its path, which a sequential one learns only now.
@@ -238,11 +412,11 @@ impl Tree {
         stamp: Stamp<'_>,
         draft: Draft<'a>,
         trace: &mut Trace<'a>,
-    ) -> Result<Cow<'a, str>, Code> {
+    ) -> Result<Cow<'a, str>, Stop> {
         let (lifetime, sequential) = lifetime(draft.mode, draft.form, stamp.session)?;
         let (parent_path, _) = path::split(draft.path)?;
         let acl = Acl::from_entries(draft.acl, stamp.ids)?;
-        let parent = self.find(parent_path).ok_or(Code::NO_NODE)?;
+        let parent = self.find(parent_path)?.ok_or(Code::NO_NODE)?;
         let above = self.node(parent);
         stamp.check(&above.acl, acl::CREATE)?;
         let path = if sequential {
@@ -253,13 +427,12 @@ impl Tree {
         };
         path::validate(&path)?;
         fits(&path, draft.data)?;
-        let (_, name) = path::split(&path)?;
-        if name.is_empty() || above.children.contains_key(name) {
-            // An empty name here is the root itself: every other one has failed above.
-            return Err(Code::NODE_EXISTS);
+        let has_ephemeral_parent = matches!(above.lifetime(), Lifetime::Session(_));
+        if self.find(&path)?.is_some() {
+            return Err(Code::NODE_EXISTS.into());
         }
-        if matches!(above.lifetime(), Lifetime::Session(_)) {
-            return Err(Code::NO_CHILDREN_FOR_EPHEMERALS);
+        if has_ephemeral_parent {
+            return Err(Code::NO_CHILDREN_FOR_EPHEMERALS.into());
         }
         let more = More::made(draft.data);
         quota::check(self, stamp, &path, more)?;
@@ -281,16 +454,13 @@ impl Tree {
             ..Node::empty(acl)
         };
         self.remember(lifetime, &path);
-        let id = self.attach(parent, name, node);
-        self.touch(id, &path);
-        self.touch(parent, parent_path);
-        let above = self.node_mut(parent);
-        let undo =
-            Undo::Create { parent, path: Box::default(), creations: above.creations, pzxid: above.pzxid };
-        above.creations = above.creations.wrapping_add(1);
+        let place = self.attach(parent, &path, node);
+        let above = self.cache.node_mut(parent);
+        let (creations, pzxid) = (above.creations, above.pzxid);
+        above.creations = creations.wrapping_add(1);
         above.pzxid = stamp.zxid;
-        self.record(undo, &path);
-        quota::count(self, &path, more);
+        self.record(|| Undo::Create { parent, place, creations, pzxid });
+        quota::count(self, &path, more)?;
         Ok(path)
     }
 
@@ -301,21 +471,20 @@ impl Tree {
         path: &'a str,
         version: i32,
         trace: &mut Trace<'a>,
-    ) -> Result<(), Code> {
-        let (parent_path, name) = path::split(path)?;
+    ) -> Result<(), Stop> {
+        let (parent_path, _) = path::split(path)?;
         if path::is_permanent(path) {
-            return Err(Code::BAD_ARGUMENTS);
+            return Err(Code::BAD_ARGUMENTS.into());
         }
-        let parent = self.find(parent_path).ok_or(Code::NO_NODE)?;
-        let above = self.node(parent);
-        stamp.check(&above.acl, acl::DELETE)?;
-        let node = self.node(*above.children.get(name).ok_or(Code::NO_NODE)?);
+        let parent = self.find(parent_path)?.ok_or(Code::NO_NODE)?;
+        stamp.check(&self.node(parent).acl, acl::DELETE)?;
+        let place = self.find(path)?.ok_or(Code::NO_NODE)?;
+        let node = self.node(place);
         next_version(node.version, version)?;
-        if !node.children.is_empty() {
-            return Err(Code::NOT_EMPTY);
+        if node.children != 0 {
+            return Err(Code::NOT_EMPTY.into());
         }
-        self.remove(parent, Cow::Borrowed(path), stamp.zxid, trace);
-        Ok(())
+        self.remove(parent, place, Cow::Borrowed(path), stamp.zxid, trace)
     }
 
     /// Sets the data of a znode; gives its Stat.
@@ -326,20 +495,18 @@ impl Tree {
         data: Option<&[u8]>,
         version: i32,
         trace: &mut Trace<'a>,
-    ) -> Result<Stat, Code> {
+    ) -> Result<Stat, Stop> {
         path::validate(path)?;
-        let id = self.find(path).ok_or(Code::NO_NODE)?;
-        let node = self.node(id);
+        let place = self.find(path)?.ok_or(Code::NO_NODE)?;
+        let node = self.node(place);
         stamp.check(&node.acl, acl::WRITE)?;
-        let was_bytes = node.data_len();
-        let more = More::replaced(was_bytes, data);
+        let more = More::replaced(node.data_len(), data);
         quota::check(self, stamp, path, more)?;
-        let node = self.node_mut(id);
+        let node = self.node(place);
         let next = next_version(node.version, version)?;
         fits(path, data)?;
-        let was = std::mem::replace(&mut node.data, data.map(Box::from));
-        let undo =
-            Undo::SetData { id, data: was, mzxid: node.mzxid, mtime: node.mtime, version: node.version };
+        self.put_data(place, data.map(Box::from));
+        let node = self.cache.node_mut(place);
         node.version = next;
         node.mzxid = stamp.zxid;
         node.mtime = stamp.time_ms;
@@ -350,26 +517,36 @@ impl Tree {
             acl: node.acl.clone(),
             parent_acl: None,
         });
-        self.weight = self.weight - was_bytes + data.map_or(0, <[u8]>::len);
-        self.record(undo, path);
-        self.touch(id, path);
-        quota::count(self, path, more);
+        quota::count(self, path, more)?;
         Ok(stat)
     }
 
     /// Puts other data into a znode that is there, as the tree itself does: without a version, a
     /// time or an event.
-    pub(crate) fn rewrite(&mut self, path: &str, data: String) {
-        let Some(id) = self.find(path) else { return };
-        let node = self.node_mut(id);
-        let was_bytes = node.data_len();
-        let bytes = data.len();
-        let was = node.data.replace(data.into_bytes().into());
-        let undo =
-            Undo::SetData { id, data: was, mzxid: node.mzxid, mtime: node.mtime, version: node.version };
-        self.weight = self.weight - was_bytes + bytes;
-        self.record(undo, path);
-        self.touch(id, path);
+    pub(crate) fn rewrite(&mut self, path: &str, data: String) -> Result<(), Stop> {
+        if let Some(place) = self.find(path)? {
+            self.put_data(place, Some(data.into_bytes().into()));
+        }
+        Ok(())
+    }
+
+    /// Puts other data into a znode, such that it can be undone.
+    fn put_data(&mut self, place: Place, data: Option<Box<[u8]>>) {
+        self.cache.touch(place);
+        let was = self.set_bytes(place, data);
+        let node = self.cache.node(place);
+        let (mzxid, mtime, version) = (node.mzxid, node.mtime, node.version);
+        self.record(|| Undo::SetData { place, data: was, mzxid, mtime, version });
+    }
+
+    /// Puts other data into a znode; gives what was there.
+    fn set_bytes(&mut self, place: Place, data: Option<Box<[u8]>>) -> Option<Box<[u8]>> {
+        let node = self.cache.node_mut(place);
+        let was_bytes = node.data_len() as u64;
+        let was = std::mem::replace(&mut node.data, data);
+        self.size.bytes = self.size.bytes - was_bytes + node.data_len() as u64;
+        self.cache.weigh(place);
+        was
     }
 
     /// Sets the ACL of a znode, whose ACL has this version; gives its Stat.
@@ -379,29 +556,30 @@ impl Tree {
         path: &str,
         entries: &[Ace<'_>],
         version: i32,
-    ) -> Result<Stat, Code> {
+    ) -> Result<Stat, Stop> {
         path::validate(path)?;
         let acl = Acl::from_entries(entries, stamp.ids)?;
-        let id = self.find(path).ok_or(Code::NO_NODE)?;
-        let node = self.node(id);
+        let place = self.find(path)?.ok_or(Code::NO_NODE)?;
+        let node = self.node(place);
         stamp.check(&node.acl, acl::ADMIN)?;
         let aversion = next_version(node.aversion, version)?;
         let acl = self.acls.intern(acl);
-        let node = self.node_mut(id);
+        let node = self.cache.node_mut(place);
         node.aversion = aversion;
         let was = std::mem::replace(&mut node.acl, acl);
         let stat = node.stat();
         self.acls.release(&was);
-        self.touch(id, path);
+        self.cache.touch(place);
         Ok(stat)
     }
 
     /// Fails unless a znode is there and has this version; -1 is any.
-    pub(crate) fn check(&self, stamp: Stamp<'_>, path: &str, version: i32) -> Result<(), Code> {
+    pub(crate) fn check(&mut self, stamp: Stamp<'_>, path: &str, version: i32) -> Result<(), Stop> {
         path::validate(path)?;
-        let node = self.get(path).ok_or(Code::NO_NODE)?;
+        let place = self.find(path)?.ok_or(Code::NO_NODE)?;
+        let node = self.node(place);
         stamp.check(&node.acl, acl::READ)?;
-        next_version(node.version, version).map(drop)
+        Ok(next_version(node.version, version).map(drop)?)
     }
 
     /// Removes a znode that has outlived itself.
@@ -410,173 +588,155 @@ impl Tree {
         stamp: Stamp<'_>,
         path: &'a str,
         trace: &mut Trace<'a>,
-    ) -> Result<(), Code> {
-        let id = self.find(path).ok_or(Code::NO_NODE)?;
-        let node = self.node(id);
+    ) -> Result<(), Stop> {
+        let place = self.find(path)?.ok_or(Code::NO_NODE)?;
         // It may have got a child, or new data, since it was looked at.
-        if !node.is_due(stamp.time_ms) {
-            return Err(Code::BAD_VERSION);
+        if !self.node(place).is_due(stamp.time_ms) {
+            return Err(Code::BAD_VERSION.into());
         }
-        self.remove(node.parent, Cow::Borrowed(path), stamp.zxid, trace);
-        Ok(())
+        let parent = self.find(path::above(path))?.ok_or_else(orphan)?;
+        self.remove(parent, place, Cow::Borrowed(path), stamp.zxid, trace)
     }
 
     /// Of the containers and the znodes with a time to live whose paths come after `after`, the
-    /// first `count`: the paths of those that have outlived themselves, and the last path that was
-    /// looked at, if there may be more behind it.
-    pub(crate) fn due(&self, time_ms: i64, after: &str, count: usize) -> (Vec<String>, Option<String>) {
-        let behind = (Bound::Excluded(after), Bound::Unbounded);
-        let paths: Vec<&str> = self.reaped.range::<str, _>(behind).take(count).map(|path| &**path).collect();
-        let last = (paths.len() == count).then(|| paths.last().map(|path| (*path).to_owned())).flatten();
-        let due = |path: &&&str| self.get(path).is_some_and(|node| node.is_due(time_ms));
-        (paths.iter().filter(due).map(|path| (*path).to_owned()).collect(), last)
+    /// first `count`: what is known of them.
+    pub(crate) fn due(&mut self, time_ms: i64, after: &str, count: usize) -> Due {
+        let looked_at = self.ends.reaped(after, count);
+        let last = looked_at.last().filter(|_| looked_at.len() == count);
+        let mut due = Due { last: last.map(|(path, _)| (**path).to_owned()), ..Due::default() };
+        for (path, _) in looked_at.into_iter().filter(|(_, at_ms)| *at_ms <= time_ms) {
+            if self.find(&path) == Err(Stop::Cold) {
+                due.cold.push(path.into());
+            } else if self.is_due(&path, time_ms) {
+                due.paths.push(path.into());
+            }
+        }
+        self.cache.trim(&mut self.acls);
+        due
+    }
+
+    /// Whether the znode at `path` has outlived itself, as far as can be told without waiting.
+    pub(crate) fn is_due(&mut self, path: &str, time_ms: i64) -> bool {
+        let Ok(Some(place)) = self.find(path) else { return false };
+        let is_due = self.node(place).is_due(time_ms);
+        if !is_due {
+            let again_ms = self.node(place).due_after().unwrap_or(NEVER);
+            self.ends.look_at(path, again_ms);
+        }
+        is_due
     }
 
     /// The paths of a session's ephemeral znodes, in order.
     pub(crate) fn ephemerals(&self, session: i64) -> impl Iterator<Item = &str> {
-        self.ephemerals.get(&session).into_iter().flatten().map(|path| &**path)
+        self.ends.ephemerals(session)
     }
 
     /// Removes the ephemeral znodes of a session, in the order of their paths.
-    pub(crate) fn remove_ephemerals<'a>(&mut self, session: i64, zxid: i64, trace: &mut Trace<'a>) {
-        for path in self.ephemerals.remove(&session).unwrap_or_default() {
-            let parent = self.find(path::above(&path)).expect("a node's parent is there");
-            self.remove(parent, Cow::Owned(path.into()), zxid, trace);
+    pub(crate) fn remove_ephemerals<'a>(
+        &mut self,
+        session: i64,
+        zxid: i64,
+        trace: &mut Trace<'a>,
+    ) -> Result<(), Stop> {
+        let paths: Vec<String> = self.ends.ephemerals(session).map(str::to_owned).collect();
+        for path in paths {
+            let parent = self.find(path::above(&path))?.ok_or_else(orphan)?;
+            let place = self.find(&path)?.ok_or_else(orphan)?;
+            self.remove(parent, place, Cow::Owned(path), zxid, trace)?;
         }
+        Ok(())
     }
 
-    /// Takes out a childless node that is known to be there.
-    fn remove<'a>(&mut self, parent: u32, path: Cow<'a, str>, zxid: i64, trace: &mut Trace<'a>) {
-        let (id, node) = self.detach(parent, last_name(&path));
+    /// Takes out a childless node.
+    fn remove<'a>(
+        &mut self,
+        parent: Place,
+        place: Place,
+        path: Cow<'a, str>,
+        zxid: i64,
+        trace: &mut Trace<'a>,
+    ) -> Result<(), Stop> {
+        let node = self.detach(parent, place);
         self.forget(node.lifetime(), &path);
         let more = More::removed(node.data_len());
-        let above = self.node_mut(parent);
+        let above = self.cache.node_mut(parent);
         let pzxid = std::mem::replace(&mut above.pzxid, zxid);
-        let (acl, parent_acl) = (node.acl.clone(), Some(above.acl.clone()));
-        if self.journal.is_some() {
-            self.record(
-                Undo::Delete { id, parent, path: Box::default(), node: Box::new(node), pzxid },
-                &path,
-            );
+        let acls = (!trace.is_unwatched).then(|| (node.acl.clone(), above.acl.clone()));
+        self.record(|| Undo::Delete { parent, place, node: Box::new(node), pzxid });
+        quota::count(self, &path, more)?;
+        if let Some((acl, parent_acl)) = acls {
+            trace.note(|| Event { kind: EventKind::Deleted, path, acl, parent_acl: Some(parent_acl) });
         }
-        quota::count(self, &path, more);
-        self.touched.push(path.as_ref().into());
-        self.touch(parent, path::above(&path));
-        trace.note(|| Event { kind: EventKind::Deleted, path, acl, parent_acl });
-    }
-
-    /// Notes that a znode is not what the store knows.
-    fn touch(&mut self, id: u32, path: &str) {
-        let node = self.node_mut(id);
-        if !std::mem::replace(&mut node.is_touched, true) {
-            self.touched.push(path.into());
-        }
-    }
-
-    /// Hands out the paths of the znodes that are not what they were when it was called last, or not
-    /// there any more, with what they are now. A path may come more than once.
-    pub(crate) fn save(&mut self, mut each: impl FnMut(&str, Option<&Node>)) {
-        let mut touched = std::mem::take(&mut self.touched);
-        for path in touched.drain(..) {
-            let id = self.find(&path);
-            if let Some(id) = id {
-                self.node_mut(id).is_touched = false;
-            }
-            each(&path, id.map(|id| self.node(id)));
-        }
-        // Its memory is used again, unless it is much.
-        if touched.capacity() <= TOUCHED_KEPT {
-            self.touched = touched;
-        }
+        Ok(())
     }
 
     /// Notes a node that will end by itself, or holds limits.
     fn remember(&mut self, lifetime: Lifetime, path: &str) {
         self.quotas.note(path);
-        if let Lifetime::Session(session) = lifetime {
-            self.ephemerals.entry(session).or_default().insert(path.into());
-        } else if lifetime.is_reaped() {
-            self.reaped.insert(path.into());
-        }
+        self.ends.remember(lifetime, path);
     }
 
     /// The opposite.
     fn forget(&mut self, lifetime: Lifetime, path: &str) {
         self.quotas.forget(path);
-        if let Lifetime::Session(session) = lifetime
-            && let Some(paths) = self.ephemerals.get_mut(&session)
-        {
-            paths.remove(path);
-            if paths.is_empty() {
-                self.ephemerals.remove(&session);
-            }
-        } else if lifetime.is_reaped() {
-            self.reaped.remove(path);
-        }
+        self.ends.forget(lifetime, path);
     }
 
-    fn find(&self, path: &str) -> Option<u32> {
-        if path.is_empty() || path == "/" {
-            return Some(ROOT);
-        }
-        let mut names = path.strip_prefix('/')?.split('/');
-        names.try_fold(ROOT, |id, name| self.node(id).children.get(name).copied())
-    }
-
-    fn node(&self, id: u32) -> &Node {
-        self.nodes[id as usize].as_ref().expect("ids in the tree are of live nodes")
-    }
-
-    fn node_mut(&mut self, id: u32) -> &mut Node {
-        self.nodes[id as usize].as_mut().expect("ids in the tree are of live nodes")
-    }
-
-    /// Puts a node under `parent`.
-    fn attach(&mut self, parent: u32, name: &str, mut node: Node) -> u32 {
+    /// Puts a node at `path` under `parent`, which changes both.
+    fn attach(&mut self, parent: Place, path: &str, mut node: Node) -> Place {
         node.acl = self.acls.intern(node.acl);
-        node.parent = parent;
-        self.count_below(parent, |below| below + 1);
-        self.weight += NODE_BYTES + name.len() + node.data_len();
-        let id = match self.free.pop() {
-            Some(id) => {
-                self.nodes[id as usize] = Some(node);
-                id
-            }
-            None => {
-                self.nodes.push(Some(node));
-                u32::try_from(self.nodes.len() - 1).expect("memory ends before 2^32 nodes")
-            }
-        };
-        self.node_mut(parent).children.insert(name.into(), id);
-        id
-    }
-
-    /// Counts a node more or fewer below `id` and all above it.
-    fn count_below(&mut self, id: u32, count: impl Fn(u32) -> u32) {
-        let mut at = id;
-        loop {
-            let node = self.node_mut(at);
-            node.below = count(node.below);
-            if at == ROOT {
-                return;
-            }
-            at = node.parent;
-        }
+        self.size.znodes += 1;
+        self.size.bytes += (path.len() + node.data_len()) as u64;
+        let place = self.cache.put(path, node);
+        self.cache.node_mut(parent).children += 1;
+        self.cache.change_name(parent, last_name(path), true);
+        self.cache.touch(place);
+        self.cache.touch(parent);
+        place
     }
 
     /// The opposite of [`Tree::attach`].
-    fn detach(&mut self, parent: u32, name: &str) -> (u32, Node) {
-        let id = self.node_mut(parent).children.remove(name).expect("the node is there");
-        let node = self.nodes[id as usize].take().expect("ids in the tree are of live nodes");
-        self.free.push(id);
-        self.count_below(parent, |below| below - 1);
+    fn detach(&mut self, parent: Place, place: Place) -> Node {
+        let node = self.cache.take(place);
         self.acls.release(&node.acl);
-        self.weight -= NODE_BYTES + name.len() + node.data_len();
-        (id, node)
+        let path = self.cache.slot(place).path.clone();
+        self.size.znodes -= 1;
+        self.size.bytes -= (path.len() + node.data_len()) as u64;
+        let above = self.cache.node_mut(parent);
+        above.children -= 1;
+        if above.children == 0 && above.lifetime().is_reaped() {
+            let above = self.cache.slot(parent).path.clone();
+            self.ends.look_at(&above, 0);
+        }
+        self.cache.change_name(parent, last_name(&path), false);
+        self.cache.touch(place);
+        self.cache.touch(parent);
+        node
     }
+}
+
+/// What is known of znodes that may have outlived themselves.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Due {
+    /// Those that have.
+    pub(crate) paths: Vec<String>,
+    /// Those that must be read from the disk to know.
+    pub(crate) cold: Vec<String>,
+    /// The last path that was looked at, if there may be more behind it.
+    pub(crate) last: Option<String>,
+}
+
+/// Whether there can be a znode at `path`, the root's being empty.
+fn may_be(path: &str) -> bool {
+    let is_path = path.starts_with('/') && !path.ends_with('/') && !path.contains('\0');
+    path.is_empty() || (is_path && path.len() <= MAX_PATH_BYTES)
 }
 
 /// The last name of a path that has one.
 fn last_name(path: &str) -> &str {
     path.rsplit_once('/').map_or(path, |(_, name)| name)
+}
+
+fn orphan() -> Stop {
+    Stop::Failed(Cause::corrupt("a znode that ends by itself, or its parent, is missing"))
 }

@@ -11,6 +11,8 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
+use store::Patience;
+
 use crate::{
     hub::Hub,
     link::{Link, Phase},
@@ -87,7 +89,7 @@ fn statistics(hub: &Hub, text: &mut String) -> fmt::Result {
 fn counts(hub: &Hub, text: &mut String) -> fmt::Result {
     let (zxid, nodes) = {
         let state = hub.lock();
-        (state.replica.zxid, state.replica.tree.len())
+        (state.replica.zxid, state.replica.tree.size().znodes)
     };
     let traffic = &hub.traffic;
     let latency = traffic.latency();
@@ -106,16 +108,16 @@ fn counts(hub: &Hub, text: &mut String) -> fmt::Result {
     )
 }
 
-/// ZooKeeper keeps the root under two names and counts both.
-fn node_count(nodes: usize) -> usize {
+/// ZooKeeper keeps the root under two names and counts both; of their bytes, too.
+fn node_count(nodes: u64) -> u64 {
     nodes + 1
 }
 
 fn monitor(hub: &Hub, text: &mut String) -> fmt::Result {
-    let (ephemerals, nodes, weight, sessions, watches) = {
+    let (ephemerals, size, sessions, watches) = {
         let state = hub.lock();
         let tree = &state.replica.tree;
-        (tree.ephemeral_len(), tree.len(), tree.weight(), state.sessions.len(), state.watches.len())
+        (tree.ephemeral_len(), tree.size(), state.sessions.len(), state.watches.len())
     };
     let traffic = &hub.traffic;
     let latency = traffic.latency();
@@ -126,7 +128,7 @@ fn monitor(hub: &Hub, text: &mut String) -> fmt::Result {
         ("ephemerals_count", ephemerals as u64),
         ("num_alive_connections", load(&traffic.connections)),
         ("outstanding_requests", load(&traffic.outstanding)),
-        ("znode_count", node_count(nodes) as u64),
+        ("znode_count", node_count(size.znodes)),
         ("global_sessions", sessions as u64),
         ("local_sessions", 0),
         ("packets_sent", load(&traffic.sent)),
@@ -135,7 +137,7 @@ fn monitor(hub: &Hub, text: &mut String) -> fmt::Result {
         ("auth_failed_count", load(&traffic.auth_failed)),
         ("min_latency", latency.least_ms),
         ("max_latency", latency.most_ms),
-        ("approximate_data_size", weight as u64),
+        ("approximate_data_size", size.bytes + 1),
         ("uptime", hub.now_ms().saturating_sub(hub.since_ms)),
     ] {
         writeln!(text, "zk_{name}\t{value}")?;
@@ -143,7 +145,16 @@ fn monitor(hub: &Hub, text: &mut String) -> fmt::Result {
     if let Some((open, most)) = world::process::descriptors() {
         writeln!(text, "zk_open_file_descriptor_count\t{open}\nzk_max_file_descriptor_count\t{most}")?;
     }
-    for (namespace, sums) in quota::sums(&hub.lock().replica.tree) {
+    let sums = {
+        let tree = &mut hub.lock().replica.tree;
+        // They are few, and small.
+        tree.set_patience(Patience::Wait);
+        let sums = quota::sums(tree);
+        tree.set_patience(Patience::Now);
+        tree.trim(None);
+        sums
+    };
+    for (namespace, sums) in sums {
         for (name, value) in [
             ("count_limit", sums.count_limit),
             ("bytes_limit", sums.bytes_limit),

@@ -128,7 +128,7 @@ pub(crate) struct Group {
     batches: VecDeque<KeptBatch>,
     applied: u64,
     state: StateTree,
-    /// Why the state could not be written: the node is at its end.
+    /// Why the state could not be read or written: the node is at its end.
     pub(crate) failed: Option<Cause>,
     /// The last entry that a base covers, and its term.
     base: (u64, u64),
@@ -171,7 +171,7 @@ impl Group {
         // The commit index on disk may lag (a change of it alone is not worth a write of its
         // own), but never behind the state, which holds committed entries only.
         storage.hard_state.commit = storage.hard_state.commit.max(applied).min(storage.last());
-        state.restore(machine.as_mut())?;
+        machine.restore(Arc::new(state.clone()))?;
         let config = Config {
             id: node.0,
             applied,
@@ -343,11 +343,18 @@ impl Group {
     }
 
     fn apply(&mut self, committed: Vec<Entry>) {
+        if self.failed.is_some() {
+            // What is in the log is applied by the next start.
+            return;
+        }
         let (Some(first), Some(last)) = (committed.first(), committed.last()) else { return };
         let (first, last, term) = (first.index, last.index, last.term);
         let mut changes = Changes::new();
         for entry in committed {
             self.apply_one(&entry, &mut changes);
+            if self.failed.is_some() {
+                return;
+            }
         }
         self.machine.settle(&mut changes);
         self.keep(first, last, &mut changes);
@@ -389,6 +396,13 @@ impl Group {
                 self.machine.apply(entry.index, &entry.data, changes)
             }
             _ => return,
+        };
+        let result = match result {
+            Ok(result) => result,
+            Err(cause) => {
+                self.failed = Some(cause);
+                return;
+            }
         };
         while let Some(pending) = self.pending.front() {
             if pending.index > entry.index {

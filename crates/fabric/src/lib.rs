@@ -325,7 +325,7 @@ fn assemble<L>(
     let catalog: (GroupId, Box<dyn Machine>) = (CATALOG_GROUP, Box::new(CatalogMachine::new(shared.clone())));
     for (id, machine) in std::iter::once(catalog).chain(machines) {
         let replayed = recovered.take_group(id)?;
-        let state = StateTree::new(shared.engine.forest().clone(), id);
+        let state = StateTree::new(shared.engine.forest().clone(), id, shared.readers.clone());
         #[cfg(test)]
         let state = {
             let mut state = state;

@@ -219,8 +219,10 @@ impl Spine {
                 }
             }
         }
-        if let Some(cause) = group.failed.take() {
-            self.shared.fail(cause);
+        if let Some(cause) = &group.failed
+            && self.shared.failure().is_none()
+        {
+            self.shared.fail(cause.clone());
         }
         self.shared.count_machines();
         if let Some(position) = last {

@@ -9,13 +9,17 @@
 //! behind it are applied again. (An index that lags behind the state lets entries be applied twice;
 //! that is how etcd 3.5.0 to 3.5.2 lost data.)
 
+use std::sync::Arc;
+
 use base::{Cause, GroupId, Position, Reader};
 use bytes::Bytes;
 use disk_engine::{
     Engine,
-    tree::{Batch, Forest, TreeId, decode_latest, encode_latest},
+    tree::{self, Batch, Forest, TreeError, TreeId, decode_latest, encode_latest},
 };
-use store::{Changes, Machine};
+use store::{Changes, Job, MachineState, Patience, Records, Unread};
+
+use crate::readers::Readers;
 
 const APPLIED: &[u8] = &[0];
 /// Before the Machine's keys. Before its values stands the same byte, which is how the tree's rule
@@ -23,19 +27,22 @@ const APPLIED: &[u8] = &[0];
 const STATE: u8 = Changes::MARK;
 const BEHIND_STATE: &[u8] = &[2];
 
-/// The tree of one Machine.
+/// The tree of one Machine. Clones are the same tree.
+#[derive(Clone)]
 pub(crate) struct StateTree {
     forest: Forest,
     tree: TreeId,
+    readers: Arc<Readers>,
     #[cfg(test)]
     index_lags: bool,
 }
 
 impl StateTree {
-    pub(crate) fn new(forest: Forest, group: GroupId) -> StateTree {
+    pub(crate) fn new(forest: Forest, group: GroupId, readers: Arc<Readers>) -> StateTree {
         StateTree {
             forest,
             tree: Engine::machine_tree(group),
+            readers,
             #[cfg(test)]
             index_lags: false,
         }
@@ -54,19 +61,6 @@ impl StateTree {
         Ok(Reader::new(&index).u64("applied index")?)
     }
 
-    /// Gives the state to a fresh Machine.
-    pub(crate) fn restore(&self, machine: &mut dyn Machine) -> Result<(), Cause> {
-        let end = Bytes::from_static(BEHIND_STATE);
-        let scan = self.forest.scan(self.tree, vec![STATE], Some(end), false)?;
-        let mut state = scan.filter_map(|found| {
-            let live = |(key, value): (Bytes, Bytes)| {
-                Ok(decode_latest(&value)?.map(|value| (key.slice(1..), value)))
-            };
-            found.map_err(Cause::from).and_then(live).transpose()
-        });
-        machine.restore(&mut state)
-    }
-
     /// Writes what entries have changed, of which the first stands at `position` in the log, and the
     /// last has this index.
     pub(crate) fn write(&self, position: Position, index: u64, changes: &mut Changes) -> Result<(), Cause> {
@@ -78,5 +72,48 @@ impl StateTree {
         let index = index - u64::from(self.index_lags);
         batch.put(self.tree, Bytes::from_static(APPLIED), encode_latest(Some(&index.to_le_bytes())));
         Ok(self.forest.apply(position, &batch)?)
+    }
+}
+
+/// What the Machine reads of it. What it has not written yet is not in here.
+impl MachineState for StateTree {
+    fn get(&self, key: &[u8], patience: Patience) -> Result<Option<Bytes>, Unread> {
+        let value = self.forest.get_with(self.tree, &marked(key), patience_of(patience)).map_err(unread)?;
+        let Some(value) = value else { return Ok(None) };
+        decode_latest(&value).map_err(|malformed| Unread::Failed(malformed.into()))
+    }
+
+    fn scan(&self, from: &[u8], to: Option<&[u8]>, patience: Patience) -> Result<Records, Unread> {
+        let to = to.map_or(Bytes::from_static(BEHIND_STATE), |to| marked(to).into());
+        let scan = self.forest.scan_with(self.tree, marked(from), Some(to), false, patience_of(patience));
+        Ok(Box::new(scan.map_err(unread)?.filter_map(|found| {
+            let live = |(key, value): (Bytes, Bytes)| {
+                let value = decode_latest(&value).map_err(|malformed| Unread::Failed(malformed.into()))?;
+                Ok(value.map(|value| (key.slice(1..), value)))
+            };
+            found.map_err(unread).and_then(live).transpose()
+        })))
+    }
+
+    fn defer(&self, job: Job) {
+        self.readers.submit(job);
+    }
+}
+
+fn marked(key: &[u8]) -> Vec<u8> {
+    [&[STATE], key].concat()
+}
+
+fn patience_of(patience: Patience) -> tree::Patience {
+    match patience {
+        Patience::Now => tree::Patience::Now,
+        Patience::Wait => tree::Patience::Wait,
+    }
+}
+
+fn unread(error: TreeError) -> Unread {
+    match error {
+        TreeError::NotNow => Unread::NotNow,
+        error => Unread::Failed(error.into()),
     }
 }

@@ -101,6 +101,7 @@ struct ZooKeeper {
     answer_bytes: Option<usize>,
     in_flight: Option<usize>,
     watch_bytes: Option<usize>,
+    cache_bytes: Option<usize>,
     reap_ms: Option<u32>,
     enforce_quota: Option<bool>,
     super_digest: Option<String>,
@@ -239,6 +240,8 @@ impl Settings {
         set("zookeeper.answer_bytes", &mut zk.answer_bytes, given.answer_bytes, within(64 << 10, 1 << 30))?;
         set("zookeeper.in_flight", &mut zk.in_flight, given.in_flight, within(1, 100_000))?;
         set("zookeeper.watch_bytes", &mut zk.watch_bytes, given.watch_bytes, within(64 << 10, 1 << 40))?;
+        zk.cache_bytes = fabric.memory_budget_bytes / 8;
+        set("zookeeper.cache_bytes", &mut zk.cache_bytes, given.cache_bytes, |_| true)?;
         set("zookeeper.reap_ms", &mut zk.reap_ms, given.reap_ms, within(10, 86_400_000))?;
         set("zookeeper.enforce_quota", &mut zk.enforce_quota, given.enforce_quota, |_| true)?;
         set(

@@ -23,7 +23,7 @@ pub use catalog::{
 };
 pub use done::{Done, Inbox, Waiter, waiter};
 pub use gate::{Action, Gate, Permit, Principal, Target};
-pub use machines::{Changes, Machine, Machines, Proposal};
+pub use machines::{Changes, Job, Machine, MachineState, Machines, Patience, Proposal, Records, Unread};
 pub use tables::{Cas, CasOutcome, Consistency, Decide, Read, Tables, Write};
 
 use std::sync::Arc;

@@ -3,6 +3,8 @@
 //! A door implements [`Machine`] for its protocol's state; the binary hands it to the spine, which
 //! drives it through a Raft group without knowing what it is.
 
+use std::sync::Arc;
+
 use base::{Cause, GroupId, Writer};
 use bytes::Bytes;
 
@@ -11,8 +13,8 @@ use crate::{Done, Permit};
 /// A replicated state machine. `apply` is a pure function of the state and the entry: the time,
 /// random numbers and limits of the moment travel inside the entry, put there by the proposer.
 ///
-/// Its durable state is a tree of keys and values of its own. What it keeps in memory is up to it:
-/// everything, or a part.
+/// Its durable state is a tree of keys and values of its own ([`MachineState`]). What it keeps in
+/// memory is up to it: everything, or a part.
 pub trait Machine: Send {
     /// Applies the entry at `index` and returns its result, which the proposer gets; says in
     /// `changes` what that changes of the durable state. The spine writes this together with the
@@ -21,23 +23,73 @@ pub trait Machine: Send {
     /// Entries come in order, each once; after a restart, those behind the index that is durable
     /// with the state come again, to the restored state. An entry that cannot be carried out is a
     /// result, not a failure: every replica must agree that it could not.
-    fn apply(&mut self, index: u64, entry: &[u8], changes: &mut Changes) -> Bytes;
+    ///
+    /// # Errors
+    /// When what it needs of the durable state cannot be read. Then nothing is applied any more, and
+    /// the node ends.
+    fn apply(&mut self, index: u64, entry: &[u8], changes: &mut Changes) -> Result<Bytes, Cause>;
 
     /// Says what else the entries applied since the last call have changed. It is called after the
     /// last of the entries whose changes are written together, so what many of them change, such as
-    /// a counter, need be said only once.
+    /// a counter, need be said only once. When it is called again, the changes said before are in
+    /// the durable state.
     fn settle(&mut self, changes: &mut Changes) {
         let _ = changes;
     }
 
-    /// Takes up the durable state, once, before the first entry: keys ascending, each once.
-    fn restore(
-        &mut self,
-        state: &mut dyn Iterator<Item = Result<(Bytes, Bytes), Cause>>,
-    ) -> Result<(), Cause>;
+    /// Takes up the durable state, once, before the first entry. It may be kept, to be read later.
+    fn restore(&mut self, state: Arc<dyn MachineState>) -> Result<(), Cause>;
 
     /// Bytes of memory the state takes, roughly: what the memory budget counts.
     fn weight(&self) -> usize;
+}
+
+/// A Machine's durable state: what the entries have changed whose changes were written.
+pub trait MachineState: Send + Sync {
+    /// The value of `key`.
+    fn get(&self, key: &[u8], patience: Patience) -> Result<Option<Bytes>, Unread>;
+
+    /// The keys with `from <= key < to` (`None`: to the end) and their values, ascending, as they
+    /// are now, whatever is written meanwhile. After an error it ends.
+    fn scan(&self, from: &[u8], to: Option<&[u8]>, patience: Patience) -> Result<Records, Unread>;
+
+    /// Has `job` done soon, on a thread that may wait for the disk, or tells it why not. Where there
+    /// are no such threads it is done before this returns.
+    fn defer(&self, job: Job);
+}
+
+/// Keys and values of a [`MachineState`].
+pub type Records = Box<dyn Iterator<Item = Result<(Bytes, Bytes), Unread>> + Send>;
+
+/// Work that is told to go on, or why it cannot.
+pub type Job = Box<dyn FnOnce(Result<(), Cause>) + Send>;
+
+/// Whether a read may wait for the disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Patience {
+    /// It takes what is in memory, or fails: for threads that many others wait for.
+    #[default]
+    Now,
+    /// It waits.
+    Wait,
+}
+
+/// Why something was not read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unread {
+    /// It would have to wait for the disk.
+    NotNow,
+    /// It cannot be read.
+    Failed(Cause),
+}
+
+impl From<Unread> for Cause {
+    fn from(unread: Unread) -> Cause {
+        match unread {
+            Unread::NotNow => Cause::busy("a read would have to wait for the disk"),
+            Unread::Failed(cause) => cause,
+        }
+    }
 }
 
 /// What entries change of a Machine's durable state. Of two changes of one key the later counts.

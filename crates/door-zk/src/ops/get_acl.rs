@@ -3,16 +3,17 @@
 
 use std::borrow::Cow;
 
-use super::Reading;
+use super::{Reading, Stop};
 use crate::{
     acl,
     faults::Code,
     wire::{jute::Input, reply, request::Ace},
 };
 
-pub(super) fn read(reading: &mut Reading<'_>, mut record: Input<'_>, out: &mut Vec<u8>) -> Result<(), Code> {
+pub(super) fn read(reading: &mut Reading<'_>, mut record: Input<'_>, out: &mut Vec<u8>) -> Result<(), Stop> {
     let path = record.text()?;
-    let node = reading.state.replica.tree.get(path).ok_or(Code::NO_NODE)?;
+    let place = reading.find(path)?.ok_or(Code::NO_NODE)?;
+    let node = reading.node(place);
     node.acl().check(acl::READ | acl::ADMIN, reading.ids())?;
     if node.acl().allows(acl::ADMIN, reading.ids()) {
         reply::acl(out, node.acl().entries());

@@ -1,14 +1,13 @@
 //! getChildren (8) answers the names of a znode's children, getChildren2 (12) its Stat too.
 //! ZooKeeper gives the names in no order; here they come sorted.
 
-use super::Reading;
+use super::{Reading, Stop};
 use crate::{
-    faults::Code,
     watches::Kind,
     wire::{jute::Input, reply, request},
 };
 
-pub(super) fn read(reading: &mut Reading<'_>, record: Input<'_>, out: &mut Vec<u8>) -> Result<(), Code> {
+pub(super) fn read(reading: &mut Reading<'_>, record: Input<'_>, out: &mut Vec<u8>) -> Result<(), Stop> {
     children(reading, record, out, false)
 }
 
@@ -16,7 +15,7 @@ pub(super) fn read_with_stat(
     reading: &mut Reading<'_>,
     record: Input<'_>,
     out: &mut Vec<u8>,
-) -> Result<(), Code> {
+) -> Result<(), Stop> {
     children(reading, record, out, true)
 }
 
@@ -25,17 +24,17 @@ fn children(
     mut record: Input<'_>,
     out: &mut Vec<u8>,
     with_stat: bool,
-) -> Result<(), Code> {
+) -> Result<(), Stop> {
     let look = request::look(&mut record)?;
-    let node = reading.readable(look.path)?;
+    let place = reading.readable(look.path)?;
     if look.watch {
         reading.state.watches.check_room([look.path])?;
     }
     let start = out.len();
-    reply::strings(out, node.children());
+    reading.list(look.path, place, out)?;
     reading.check_answer(out.len() - start)?;
     if with_stat {
-        reply::stat(out, &node.stat());
+        reply::stat(out, &reading.node(place).stat());
     }
     if look.watch {
         reading.watch(Kind::Children, look.path);

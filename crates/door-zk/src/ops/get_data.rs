@@ -1,8 +1,7 @@
 //! getData (4): a znode's data and Stat.
 
-use super::Reading;
+use super::{Reading, Stop};
 use crate::{
-    faults::Code,
     watches::Kind,
     wire::{
         jute::{Input, put_buffer},
@@ -10,9 +9,10 @@ use crate::{
     },
 };
 
-pub(super) fn read(reading: &mut Reading<'_>, mut record: Input<'_>, out: &mut Vec<u8>) -> Result<(), Code> {
+pub(super) fn read(reading: &mut Reading<'_>, mut record: Input<'_>, out: &mut Vec<u8>) -> Result<(), Stop> {
     let look = request::look(&mut record)?;
-    let node = reading.readable(look.path)?;
+    let place = reading.readable(look.path)?;
+    let node = reading.node(place);
     if look.watch {
         reading.state.watches.check_room([look.path])?;
     }

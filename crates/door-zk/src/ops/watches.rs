@@ -1,7 +1,7 @@
 //! checkWatches (17) asks whether the connection has a watch on a path, removeWatches (18) takes it
 //! off: a watch of one kind and mode, or any.
 
-use super::Reading;
+use super::{Reading, Stop};
 use crate::{
     faults::Code,
     watches::{Kind, Mode},
@@ -21,20 +21,20 @@ fn parts(number: i32) -> Result<(&'static [Kind], Option<Mode>), Code> {
     }
 }
 
-pub(super) fn check(reading: &mut Reading<'_>, mut record: Input<'_>, _: &mut Vec<u8>) -> Result<(), Code> {
+pub(super) fn check(reading: &mut Reading<'_>, mut record: Input<'_>, _: &mut Vec<u8>) -> Result<(), Stop> {
     let path = record.text()?;
     let (kinds, mode) = parts(record.i32()?)?;
     let watches = &reading.state.watches;
     let found = kinds.iter().any(|kind| watches.contains(*kind, mode, path, reading.link));
-    if found { Ok(()) } else { Err(Code::NO_WATCHER) }
+    if found { Ok(()) } else { Err(Code::NO_WATCHER.into()) }
 }
 
-pub(super) fn remove(reading: &mut Reading<'_>, mut record: Input<'_>, _: &mut Vec<u8>) -> Result<(), Code> {
+pub(super) fn remove(reading: &mut Reading<'_>, mut record: Input<'_>, _: &mut Vec<u8>) -> Result<(), Stop> {
     let path = record.text()?;
     let (kinds, mode) = parts(record.i32()?)?;
     let mut found = false;
     for kind in kinds {
         found |= reading.state.watches.remove(*kind, mode, path, reading.link);
     }
-    if found { Ok(()) } else { Err(Code::NO_WATCHER) }
+    if found { Ok(()) } else { Err(Code::NO_WATCHER.into()) }
 }

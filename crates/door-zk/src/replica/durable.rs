@@ -1,9 +1,11 @@
 //! The replica's durable state: keys and values of the Machine's tree, and the way back from them.
 //!
-//! | key | value, version 1 |
+//! | key | value, version 2 |
 //! |---|---|
-//! | `m` | version u8, zxid i64, last session id i64 |
+//! | `e`, session id i64 big-endian, path | nothing: the session has this ephemeral znode |
+//! | `m` | version u8, zxid i64, last session id i64, number of znodes u64, bytes of paths and data u64 |
 //! | `n…` | a znode; see [`crate::tree`] |
+//! | `r`, path | nothing: this znode is a container or has a time to live |
 //! | `s`, session id i64 big-endian | version u8, timeout u32 in ms, password 16 bytes |
 //!
 //! Integers in values are little-endian. What entries touched is written as it is afterwards, so
@@ -13,15 +15,20 @@
 //!
 //! A tree without keys is the state before the first transaction. The first transaction writes the
 //! four znodes that were there before it too: from then on the keys are the whole state.
+//!
+//! A start reads `e`, `m`, `r`, `s` and the keys of the znodes of quotas: it takes as long as there
+//! are sessions and what ends with them, however many znodes there are. (Version 1 had `m` without the
+//! numbers and neither `e` nor `r`; all znodes were read.)
+
+use std::{collections::BTreeMap, sync::Arc};
 
 use base::{Cause, Malformed, Reader, Writer};
-use bytes::Bytes;
-use store::Changes;
+use store::{Changes, MachineState, Patience};
 
 use super::{Replica, Session};
 use crate::{
     entry,
-    tree::{self, Restoring, node_key},
+    tree::{Size, Tree},
 };
 
 /// Key of the counters.
@@ -31,7 +38,7 @@ const COUNTERS: u8 = b'm';
 const SESSION: u8 = b's';
 
 /// Version of the values here.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 impl Replica {
     /// Says what the transactions since the last call changed of the durable state. What is no
@@ -42,14 +49,7 @@ impl Replica {
         }
         self.saved_zxid = self.zxid;
         self.save_counters(changes);
-        let mut key = Vec::new();
-        self.tree.save(|path, node| {
-            node_key(path, &mut key);
-            match node {
-                Some(node) => changes.put_with(&key, node.encoded_len(), |out| node.encode(out)),
-                None => changes.delete(&key),
-            }
-        });
+        self.tree.settle(changes);
         for id in self.touched_sessions.drain(..) {
             match self.sessions.get(&id) {
                 Some(session) => changes.put(session_key(id), session.encode()),
@@ -59,42 +59,37 @@ impl Replica {
     }
 
     pub(super) fn save_counters(&self, changes: &mut Changes) {
-        changes.put_with([COUNTERS], 17, |out| {
+        let Size { znodes, bytes } = self.tree.size();
+        changes.put_with([COUNTERS], 33, |out| {
             out.u8(VERSION);
             out.i64(self.zxid);
             out.i64(self.last_session);
+            out.u64(znodes);
+            out.u64(bytes);
         });
     }
 
-    /// The state that these keys and values are, ascending by key.
-    pub(crate) fn restore(
-        state: &mut dyn Iterator<Item = Result<(Bytes, Bytes), Cause>>,
-    ) -> Result<Replica, Cause> {
-        let mut replica = Replica::new();
-        let Some(first) = state.next() else { return Ok(replica) };
-        let (key, value) = first?;
-        if *key != [COUNTERS] {
-            return Err(Cause::corrupt("the counters of the ZooKeeper state are missing"));
-        }
-        (replica.zxid, replica.last_session) = decode_counters(&value)?;
-        replica.saved_zxid = replica.zxid;
-        let mut nodes = Restoring::new();
-        for record in state {
-            let (key, value) = record?;
-            match key.split_first() {
-                Some((&tree::NODE, place)) => nodes.add(place, &value)?,
-                Some((&SESSION, id)) => {
-                    let id = i64::from_be_bytes(id.try_into().map_err(|_| Malformed("key of a session"))?);
-                    replica.sessions.insert(id, Session::decode(&value)?);
-                }
-                _ => return Err(Cause::corrupt("a key of the ZooKeeper state is of an unknown kind")),
+    /// The state that is in `store`.
+    pub(crate) fn restore(store: Arc<dyn MachineState>, cache_bytes: usize) -> Result<Replica, Cause> {
+        let Some(counters) = store.get(&[COUNTERS], Patience::Wait)? else {
+            if store.scan(&[], None, Patience::Wait)?.next().is_some() {
+                return Err(Cause::corrupt("the counters of the ZooKeeper state are missing"));
             }
+            return Ok(Replica::new(store, cache_bytes));
+        };
+        let (zxid, last_session, size) = decode_counters(&counters)?;
+        let mut sessions = BTreeMap::new();
+        for record in store.scan(&[SESSION], Some(&[SESSION + 1]), Patience::Wait)? {
+            let (key, value) = record?;
+            let id = key[1..].try_into().map_err(|_| Malformed("key of a session"))?;
+            sessions.insert(i64::from_be_bytes(id), Session::decode(&value)?);
         }
-        replica.tree = nodes.finish()?;
-        if !replica.tree.owners().all(|owner| replica.sessions.contains_key(&owner)) {
+        let tree = Tree::restore(store, cache_bytes, size)?;
+        if !tree.owners().all(|owner| sessions.contains_key(&owner)) {
             return Err(Cause::corrupt("an ephemeral znode has no session"));
         }
-        Ok(replica)
+        let (saved_zxid, touched_sessions) = (zxid, Vec::new());
+        Ok(Replica { zxid, tree, sessions, last_session, saved_zxid, touched_sessions })
     }
 }
 
@@ -121,12 +116,13 @@ pub(super) fn session_key(id: i64) -> Vec<u8> {
     [&[SESSION][..], &id.to_be_bytes()].concat()
 }
 
-fn decode_counters(value: &[u8]) -> Result<(i64, i64), Malformed> {
+fn decode_counters(value: &[u8]) -> Result<(i64, i64, Size), Malformed> {
     let mut input = Reader::new(value);
     version(&mut input)?;
-    let counters = (input.i64("zxid")?, input.i64("last session")?);
+    let (zxid, last_session) = (input.i64("zxid")?, input.i64("last session")?);
+    let size = Size { znodes: input.u64("number of znodes")?, bytes: input.u64("bytes of znodes")? };
     input.end("counters")?;
-    Ok(counters)
+    Ok((zxid, last_session, size))
 }
 
 fn version(input: &mut Reader<'_>) -> Result<(), Malformed> {

@@ -101,14 +101,14 @@ fn a_multi_of_ten_thousand_operations_is_one_transaction() {
         (0..10_000).map(|n| (opcode::CREATE, create(&format!("/n{n}"), None, &open, 0))).collect();
     client.request(opcode::MULTI, &transaction(&operations));
     assert_eq!(house.hub().lock().replica.zxid, 2);
-    assert_eq!(house.hub().lock().replica.tree.len(), 10_004);
+    assert_eq!(house.hub().lock().replica.tree.size().znodes, 10_004);
     let weight = house.hub().lock().replica.weight();
     // The second time the last one fails, and nothing of the others stays.
     for (n, operation) in operations.iter_mut().enumerate().take(9_999) {
         *operation = (opcode::CREATE, create(&format!("/m{n}"), None, &open, 0));
     }
     client.request(opcode::MULTI, &transaction(&operations));
-    assert_eq!(house.hub().lock().replica.tree.len(), 10_004);
+    assert_eq!(house.hub().lock().replica.tree.size().znodes, 10_004);
     assert_eq!(house.hub().lock().replica.weight(), weight);
     let lines = client.receive();
     assert!(lines[2].starts_with("2: [error 0]") && lines[2].ends_with("[error -110] zxid=3"));

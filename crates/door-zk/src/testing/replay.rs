@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, fs, io, path::Path, sync::Arc, time::Duration};
 use bytes::BytesMut;
 use door::{Budget, Guest, Outbox, Session};
 
-use super::House;
+use super::{Durable, House};
 use crate::{
     Settings,
     script::{Scene, Stage, Wire, is_explained, parse, print},
@@ -25,13 +25,14 @@ struct Doorstep {
 }
 
 impl Doorstep {
-    fn new() -> Doorstep {
+    fn new(is_tiny: bool) -> Doorstep {
         // As the peer was started: the operator's user is `super` with the password `secret`.
         let super_digest = Some("super:lK75jTNcA+U9vtVEw5vB51mj/w4=".to_owned());
-        Doorstep {
-            house: House::new(Settings { super_digest, enforce_quota: true, ..Settings::default() }),
-            lines: BTreeMap::new(),
-        }
+        // A few znodes in memory, and a slow disk; or all.
+        let (cache_bytes, state) =
+            if is_tiny { (2 << 10, Durable::default().cold()) } else { (64 << 20, Durable::default()) };
+        let settings = Settings { super_digest, enforce_quota: true, cache_bytes, ..Settings::default() };
+        Doorstep { house: House::after(settings, state, &[]), lines: BTreeMap::new() }
     }
 }
 
@@ -70,8 +71,8 @@ impl Wire for Doorstep {
 }
 
 /// Plays scenes; every one must be told as it was, or differ as is explained.
-fn replay(scenes: &[Scene]) -> usize {
-    let mut stage = Stage::new(Doorstep::new());
+fn replay(scenes: &[Scene], is_tiny: bool) -> usize {
+    let mut stage = Stage::new(Doorstep::new(is_tiny));
     let mut explained = 0;
     for (at, recorded) in scenes.iter().enumerate() {
         stage.wire().house.clock.advance(Duration::from_millis(1));
@@ -99,15 +100,17 @@ fn twenty_thousand_requests_are_answered_as_zookeeper_answered_them() {
     assert_eq!(scenes, parse(&print(&scenes)));
     let requests: usize = scenes.iter().flat_map(|scene| &scene.block).map(|part| part.commands.len()).sum();
     assert!(requests >= 20_000, "only {requests} requests");
-    let explained = replay(&scenes);
-    assert!(explained < 20, "{explained} scenes differ, if only as is explained");
+    for is_tiny in [false, true] {
+        let explained = replay(&scenes, is_tiny);
+        assert!(explained < 20, "{explained} scenes differ, if only as is explained");
+    }
 }
 
 #[test]
 #[should_panic(expected = "scene 1")]
 fn another_answer_is_noticed() {
     let text = "c0> connects 30000\nc0< connected timeout=30000\n\nc0> create /a\nc0< 1: /a zxid=3\n";
-    replay(&parse(text));
+    replay(&parse(text), false);
 }
 
 /// A story in which two work at once: their zxids are those of one after the other.
@@ -121,5 +124,5 @@ fn what_is_done_at_once_is_told_as_if_in_turn() {
                 children=0) zxid>=3\n\
                 c1< -2: ok zxid>=2\nc1< 2: /b zxid=4\n\n\
                 c0> close\nc0< 3: ok zxid=5\nc0< connection closed\n";
-    assert_eq!(replay(&parse(text)), 0);
+    assert_eq!(replay(&parse(text), true), 0);
 }

@@ -11,19 +11,33 @@ use std::{collections::BTreeMap, fmt::Write, fs, path::Path, time::Duration};
 use super::{Durable, House, client::*};
 use crate::{Settings, reaper::reap_some, serve::expire};
 
+/// How much of the tree is in memory.
+#[derive(Clone, Copy, Debug)]
+enum Memory {
+    /// All of it.
+    Roomy,
+    /// A few znodes, and the disk is slow.
+    Tiny,
+}
+
 struct Story {
     house: House,
     clients: BTreeMap<String, Client>,
 }
 
 impl Story {
-    fn new() -> Story {
+    fn new(memory: Memory) -> Story {
         let words = "ruok isro stat mntr conf cons dump wchs wchc wchp srst crst";
         let four_letter_words = words.split(' ').map(str::to_owned).collect();
         // The operator's user is `super` with the password `secret`.
         let super_digest = Some("super:lK75jTNcA+U9vtVEw5vB51mj/w4=".to_owned());
-        let settings = Settings { four_letter_words, super_digest, in_flight: 4, ..Settings::default() };
-        Story { house: House::new(settings), clients: BTreeMap::new() }
+        let (cache_bytes, state) = match memory {
+            Memory::Roomy => (64 << 20, Durable::default()),
+            Memory::Tiny => (2 << 10, Durable::default().cold()),
+        };
+        let settings =
+            Settings { four_letter_words, super_digest, in_flight: 4, cache_bytes, ..Settings::default() };
+        Story { house: House::after(settings, state, &[]), clients: BTreeMap::new() }
     }
 
     fn step(&mut self, who: &str, command: &str) -> String {
@@ -63,7 +77,7 @@ impl Story {
             ["enforces", "quotas"] => {
                 assert!(self.clients.is_empty() && self.house.machine.log().is_empty());
                 let settings = Settings { enforce_quota: true, ..self.house.hub().settings.clone() };
-                self.house = House::new(settings);
+                self.house = House::after(settings, self.house.machine.state(), &[]);
             }
             ["restart"] => {
                 let (state, log) = (self.house.machine.state(), self.house.machine.log());
@@ -122,8 +136,8 @@ impl Story {
     }
 }
 
-fn run(script: &str) -> String {
-    let mut story = Story::new();
+fn run(script: &str, memory: Memory) -> String {
+    let mut story = Story::new(memory);
     let mut told = String::new();
     for line in script.lines() {
         if let Some((who, command)) = line.split_once("> ") {
@@ -171,18 +185,21 @@ fn stories_go_as_they_are_told() {
         }
         count += 1;
         let script = fs::read_to_string(&path).unwrap();
-        let mut told = without_descriptors(&run(&script));
-        if told_by_peer {
-            told = without_times(&told);
-        }
+        let tell = |memory| {
+            let told = without_descriptors(&run(&script, memory));
+            if told_by_peer { without_times(&told) } else { told }
+        };
+        let told = tell(Memory::Roomy);
         if !told_by_peer && std::env::var_os("UPDATE_GOLDEN").is_some() {
             fs::write(&path, told).unwrap();
             continue;
         }
-        for (number, (expected, got)) in script.lines().zip(told.lines()).enumerate() {
-            assert_eq!(got, expected, "{}:{}", path.display(), number + 1);
+        for told in [told, tell(Memory::Tiny)] {
+            for (number, (expected, got)) in script.lines().zip(told.lines()).enumerate() {
+                assert_eq!(got, expected, "{}:{}", path.display(), number + 1);
+            }
+            assert_eq!(told.lines().count(), script.lines().count(), "{}", path.display());
         }
-        assert_eq!(told.lines().count(), script.lines().count(), "{}", path.display());
     }
     assert!(count >= 18, "only {count} stories were found");
 }

@@ -1,16 +1,17 @@
 //! Undoing: what a failed multi needs, since it must leave nothing behind.
 //!
-//! Every step records what it replaced; undoing walks back. The slab's free places form a stack,
-//! so walking back gives every node the place it had.
+//! Every step records what it replaced; undoing walks back. What is touched stays in memory, so
+//! places are what they were.
 
-use super::{Node, Tree, last_name};
+use super::{Node, Tree, cache::Place};
 
 /// What was done since the beginning of a multi.
 #[derive(Debug)]
 pub(super) struct Journal {
     steps: Vec<Undo>,
-    /// How many znodes had been touched before.
+    /// How many znodes had been touched before, and how many ends changed.
     touched: usize,
+    ends: usize,
 }
 
 /// The way back over one step.
@@ -19,9 +20,9 @@ pub(super) enum Undo {
     /// A node was made.
     Create {
         /// Under this one.
-        parent: u32,
-        /// Its path.
-        path: Box<str>,
+        parent: Place,
+        /// Itself.
+        place: Place,
         /// The parent's counter before.
         creations: i32,
         /// The parent's `pzxid` before.
@@ -29,12 +30,10 @@ pub(super) enum Undo {
     },
     /// A node was removed.
     Delete {
-        /// It stood here.
-        id: u32,
         /// Under this one.
-        parent: u32,
-        /// Its path.
-        path: Box<str>,
+        parent: Place,
+        /// It stood here.
+        place: Place,
         /// Itself.
         node: Box<Node>,
         /// The parent's `pzxid` before.
@@ -43,7 +42,7 @@ pub(super) enum Undo {
     /// A node's data was set.
     SetData {
         /// Of this one.
-        id: u32,
+        place: Place,
         /// What it was.
         data: Option<Box<[u8]>>,
         /// When, as a zxid.
@@ -58,7 +57,8 @@ pub(super) enum Undo {
 impl Tree {
     /// From here on, everything can be undone.
     pub(crate) fn begin(&mut self) {
-        self.journal = Some(Journal { steps: Vec::new(), touched: self.touched.len() });
+        self.journal =
+            Some(Journal { steps: Vec::new(), touched: self.cache.touched(), ends: self.ends.changes() });
     }
 
     /// Keeps what was done since [`Tree::begin`].
@@ -72,45 +72,37 @@ impl Tree {
         for step in journal.steps.into_iter().rev() {
             self.undo(step);
         }
-        // One that was touched before stands further up as well, and is touched again for nothing.
-        for path in self.touched.split_off(journal.touched) {
-            if let Some(id) = self.find(&path) {
-                self.node_mut(id).is_touched = false;
-            }
-        }
+        self.cache.untouch(journal.touched);
+        self.ends.undo(journal.ends);
     }
 
-    /// Notes a step at `path`, if anyone may want to undo it.
-    pub(super) fn record(&mut self, mut step: Undo, at: &str) {
+    /// Notes a step, if anyone may want to undo it.
+    pub(super) fn record(&mut self, step: impl FnOnce() -> Undo) {
         if let Some(journal) = &mut self.journal {
-            if let Undo::Create { path, .. } | Undo::Delete { path, .. } = &mut step {
-                *path = at.into();
-            }
-            journal.steps.push(step);
+            journal.steps.push(step());
         }
     }
 
     fn undo(&mut self, step: Undo) {
         match step {
-            Undo::Create { parent, path, creations, pzxid } => {
-                let (_, node) = self.detach(parent, last_name(&path));
+            Undo::Create { parent, place, creations, pzxid } => {
+                let node = self.detach(parent, place);
+                let path = self.cache.slot(place).path.clone();
                 self.forget(node.lifetime(), &path);
-                let above = self.node_mut(parent);
+                let above = self.cache.node_mut(parent);
                 (above.creations, above.pzxid) = (creations, pzxid);
             }
-            Undo::Delete { id, parent, path, node, pzxid } => {
+            Undo::Delete { parent, place, node, pzxid } => {
+                let path = self.cache.slot(place).path.clone();
                 self.remember(node.lifetime(), &path);
-                let back = self.attach(parent, last_name(&path), *node);
-                debug_assert_eq!(back, id, "free places are a stack");
-                self.node_mut(parent).pzxid = pzxid;
+                let back = self.attach(parent, &path, *node);
+                debug_assert_eq!(back, place, "what is touched keeps its place");
+                self.cache.node_mut(parent).pzxid = pzxid;
             }
-            Undo::SetData { id, data, mzxid, mtime, version } => {
-                let node = self.node_mut(id);
-                let now_bytes = node.data_len();
-                node.data = data;
+            Undo::SetData { place, data, mzxid, mtime, version } => {
+                self.set_bytes(place, data);
+                let node = self.cache.node_mut(place);
                 (node.mzxid, node.mtime, node.version) = (mzxid, mtime, version);
-                let was_bytes = node.data_len();
-                self.weight = self.weight - now_bytes + was_bytes;
             }
         }
     }

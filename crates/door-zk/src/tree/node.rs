@@ -1,8 +1,5 @@
 //! One znode: its fields, and what clients are told of them.
 
-use std::collections::BTreeMap;
-
-use super::ROOT;
 use crate::{
     acl::{self, Acl},
     auth::Id,
@@ -17,11 +14,8 @@ pub(crate) struct Node {
     /// Its content; null is kept apart from empty.
     pub(crate) data: Option<Box<[u8]>>,
     pub(super) acl: Acl,
-    pub(super) children: BTreeMap<Box<str>, u32>,
-    /// The slab's place of the parent.
-    pub(super) parent: u32,
-    /// Nodes below: children, their children, and so on.
-    pub(super) below: u32,
+    /// How many children it has.
+    pub(super) children: u32,
     pub(super) czxid: i64,
     pub(super) mzxid: i64,
     pub(super) pzxid: i64,
@@ -33,14 +27,12 @@ pub(crate) struct Node {
     pub(super) creations: i32,
     pub(super) aversion: i32,
     pub(super) owner: i64,
-    /// It stands among the touched.
-    pub(super) is_touched: bool,
 }
 
 impl Node {
     /// What clients are told about it.
     pub(crate) fn stat(&self) -> Stat {
-        let num_children = self.children.len() as i32;
+        let num_children = self.children as i32;
         Stat {
             czxid: self.czxid,
             mzxid: self.mzxid,
@@ -58,14 +50,10 @@ impl Node {
         }
     }
 
-    /// The names of its children, in order.
-    pub(crate) fn children(&self) -> impl ExactSizeIterator<Item = &str> {
-        self.children.keys().map(|name| &**name)
-    }
-
-    /// How many znodes are below.
-    pub(crate) fn descendants(&self) -> u32 {
-        self.below
+    /// Who or what it ends with; see [`Lifetime`].
+    #[cfg(test)]
+    pub(crate) fn owner(&self) -> i64 {
+        self.owner
     }
 
     /// How long it lives.
@@ -75,12 +63,21 @@ impl Node {
 
     /// Whether it has outlived itself at this time.
     pub(super) fn is_due(&self, time_ms: i64) -> bool {
-        self.children.is_empty()
+        self.children == 0
             && match self.lifetime() {
                 Lifetime::Forever | Lifetime::Session(_) => false,
                 Lifetime::Container => self.creations != 0,
                 Lifetime::Ttl(ttl_ms) => time_ms.saturating_sub(self.mtime) > ttl_ms,
             }
+    }
+
+    /// When it may be due, in milliseconds since 1970, if nothing happens to it before; `None` for
+    /// never.
+    pub(super) fn due_after(&self) -> Option<i64> {
+        match self.lifetime() {
+            Lifetime::Ttl(ttl_ms) if self.children == 0 => Some(self.mtime.saturating_add(ttl_ms)),
+            _ => None,
+        }
     }
 
     /// Who may do what with it.
@@ -93,7 +90,8 @@ impl Node {
         self.acl.check(acl::READ, ids)
     }
 
-    pub(super) fn data_len(&self) -> usize {
+    /// Bytes of its content.
+    pub(crate) fn data_len(&self) -> usize {
         self.data.as_ref().map_or(0, |data| data.len())
     }
 
@@ -101,9 +99,7 @@ impl Node {
         Node {
             data: Some(Box::default()),
             acl,
-            children: BTreeMap::new(),
-            parent: ROOT,
-            below: 0,
+            children: 0,
             czxid: 0,
             mzxid: 0,
             pzxid: 0,
@@ -113,7 +109,6 @@ impl Node {
             creations: 0,
             aversion: 0,
             owner: 0,
-            is_touched: false,
         }
     }
 }

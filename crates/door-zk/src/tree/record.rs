@@ -6,21 +6,21 @@
 //! `/a-b` and what is below it never stands between `/a` and the children of `/a`. (Whole paths as
 //! keys would do that: `/a`, `/a-b`, `/a/b`.)
 //!
-//! A value, version 1, integers little-endian:
+//! A value, version 2, integers little-endian:
 //!
 //! ```text
-//! version    u8   1
+//! version    u8   2
 //! czxid, mzxid, pzxid, ctime, mtime, owner   i64 each
-//! version, creations, aversion               u32 each
+//! version, creations, aversion, children     u32 each
 //! acl        varint count; each entry: perms u32, scheme and id as varint length and UTF-8.
 //!            No entries is "everyone may do everything", which nearly every znode has.
 //! data       u8   0 null, nothing follows; 1 the rest of the value
 //! ```
 
-use base::{Cause, Malformed, Reader, Writer};
+use base::{Malformed, Reader, Writer};
 
-use super::{Node, ROOT, Tree};
-use crate::{acl::Acl, lifetime::Lifetime, path};
+use super::Node;
+use crate::acl::Acl;
 
 /// First byte of a znode's key.
 pub(crate) const NODE: u8 = b'n';
@@ -28,10 +28,10 @@ pub(crate) const NODE: u8 = b'n';
 /// Between the parent's path and the name.
 const SEPARATOR: u8 = 0;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// Bytes of a value beside the data, with the ACL that nearly every znode has.
-const FIXED_BYTES: usize = 63;
+const FIXED_BYTES: usize = 67;
 
 /// The key of the znode at `path`, in the place of what is in `key`.
 pub(crate) fn node_key(path: &str, key: &mut Vec<u8>) {
@@ -44,6 +44,26 @@ pub(crate) fn node_key(path: &str, key: &mut Vec<u8>) {
         key.push(SEPARATOR);
         key.extend_from_slice(name.as_bytes());
     }
+}
+
+/// The keys of the children of the znode at `path`, from the first to behind the last. A name follows.
+pub(super) fn children_keys(path: &str) -> (Vec<u8>, Vec<u8>) {
+    let key = |end: u8| [&[NODE], path.as_bytes(), &[end]].concat();
+    (key(SEPARATOR), key(SEPARATOR + 1))
+}
+
+/// The keys of what is below the children of the znode at `path`, from the first to behind the last.
+pub(super) fn deeper_keys(path: &str) -> (Vec<u8>, Vec<u8>) {
+    let key = |end: u8| [&[NODE], path.as_bytes(), &[end]].concat();
+    (key(b'/'), key(b'/' + 1))
+}
+
+/// The path of the znode with this key, if it is one.
+pub(super) fn path_of(key: &[u8]) -> Result<String, Malformed> {
+    const WHAT: Malformed = Malformed("key of a znode");
+    let place = std::str::from_utf8(key).map_err(|_| WHAT)?.strip_prefix(NODE as char).ok_or(WHAT)?;
+    let (parent, name) = place.split_once(SEPARATOR as char).ok_or(WHAT)?;
+    Ok(format!("{parent}/{name}"))
 }
 
 impl Node {
@@ -61,6 +81,7 @@ impl Node {
         for value in [self.version, self.creations, self.aversion] {
             out.u32(value as u32);
         }
+        out.u32(self.children);
         self.acl.write(out);
         match &self.data {
             None => out.u8(0),
@@ -71,7 +92,8 @@ impl Node {
         }
     }
 
-    fn decode(value: &[u8]) -> Result<Node, Malformed> {
+    /// Reads a value.
+    pub(super) fn decode(value: &[u8]) -> Result<Node, Malformed> {
         let mut input = Reader::new(value);
         if input.u8("version of a znode")? != VERSION {
             return Err(Malformed("version of a znode"));
@@ -86,6 +108,7 @@ impl Node {
             version: input.u32("version")? as i32,
             creations: input.u32("creations")? as i32,
             aversion: input.u32("aversion")? as i32,
+            children: input.u32("children")?,
             data: None,
             ..Node::empty(Acl::read(&mut input)?)
         };
@@ -95,77 +118,5 @@ impl Node {
             _ => return Err(Malformed("data")),
         }
         Ok(node)
-    }
-}
-
-/// A tree that is being read from its keys and values. Nothing is held twice: a value is dropped
-/// when its node stands.
-pub(crate) struct Restoring {
-    tree: Tree,
-    has_root: bool,
-    /// Where the last node was put: the next one most likely belongs there too.
-    parent_path: String,
-    parent: u32,
-}
-
-impl Restoring {
-    /// Nothing was read yet.
-    pub(crate) fn new() -> Restoring {
-        Restoring { tree: Tree::bare(), has_root: false, parent_path: String::new(), parent: ROOT }
-    }
-
-    /// Takes the next znode: `place` is its key behind the first byte. Keys ascend.
-    pub(crate) fn add(&mut self, place: &[u8], value: &[u8]) -> Result<(), Cause> {
-        let node = Node::decode(value)?;
-        if place.is_empty() {
-            if self.has_root {
-                return Err(Cause::corrupt("the tree of znodes has two roots"));
-            }
-            self.has_root = true;
-            self.tree.weight += node.data_len();
-            self.tree.nodes[ROOT as usize] = Some(node);
-            return Ok(());
-        }
-        let at = place.iter().position(|byte| *byte == SEPARATOR).ok_or(Malformed("key of a znode"))?;
-        let text = |bytes| std::str::from_utf8(bytes).map_err(|_| Malformed("name of a znode"));
-        let (parent_path, name) = (text(&place[..at])?, text(&place[at + 1..])?);
-        if !path::is_name(name) {
-            return Err(Malformed("name of a znode").into());
-        }
-        self.enter(parent_path)?;
-        let above = self.tree.node(self.parent);
-        if above.children.last_key_value().is_some_and(|(last, _)| **last >= *name) {
-            return Err(Cause::corrupt("the znodes do not come in order"));
-        }
-        if matches!(above.lifetime(), Lifetime::Session(_)) {
-            return Err(Cause::corrupt("an ephemeral znode has a child"));
-        }
-        let lifetime = node.lifetime();
-        if lifetime != Lifetime::Forever || parent_path.starts_with(path::QUOTA) {
-            self.tree.remember(lifetime, &format!("{parent_path}/{name}"));
-        }
-        self.tree.attach(self.parent, name, node);
-        Ok(())
-    }
-
-    /// Finds the parent of the next node.
-    fn enter(&mut self, path: &str) -> Result<(), Cause> {
-        if !self.has_root {
-            return Err(Cause::corrupt("the root of the znodes is missing"));
-        }
-        // The root answers to "/" as well, which is no parent's path.
-        if self.parent_path != path {
-            let parent = self.tree.find(path).filter(|_| path != "/");
-            self.parent = parent.ok_or_else(|| Cause::corrupt("the parent of a znode is missing"))?;
-            path.clone_into(&mut self.parent_path);
-        }
-        Ok(())
-    }
-
-    /// The tree, when all nodes were given.
-    pub(crate) fn finish(self) -> Result<Tree, Cause> {
-        // What cannot be deleted is looked up without asking whether it is there.
-        let whole = path::PERMANENT.iter().all(|path| self.tree.find(path).is_some());
-        if self.has_root && whole { Ok(self.tree) } else { Err(Cause::corrupt("znodes are missing")) }
     }
 }

@@ -113,6 +113,11 @@ pub(crate) struct Ace<'a> {
 /// The least an [`Ace`] takes: perms and two lengths.
 const ACE_BYTES: usize = 12;
 
+/// Whether the name of a znode that is made with this mode gets a number.
+pub(crate) fn is_sequential(mode: i32) -> bool {
+    matches!(mode, 2 | 3 | 6)
+}
+
 /// A change of one znode, as asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Change<'a> {

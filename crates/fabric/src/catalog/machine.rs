@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use base::{Cause, TableId};
 use bytes::Bytes;
-use store::{Changes, Machine, Schema, SchemaEvent, Space, Table};
+use store::{Changes, Machine, MachineState, Patience, Schema, SchemaEvent, Space, Table};
 
 use super::{
     codec::{Command, encode_result},
@@ -72,24 +72,22 @@ fn tables_of(schema: &Schema) -> BTreeMap<TableId, TableFacts> {
 }
 
 impl Machine for CatalogMachine {
-    fn apply(&mut self, _index: u64, entry: &[u8], changes: &mut Changes) -> Bytes {
+    fn apply(&mut self, _index: u64, entry: &[u8], changes: &mut Changes) -> Result<Bytes, Cause> {
         if entry.len() > MAX_COMMAND_BYTES {
             let cause = format!("a definition has at most {MAX_COMMAND_BYTES} bytes");
-            return encode_result(&Err(Cause::invalid(cause))).into();
+            return Ok(encode_result(&Err(Cause::invalid(cause))).into());
         }
         let result = match Command::decode(entry) {
             Ok(command) => self.run(command, changes),
             // Proposed by a node that knows more than this one; the same answer everywhere.
             Err(malformed) => Err(Cause::invalid(malformed.to_string())),
         };
-        encode_result(&result).into()
+        Ok(encode_result(&result).into())
     }
 
-    fn restore(
-        &mut self,
-        state: &mut dyn Iterator<Item = Result<(Bytes, Bytes), Cause>>,
-    ) -> Result<(), Cause> {
-        self.state = durable::restore(state)?;
+    fn restore(&mut self, state: Arc<dyn MachineState>) -> Result<(), Cause> {
+        let mut records = state.scan(&[], None, Patience::Wait)?.map(|record| record.map_err(Cause::from));
+        self.state = durable::restore(&mut records)?;
         self.publish();
         Ok(())
     }

@@ -1,9 +1,11 @@
 //! The simplest Machine that tells on whoever drives it wrong: it keeps every entry it was given.
 
+use std::sync::Arc;
+
 use base::{Cause, Reader, Writer};
 use bytes::Bytes;
 
-use crate::{Changes, Machine};
+use crate::{Changes, Machine, MachineState, Patience};
 
 /// First bytes of keys: the last index, and the numbers by the order in which they came.
 const LAST_INDEX: u8 = 0;
@@ -18,7 +20,7 @@ pub struct Tally {
 }
 
 impl Machine for Tally {
-    fn apply(&mut self, index: u64, entry: &[u8], changes: &mut Changes) -> Bytes {
+    fn apply(&mut self, index: u64, entry: &[u8], changes: &mut Changes) -> Result<Bytes, Cause> {
         assert!(index > self.last_index, "entry {index} after entry {}", self.last_index);
         self.last_index = index;
         let mut reader = Reader::new(entry);
@@ -28,14 +30,11 @@ impl Machine for Tally {
             changes.put([&[NUMBER][..], &nth.to_be_bytes()].concat(), number.to_le_bytes());
             self.numbers.push(number);
         }
-        encode(&self.numbers)
+        Ok(encode(&self.numbers))
     }
 
-    fn restore(
-        &mut self,
-        state: &mut dyn Iterator<Item = Result<(Bytes, Bytes), Cause>>,
-    ) -> Result<(), Cause> {
-        for entry in state {
+    fn restore(&mut self, state: Arc<dyn MachineState>) -> Result<(), Cause> {
+        for entry in state.scan(&[], None, Patience::Wait)? {
             let (key, value) = entry?;
             match key.first() {
                 Some(&LAST_INDEX) => self.last_index = Reader::new(&value).u64("last index")?,

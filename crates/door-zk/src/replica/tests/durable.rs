@@ -5,20 +5,36 @@ use base::{Cause, Class};
 use bytes::Bytes;
 
 use super::*;
-use crate::{replica::durable::session_key, tree::node_key};
+use crate::{
+    replica::durable::session_key,
+    testing::Broken,
+    tree::{Stop, node_key},
+};
 
 /// The durable state of `replica`, written down whole.
-pub(super) fn everything(replica: &Replica) -> Durable {
+pub(super) fn everything(replica: &mut Replica) -> Durable {
     let mut changes = Changes::new();
     if replica.zxid > 0 {
         replica.save_counters(&mut changes);
         let (mut paths, mut key) = (vec![String::new()], Vec::new());
+        replica.tree.set_patience(Patience::Wait);
         while let Some(path) = paths.pop() {
-            let node = replica.tree.get(&path).unwrap();
-            paths.extend(node.children().map(|name| format!("{path}/{name}")));
+            let place = replica.tree.find(&path).unwrap().unwrap();
+            let names = replica.tree.names(place).unwrap();
+            paths.extend(names.iter().map(|name| format!("{path}/{name}")));
             node_key(&path, &mut key);
+            let node = replica.tree.node(place);
             changes.put_with(&key, 0, |out| node.encode(out));
+            match node.owner() {
+                0 => {}
+                session if session > 0 => {
+                    changes.put([b"e", &session.to_be_bytes()[..], path.as_bytes()].concat(), []);
+                }
+                _ => changes.put([b"r", path.as_bytes()].concat(), []),
+            }
+            replica.tree.trim(Some(place));
         }
+        replica.tree.set_patience(Patience::Now);
         for (id, session) in &replica.sessions {
             changes.put(session_key(*id), session.encode());
         }
@@ -30,7 +46,8 @@ pub(super) fn everything(replica: &Replica) -> Durable {
 
 /// A replica in which `session` was opened and made these znodes, and its durable state.
 fn made(nodes: &[(&str, i32)]) -> (Replica, Durable, i64) {
-    let (mut replica, mut state) = (Replica::new(), Durable::default());
+    let mut state = Durable::default();
+    let mut replica = Replica::new(state.handle(), ROOMY);
     let what = What::Open { timeout_ms: 9, password: [5; 16] };
     let open = Entry { time_ms: 0, session: 0, cxid: 0, ids: vec![], enforces_quotas: false, what };
     let session = apply(&mut replica, &mut state, &open).1.opened.unwrap();
@@ -51,8 +68,9 @@ fn made(nodes: &[(&str, i32)]) -> (Replica, Durable, i64) {
     (replica, state, session)
 }
 
-fn corrupt(records: Vec<(Bytes, Bytes)>) -> Cause {
-    let cause = Replica::restore(&mut records.into_iter().map(Ok)).expect_err("it is not what was written");
+fn corrupt(records: BTreeMap<Bytes, Bytes>) -> Cause {
+    let state = Durable::of(records);
+    let Err(cause) = Replica::restore(state.handle(), ROOMY) else { panic!("it is not what was written") };
     assert_eq!(cause.class, Class::Corrupt, "{cause}");
     cause
 }
@@ -61,11 +79,11 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The state of a session with an ephemeral znode, as version 1 wrote it: a key and a value a line.
-const VERSION_1: &str = include_str!("../../../tests/golden/state-1.txt");
+/// The state of a session with an ephemeral znode, as version 2 writes it: a key and a value a line.
+const VERSION_2: &str = include_str!("../../../tests/golden/state-2.txt");
 
 #[test]
-fn the_bytes_of_version_1_stay() {
+fn the_bytes_of_version_2_stay() {
     let (mut replica, mut state, session) = made(&[("/a", 0), ("/a/b", 1)]);
     let change = Change::Create {
         path: "/é",
@@ -83,14 +101,19 @@ fn the_bytes_of_version_1_stay() {
         what: What::One(change),
     };
     apply(&mut replica, &mut state, &entry);
-    let lines: String = state.0.iter().map(|(key, value)| format!("{} {}\n", hex(key), hex(value))).collect();
-    assert_eq!(lines, VERSION_1);
-    let stat = |replica: &Replica, path| replica.tree.get(path).unwrap().stat();
-    let restored = restored(&state);
+    let lines: String =
+        state.map().iter().map(|(key, value)| format!("{} {}\n", hex(key), hex(value))).collect();
+    assert_eq!(lines, VERSION_2);
+    let stat = |replica: &mut Replica, path| {
+        let place = replica.tree.find(path).unwrap().unwrap();
+        replica.tree.node(place).stat()
+    };
+    let mut restored = restored(&state);
     for path in ["", "/a", "/a/b", "/é0000000001", "/zookeeper/config"] {
-        assert_eq!(stat(&restored, path), stat(&replica, path), "{path}");
+        assert_eq!(stat(&mut restored, path), stat(&mut replica, path), "{path}");
     }
-    assert_eq!(restored.tree.get("/é0000000001").unwrap().data, None);
+    let place = restored.tree.find("/é0000000001").unwrap().unwrap();
+    assert_eq!(restored.tree.node(place).data, None);
 }
 
 #[test]
@@ -99,7 +122,7 @@ fn an_entry_writes_what_it_touched_and_no_more() {
     let mut keys = |what| {
         let mut changes = Changes::new();
         let entry = Entry { time_ms: 0, session, cxid: 0, ids: vec![], enforces_quotas: false, what };
-        replica.apply(&entry, &mut Effects::default());
+        replica.apply(&entry, &mut Effects::default()).unwrap();
         replica.settle(&mut changes);
         let keys = changes.drain().map(|(key, value)| {
             let sign = if value.is_some() { '+' } else { '-' };
@@ -115,7 +138,7 @@ fn an_entry_writes_what_it_touched_and_no_more() {
     assert_eq!(keys(What::Multi(vec![set, delete])), ["+m"], "nor was there for the multi");
     let close = keys(What::Close);
     assert_eq!(close[..3], ["+m", "-n/a|c", "+n|a"]);
-    assert!(close[3].starts_with("-s") && close.len() == 4, "{close:?}");
+    assert!(close[3].starts_with("-e") && close[4].starts_with("-s") && close.len() == 5, "{close:?}");
     assert_eq!(keys(What::Close), [""; 0], "what is no transaction writes nothing");
 }
 
@@ -127,14 +150,14 @@ fn entries_that_are_written_together_write_what_several_of_them_touched_once() {
         let set = Change::SetData { path: "/a/b", data: Some(data.as_bytes()), version: nth as i32 };
         let entry =
             Entry { time_ms: 0, session, cxid: 0, ids: vec![], enforces_quotas: false, what: What::One(set) };
-        assert_eq!(errors_of(&replica.apply(&entry, &mut Effects::default()), false), (0, vec![]));
+        assert_eq!(errors_of(&replica.apply(&entry, &mut Effects::default()).unwrap(), false), (0, vec![]));
     }
     replica.settle(&mut changes);
     let mut keys = changes.clone();
     let keys: Vec<_> = keys.drain().map(|(key, _)| key).collect();
     assert_eq!(keys, [&b"m"[..], b"n/a\0b"]);
     state.take(&mut changes);
-    assert_eq!(everything(&replica), state);
+    assert_eq!(everything(&mut replica), state);
 }
 
 #[test]
@@ -169,53 +192,107 @@ fn what_cannot_be_stored_is_refused() {
         what: What::One(create(longest, Some(&large[1..]))),
     };
     assert_eq!(errors_of(&apply(&mut replica, &mut state, &entry).0, false), (0, vec![]));
-    assert!(state.0.keys().all(|key| key.len() < Changes::MAX_KEY_BYTES));
-    assert!(state.0.values().all(|value| value.len() < Changes::MAX_VALUE_BYTES));
+    assert!(state.map().keys().all(|key| key.len() < Changes::MAX_KEY_BYTES));
+    assert!(state.map().values().all(|value| value.len() < Changes::MAX_VALUE_BYTES));
 }
 
 #[test]
 fn a_state_with_a_hole_is_corrupt() {
-    let (_, state, _) = made(&[("/a", 0), ("/a/b", 0), ("/a/b/c", 1)]);
-    let whole: Vec<(Bytes, Bytes)> = state.0.into_iter().collect();
-    for hole in 0..whole.len() {
+    let (_, state, session) = made(&[("/a", 0), ("/a/b", 0), ("/a/b/c", 1), ("/q", 4)]);
+    let whole = state.map();
+    for key in whole.keys() {
         let mut records = whole.clone();
-        let (key, _) = records.remove(hole);
-        // A leaf that nobody else refers to leaves no trace; its parent still counts it as made.
-        let leaf = b"n/a/b\0c";
-        assert!(key == leaf[..] || !corrupt(records).message.is_empty(), "{}", hex(&key));
+        records.remove(key);
+        let is_permanent =
+            key.starts_with(b"n\0zookeeper") || key.starts_with(b"n/zookeeper") || **key == *b"n";
+        if matches!(key[0], b'm' | b's') || is_permanent {
+            corrupt(records);
+            continue;
+        }
+        // What is not read at the start is found missing when it is needed. A leaf that nobody else
+        // refers to leaves no trace but a child too few.
+        let state = Durable::of(records);
+        let mut replica = Replica::restore(state.handle(), ROOMY).unwrap();
+        let place = replica.tree.find("/a").unwrap();
+        let names = place.map(|place| replica.tree.names(place).map(|_| ()));
+        let close =
+            Entry { time_ms: 0, session, cxid: 0, ids: vec![], enforces_quotas: false, what: What::Close };
+        let closed = replica.apply(&close, &mut Effects::default()).map(|_| ());
+        match &**key {
+            b"n\0a" => assert_eq!(names, None),
+            b"n/a\0b" => assert!(matches!(names, Some(Err(Stop::Failed(_)))) && closed.is_err()),
+            b"n/a/b\0c" => assert_eq!(closed.unwrap_err().class, Class::Corrupt),
+            _ => assert_eq!((names, closed), (Some(Ok(())), Ok(())), "{}", hex(key)),
+        }
     }
-    let mut swapped = whole;
-    swapped.swap(2, 3);
-    assert_eq!((&*swapped[2].0, &*swapped[3].0), (&b"n\0zookeeper"[..], &b"n\0a"[..]));
-    corrupt(swapped);
 }
 
 #[test]
-fn a_key_of_no_kind_a_name_that_is_none_and_an_orphan_are_corrupt() {
+fn keys_that_are_read_at_the_start_and_are_none_are_corrupt() {
     let (_, state, _) = made(&[("/a", 0), ("/a/e", 1)]);
-    let node = state.0[&b"n\0a"[..]].clone();
-    for key in [
-        &b"n/nowhere\0x"[..],
-        b"n/a/e\0below-an-ephemeral",
-        b"n/\0x",
-        b"n\0",
-        b"n\0.",
-        b"n\0b\0c",
-        b"n\0b/c",
-        b"nx",
-        b"n\0\xff",
-        b"s123",
-        b"x",
-        b"",
-    ] {
-        let mut records = state.clone();
-        records.0.insert(Bytes::copy_from_slice(key), node.clone());
-        corrupt(records.0.into_iter().collect());
+    for key in [&b"e123"[..], b"e12345678/nobody", b"s123", b"r\xff", b"n/zookeeper/quota\0\xff"] {
+        let mut records = state.map();
+        records.insert(Bytes::copy_from_slice(key), Bytes::new());
+        corrupt(records);
     }
-    // As is a failure of the store itself, which stays what it is.
-    let failed = vec![Ok((Bytes::from_static(b"m"), state.0[&b"m"[..]].clone())), Err(Cause::busy("later"))];
-    let cause = Replica::restore(&mut failed.into_iter()).unwrap_err();
-    assert_eq!(cause, Cause::busy("later"));
+    let Err(cause) = Replica::restore(Arc::new(Broken), ROOMY) else { panic!("it cannot be read") };
+    assert_eq!(cause, Cause::corrupt("a bad block"));
+}
+
+#[test]
+fn a_start_reads_no_znodes() {
+    let names: Vec<String> = (0..50).map(|nth| format!("/{nth}")).collect();
+    let nodes: Vec<(&str, i32)> = names.iter().map(|name| (&**name, 0)).chain([("/e", 1)]).collect();
+    let (_, state, session) = made(&nodes);
+    let mut records = state.map();
+    // Whatever stands in them.
+    let is_znode = |key: &[u8]| key.starts_with(b"n\0") && !key.ends_with(b"zookeeper");
+    records
+        .iter_mut()
+        .filter(|(key, _)| is_znode(key))
+        .for_each(|(_, value)| *value = Bytes::from_static(b"?"));
+    let state = Durable::of(records);
+    let mut replica = Replica::restore(state.handle(), ROOMY).unwrap();
+    assert_eq!(replica.tree.ephemerals(session).collect::<Vec<_>>(), ["/e"]);
+    assert_eq!(replica.tree.size().znodes, 4 + 51);
+    assert!(matches!(replica.tree.find("/7"), Err(Stop::Failed(_))));
+}
+
+#[test]
+fn a_tree_ten_times_the_memory_is_served_from_a_bounded_part_of_it() {
+    const ZNODES: usize = 1000;
+    const CACHE_BYTES: usize = ZNODES * 350 / 10;
+    let mut state = Durable::default();
+    let mut replica = Replica::new(state.handle(), CACHE_BYTES);
+    let mut apply = |what| {
+        let entry = Entry { time_ms: 0, session: 0, cxid: 0, ids: vec![], enforces_quotas: false, what };
+        let session = replica.sessions.keys().next().copied().unwrap_or(0);
+        let entry = Entry { session, ..entry };
+        let (_, effects) = apply(&mut replica, &mut state, &entry);
+        assert_eq!(effects.trace.events.len(), usize::from(session != 0));
+        assert!(replica.weight() < CACHE_BYTES + 4000, "{}", replica.weight());
+    };
+    apply(What::Open { timeout_ms: 9, password: [5; 16] });
+    let paths: Vec<String> = (0..ZNODES).map(|nth| format!("/{:03}", nth * 7 % ZNODES)).collect();
+    let acl = || vec![OPEN_ACL];
+    for path in &paths {
+        let data = Some(path.as_bytes());
+        apply(What::One(Change::Create { path, data, acl: acl(), mode: 0, form: Form::Plain }));
+    }
+    for path in paths.iter().step_by(3) {
+        apply(What::One(Change::SetData { path, data: None, version: 0 }));
+    }
+    for (nth, path) in paths.iter().enumerate() {
+        let place = replica.tree.find(path).unwrap().unwrap();
+        let expected = (nth % 3 != 0).then_some(path.as_bytes());
+        assert_eq!(replica.tree.node(place).data.as_deref(), expected, "{path}");
+        replica.tree.trim(None);
+        assert!(replica.weight() < CACHE_BYTES + 4000);
+    }
+    let root = replica.tree.find("/").unwrap().unwrap();
+    assert_eq!(replica.tree.names(root).unwrap().len(), ZNODES + 1);
+    replica.tree.trim(Some(root));
+    assert!(replica.weight() < CACHE_BYTES + 4000, "a list of that length is not kept");
 }
 
 #[test]
@@ -227,7 +304,7 @@ fn a_deep_tree_neither_overflows_the_stack_nor_loses_a_node() {
     let modes = nodes[1..].iter().enumerate().map(|(at, path)| (&**path, i32::from(at == 2999)));
     let (_, state, session) = made(&modes.collect::<Vec<_>>());
     let mut again = restored(&state);
-    assert_eq!(everything(&again), state);
+    assert_eq!(everything(&mut again), state);
     let close =
         Entry { time_ms: 0, session, cxid: 0, ids: vec![], enforces_quotas: false, what: What::Close };
     let (_, effects) = apply(&mut again, &mut state.clone(), &close);
@@ -239,7 +316,7 @@ proptest! {
     #[test]
     fn arbitrary_states_are_corrupt_or_work(
         records in prop::collection::btree_map(
-            prop::collection::vec(prop::sample::select(b"mns\0/ab\xff".to_vec()), 0..6),
+            prop::collection::vec(prop::sample::select(b"emnrs\0/ab\xff".to_vec()), 0..6),
             prop::collection::vec(any::<u8>(), 0..90),
             0..6,
         ),
@@ -247,7 +324,8 @@ proptest! {
         keep: bool,
     ) {
         let (_, state, session) = made(&[("/a", 0), ("/a/b", 1), ("/c", 0)]);
-        let mut given: Vec<_> = state.0.into_iter().map(|(key, value)| (key.to_vec(), value.to_vec())).collect();
+        let mut given: Vec<_> =
+            state.map().into_iter().map(|(key, value)| (key.to_vec(), value.to_vec())).collect();
         for (which, at, byte) in flips {
             let which = which.index(given.len());
             let (key, value) = given[which].clone();
@@ -261,21 +339,26 @@ proptest! {
             given.clear();
         }
         given.extend(records);
-        given.sort();
-        given.dedup_by(|one, other| one.0 == other.0);
-        let mut records = given.into_iter().map(|(key, value)| Ok((Bytes::from(key), Bytes::from(value))));
-        match Replica::restore(&mut records) {
+        let records = given.into_iter().map(|(key, value)| (Bytes::from(key), Bytes::from(value)));
+        let mut state = Durable::of(records.collect());
+        match Replica::restore(state.handle(), ROOMY) {
             Err(cause) => prop_assert_eq!(cause.class, Class::Corrupt),
             Ok(mut replica) => {
-                let mut state = Durable::default();
                 for what in [
                     What::One(Change::SetData { path: "/a", data: None, version: -1 }),
                     What::One(Change::Delete { path: "/a/b", version: -1 }),
                     What::One(Change::Create { path: "/c/d", data: None, acl: vec![OPEN_ACL], mode: 3, form: Form::WithStat }),
                     What::Close,
                 ] {
-                    let entry = Entry { time_ms: 0, session, cxid: 0, ids: vec![], enforces_quotas: false, what };
-                    apply(&mut replica, &mut state, &entry);
+                    let entry =
+                        Entry { time_ms: 0, session, cxid: 0, ids: vec![], enforces_quotas: false, what };
+                    let mut changes = Changes::new();
+                    if let Err(cause) = replica.apply(&entry, &mut Effects::default()) {
+                        prop_assert_eq!(cause.class, Class::Corrupt);
+                        return Ok(());
+                    }
+                    replica.settle(&mut changes);
+                    state.take(&mut changes);
                 }
             }
         }

@@ -1,0 +1,85 @@
+//! Bringing what is on the disk into the memory of the store, where it is found without waiting.
+
+use base::Cause;
+use store::{MachineState, Patience};
+
+use super::{
+    Stop, Tree,
+    record::{children_keys, node_key},
+};
+use crate::{
+    entry::What,
+    path,
+    wire::request::{Change, is_sequential},
+};
+
+/// What somebody needs of the tree.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Want {
+    /// The znode at this path.
+    Znode(Box<str>),
+    /// The names of its children.
+    Names(Box<str>),
+}
+
+/// Reads what is wanted; waits for the disk.
+pub(crate) fn warm(store: &dyn MachineState, wants: &[Want]) -> Result<(), Cause> {
+    for want in wants {
+        match want {
+            Want::Znode(path) => {
+                let mut key = Vec::new();
+                node_key(path, &mut key);
+                store.get(&key, Patience::Wait)?;
+            }
+            Want::Names(path) => {
+                let (from, to) = children_keys(if &**path == "/" { "" } else { path });
+                for record in store.scan(&from, Some(&to), Patience::Wait)? {
+                    record?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+impl Tree {
+    /// What an entry of this session needs and would have to wait for.
+    pub(crate) fn wants_of(&mut self, what: &What<'_>, session: i64) -> Vec<Want> {
+        let mut wants = Vec::new();
+        match what {
+            What::Open { .. } | What::Return | What::Refuse(_) => {}
+            What::Close => {
+                let paths: Vec<String> = self.ephemerals(session).map(str::to_owned).collect();
+                paths.iter().for_each(|path| self.want_both(path, &mut wants));
+            }
+            What::Reap(path) => self.want_both(path, &mut wants),
+            What::One(change) => self.want_for(change, &mut wants),
+            What::Multi(changes) => changes.iter().for_each(|change| self.want_for(change, &mut wants)),
+        }
+        wants
+    }
+
+    fn want_for(&mut self, change: &Change<'_>, wants: &mut Vec<Want>) {
+        match change {
+            Change::Create { path, mode, .. } if is_sequential(*mode) => self.want(path::above(path), wants),
+            Change::Create { path, .. } | Change::Delete { path, .. } => self.want_both(path, wants),
+            Change::SetData { path, .. } | Change::SetAcl { path, .. } | Change::Check { path, .. } => {
+                self.want(path, wants);
+            }
+        }
+    }
+
+    fn want_both(&mut self, path: &str, wants: &mut Vec<Want>) {
+        self.want(path::above(path), wants);
+        self.want(path, wants);
+        for path in self.quotas.znodes_of(path).into_iter().flatten() {
+            self.want(&path, wants);
+        }
+    }
+
+    fn want(&mut self, path: &str, wants: &mut Vec<Want>) {
+        if self.find(path) == Err(Stop::Cold) {
+            wants.push(Want::Znode(path.into()));
+        }
+    }
+}
