@@ -1,7 +1,7 @@
 //! The kit with a toy protocol over real sockets: a message is one length byte and that many
 //! bytes, and is echoed; the message `q` closes, `big` is answered by a megabyte, `slow` later.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod tls;
 

@@ -1,7 +1,7 @@
 //! A channel and a client without a socket between them: what they say, what they hold, and what
 //! becomes of bytes that were tampered with.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::disallowed_types)]
 
 pub(crate) mod forge;
 
