@@ -6,6 +6,8 @@
 //! server spends on an operation: on a small machine operations per second measure the client.
 //!
 //! How to run it and how to read it: `bench/README.md`.
+//!
+//! What servers answer is compared in [`diff`].
 
 #![allow(
     clippy::disallowed_methods,

@@ -1,13 +1,13 @@
-//! From a program that differs to a short story: blocks and commands are left out as long as the
+//! From a program that differs to a short story: blocks, and then commands, are left out as long as the
 //! servers still differ. Each attempt gets fresh servers, for what differed once has left traces.
 
-use door_zk::script::{Block, Scene, print};
+use door_zk::script::{Block, Part, Scene, print};
 
 use super::{Both, Pair};
 use crate::Outcome;
 
 /// Attempts, each of some seconds.
-const ATTEMPTS: usize = 60;
+const ATTEMPTS: usize = 150;
 
 /// The scene that differs, as both tell it: what was sent by the clients that heard different
 /// things, and the lines that only one of them heard.
@@ -36,44 +36,91 @@ pub(crate) fn story(both: &Both, at: usize) -> String {
 /// # Errors
 /// When servers do not start.
 pub(crate) async fn shrink(program: &[Block]) -> Outcome<()> {
-    let mut best = program.to_vec();
-    let mut shown = None;
-    let mut attempts = 0;
-    let mut size = best.len().div_ceil(2);
-    'sizes: while size > 0 {
-        let mut at = 0;
-        while at < best.len() {
-            if attempts == ATTEMPTS {
-                break 'sizes;
-            }
-            attempts += 1;
-            let mut shorter = best.clone();
-            shorter.drain(at..(at + size).min(shorter.len()));
-            match differs(&shorter).await? {
-                Some((end, text)) => {
-                    shorter.truncate(end + 1);
-                    best = shorter;
-                    shown = Some(text);
-                }
-                None => at += size,
-            }
-        }
-        size = if size == 1 { 0 } else { size.div_ceil(2) };
-    }
-    match shown {
+    let mut attempts = ATTEMPTS;
+    let (blocks, by_blocks) = reduced(program.to_vec(), <[Block]>::to_vec, &mut attempts).await?;
+    let (commands, by_commands) = reduced(flat(&blocks), whole, &mut attempts).await?;
+    match by_commands.or(by_blocks) {
         Some(text) => {
-            let blocks = best.iter().map(|block| Scene { block: block.clone(), told: vec![] });
-            println!("shrunk to:\n{}differs in\n{text}", print(&blocks.collect::<Vec<_>>()));
+            let scenes = whole(&commands).into_iter().map(|block| Scene { block, told: vec![] });
+            println!("shrunk to:\n{}differs in\n{text}", print(&scenes.collect::<Vec<_>>()));
         }
         None => println!("it does not differ when it is shorter, or on fresh servers"),
     }
     Ok(())
 }
 
-/// Where the program differs, and how.
-async fn differs(program: &[Block]) -> Outcome<Option<(usize, String)>> {
+/// Leaves out pieces as long as the program that `build` makes of the others differs: halves first,
+/// then ever shorter runs. With what is left, how that differed when it was last seen to.
+async fn reduced<T: Clone>(
+    mut pieces: Vec<T>,
+    build: impl Fn(&[T]) -> Vec<Block>,
+    attempts: &mut usize,
+) -> Outcome<(Vec<T>, Option<String>)> {
+    let mut shown = None;
+    let mut size = pieces.len().div_ceil(2);
+    loop {
+        let mut at = 0;
+        while at < pieces.len() {
+            if *attempts == 0 {
+                return Ok((pieces, shown));
+            }
+            *attempts -= 1;
+            let mut fewer = pieces.clone();
+            fewer.drain(at..(at + size).min(fewer.len()));
+            match differs(&build(&fewer)).await? {
+                Some(text) => {
+                    pieces = fewer;
+                    shown = Some(text);
+                }
+                None => at += size,
+            }
+        }
+        if size <= 1 {
+            return Ok((pieces, shown));
+        }
+        size = size.div_ceil(2);
+    }
+}
+
+/// The commands of a program, each with its block and its client.
+fn flat(program: &[Block]) -> Vec<(usize, String, String)> {
+    let mut commands = Vec::new();
+    for (at, part) in
+        program.iter().enumerate().flat_map(|(at, block)| block.iter().map(move |part| (at, part)))
+    {
+        commands.extend(part.commands.iter().map(|command| (at, part.who.clone(), command.clone())));
+    }
+    commands
+}
+
+/// The program of these commands.
+fn whole(commands: &[(usize, String, String)]) -> Vec<Block> {
+    let blocks = commands.chunk_by(|a, b| a.0 == b.0);
+    let parts = |block: &[(usize, String, String)]| -> Block {
+        let parts = block.chunk_by(|a, b| a.1 == b.1);
+        let commands =
+            |part: &[(usize, String, String)]| part.iter().map(|(.., text)| text.clone()).collect();
+        parts.map(|part| Part { who: part[0].1.clone(), commands: commands(part) }).collect()
+    };
+    blocks.map(parts).collect()
+}
+
+/// How the program differs, if it does.
+async fn differs(program: &[Block]) -> Outcome<Option<String>> {
     let mut pair = Pair::start().await?;
     // A side that does not answer is a difference of its own, but not this one.
     let Ok(both) = pair.perform(program) else { return Ok(None) };
-    Ok(both.difference().0.map(|at| (at, story(&both, at))))
+    Ok(both.difference().0.map(|at| story(&both, at)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diff::program::program;
+
+    #[test]
+    fn a_program_is_its_commands() {
+        let program = program(3, 300);
+        assert_eq!(whole(&flat(&program)), program);
+    }
 }

@@ -391,26 +391,7 @@ impl Judge<'_> {
         // What is known of the znode behind the last look.
         let (mut at, mut now) = (0, Sight::Absent);
         for look in looks {
-            let told = |what: &str| {
-                Err(format!(
-                    "{path}: {what}: {now:?} at {at}, and then {:?} at {}",
-                    self.ops[look.op], look.zxid
-                ))
-            };
-            if let Sight::There(detail) = look.sight {
-                if detail.owner != 0 && self.closed.get(&detail.owner).is_some_and(|zxid| look.zxid >= *zxid)
-                {
-                    return told("an ephemeral is left behind by its closed session");
-                }
-                let gone_us = self.expired_us.get(&detail.owner);
-                if gone_us.is_some_and(|gone_us| self.ops[look.op].began_us > *gone_us) {
-                    return told("an ephemeral is left behind by its expired session");
-                }
-                if detail.version == 0 && detail.czxid != detail.mzxid {
-                    return told("a version 0 that was set");
-                }
-            }
-            let problem = match (now, look.sight) {
+            let problem = self.is_strange(look).or_else(|| match (now, look.sight) {
                 (Sight::Absent, Sight::Absent) => None,
                 (Sight::Absent, Sight::There(made)) => self.appears(path, at, look, made),
                 (Sight::Absent, Sight::Named) => {
@@ -420,7 +401,7 @@ impl Judge<'_> {
                 (Sight::There(was), Sight::There(is)) => self.goes_on(path, at, was, look, is),
                 (Sight::Named, Sight::There(_)) | (_, Sight::Named) => None,
                 (was, Sight::Absent) => self.vanishes(path, at, was, look),
-            };
+            });
             if let Some(problem) = problem {
                 return Err(format!(
                     "{path}: {problem}: {now:?} at {at}, and then {:?} at {}",
@@ -431,6 +412,21 @@ impl Judge<'_> {
             at = look.zxid;
         }
         Ok(())
+    }
+
+    /// What no earlier look is needed for to see that it cannot be.
+    fn is_strange(&self, look: &Look) -> Option<&'static str> {
+        let Sight::There(detail) = look.sight else { return None };
+        if detail.version == 0 && detail.czxid != detail.mzxid {
+            return Some("a version 0 that was set");
+        }
+        let owner = owner(look.sight)?;
+        if self.closed.get(&owner).is_some_and(|zxid| look.zxid >= *zxid) {
+            return Some("an ephemeral is left behind by its closed session");
+        }
+        let gone_us = self.expired_us.get(&owner)?;
+        (self.ops[look.op].began_us > *gone_us)
+            .then_some("an ephemeral is left behind by its expired session")
     }
 
     fn appears(&mut self, path: &str, at: i64, look: &Look, made: Detail) -> Option<&'static str> {
