@@ -9,6 +9,9 @@
 //!
 //! Locks are taken in the order taking, is_fenced, queue, state, outbox; never the other way.
 
+mod later;
+mod service;
+
 use std::{
     collections::VecDeque,
     sync::{
@@ -17,21 +20,21 @@ use std::{
     },
 };
 
-use base::{Cause, GroupId};
+use base::Cause;
 use bytes::Bytes;
 use door::Guest;
-use metrics::Counter;
-use store::{Action, Done, Inbox, MachineState, Patience, Principal, Proposal, Store, Target};
+use store::{Inbox, Patience};
 
+pub(crate) use self::service::Service;
+
+use self::later::{Errand, Later, Unanswered};
 use crate::{
     auth::Identity,
-    entry::Entry,
     faults::{self, Answer, Code},
-    hub::Hub,
     ops::{ReadFn, Reading},
     sessions::Heard,
     traffic::{Last, Traffic},
-    tree::{Census, Stop, Want, warm},
+    tree::Stop,
     watches::{LinkId, Listener},
     wire::{
         jute::{Input, put_i32},
@@ -39,69 +42,6 @@ use crate::{
         request::opcode,
     },
 };
-
-/// What the connections of a door share.
-pub(crate) struct Service {
-    pub(crate) hub: Arc<Hub>,
-    pub(crate) store: Store,
-    pub(crate) group: GroupId,
-    /// Requests counted, by row of the table of operations.
-    pub(crate) counters: Vec<Counter>,
-}
-
-impl Service {
-    /// Proposes an entry, once what it needs of the tree can be had without waiting: entries are
-    /// applied while everyone waits. `done` hears of a refusal too. The request `from` of a connection
-    /// that has to wait for the disk keeps those behind it from being taken, so that they cannot
-    /// overtake it.
-    pub(crate) fn propose(
-        self: &Arc<Self>,
-        who: Principal,
-        entry: &Entry<'_>,
-        done: Done<Bytes>,
-        from: Option<(&Arc<Link>, u64)>,
-    ) {
-        let proposal = Proposal { entry: entry.encode().into(), frees: entry.what.frees() };
-        let (wants, store) = self.hub.wants_of(entry);
-        let Some(store) = store else { return self.propose_now(&who, proposal, done) };
-        let from = from.map(|(link, tag)| (link.clone(), tag));
-        if let Some((link, tag)) = &from {
-            link.send_away(*tag);
-        }
-        let (service, own) = (self.clone(), store.clone());
-        store.defer(Box::new(move |turn| {
-            let warmed = turn.and_then(|()| warm(&*own, &wants));
-            let link = from.as_ref().map(|(link, _)| link);
-            let is_fenced = link.map(|link| link.is_fenced.lock().unwrap_or_else(PoisonError::into_inner));
-            match warmed {
-                Ok(()) if is_fenced.as_deref() == Some(&true) => {
-                    done.complete(Err(Cause::busy("the session is on another connection")));
-                }
-                Ok(()) => service.propose_now(&who, proposal, done),
-                Err(cause) => done.complete(Err(cause)),
-            }
-            drop(is_fenced);
-            if let Some((link, tag)) = from {
-                link.came_back(tag);
-            }
-        }));
-    }
-
-    fn propose_now(&self, who: &Principal, proposal: Proposal, done: Done<Bytes>) {
-        match self.store.gate.permit(who, Action::Write, Target::Machine(self.group)) {
-            Ok(permit) => self.store.machines.propose(permit, self.group, proposal, done),
-            Err(cause) => done.complete(Err(cause)),
-        }
-    }
-
-    /// Asks to be told when the state includes all that was acknowledged before.
-    pub(crate) fn barrier(&self, done: Done<()>) {
-        match self.store.gate.permit(&Principal::Anonymous, Action::Read, Target::Machine(self.group)) {
-            Ok(permit) => self.store.machines.barrier(permit, self.group, done),
-            Err(cause) => done.complete(Err(cause)),
-        }
-    }
-}
 
 /// Where a connection is in its life.
 #[derive(Clone)]
@@ -186,34 +126,6 @@ impl Queue {
     fn find(&mut self, tag: u64) -> Option<&mut Pending> {
         let index = tag.checked_sub(self.front_tag)?;
         self.pending.get_mut(usize::try_from(index).ok()?)
-    }
-}
-
-/// What a read at the front of the queue waits for: it is done elsewhere.
-struct Errand {
-    tag: u64,
-    what: Later,
-}
-
-enum Later {
-    /// Bringing this into the store's memory; then the read is tried again.
-    Warm(Vec<Want>),
-    /// Counting, which is the answer; it is of the state after this transaction.
-    Count(Census, i64),
-}
-
-impl Later {
-    fn run(self, store: &dyn MachineState) -> Result<Bytes, Cause> {
-        match self {
-            Later::Warm(wants) => warm(store, &wants).map(|()| Bytes::new()),
-            Later::Count(census, zxid) => {
-                let count = census.take()?.znodes;
-                let mut result = Vec::new();
-                reply::tail(&mut result, zxid, Code::OK);
-                put_i32(&mut result, i32::try_from(count).unwrap_or(i32::MAX));
-                Ok(result.into())
-            }
-        }
     }
 }
 
@@ -632,14 +544,6 @@ impl Link {
         drop(state);
         self.service.hub.traffic.connections.fetch_sub(1, Ordering::Relaxed);
     }
-}
-
-/// Why a read has no answer yet.
-enum Unanswered {
-    /// It has to wait for this.
-    Later(Later),
-    /// The state cannot be read.
-    Failed(Cause),
 }
 
 /// Who comes back.

@@ -13,29 +13,34 @@
 
 mod cache;
 mod census;
+mod due;
 mod ends;
 mod journal;
+mod memory;
 mod node;
 mod record;
+mod stop;
 mod warm;
 
 use std::{borrow::Cow, sync::Arc};
 
-use base::{Cause, Malformed};
-use metrics::counter;
-use store::{Changes, MachineState, Patience, Unread};
+use base::Cause;
+use store::{MachineState, Patience};
 
 pub(crate) use self::{
     cache::Place,
     census::Census,
     node::Node,
-    record::node_key,
+    stop::Stop,
     warm::{Want, warm},
 };
 
+#[cfg(test)]
+pub(crate) use self::record::node_key;
+
 use self::{
-    cache::{Cache, Names},
-    ends::{Ends, NEVER},
+    cache::Cache,
+    ends::Ends,
     journal::{Journal, Undo},
 };
 use crate::{
@@ -56,42 +61,6 @@ const MAX_PATH_BYTES: usize = 60_000;
 
 /// Bytes of the longest data. A value of the store holds the rest of the znode too.
 const MAX_DATA_BYTES: usize = 7 << 20;
-
-/// Why something is not done.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Stop {
-    /// This is the answer to whoever asked.
-    Refused(Code),
-    /// It would have to wait for the disk.
-    Cold,
-    /// The state cannot be read.
-    Failed(Cause),
-}
-
-impl From<Code> for Stop {
-    fn from(code: Code) -> Stop {
-        Stop::Refused(code)
-    }
-}
-
-impl From<Unread> for Stop {
-    fn from(unread: Unread) -> Stop {
-        match unread {
-            Unread::NotNow => Stop::Cold,
-            Unread::Failed(cause) => Stop::Failed(cause),
-        }
-    }
-}
-
-impl From<Stop> for Cause {
-    fn from(stop: Stop) -> Cause {
-        match stop {
-            Stop::Refused(code) => Cause::bug(format!("error {} where none is expected", code.number())),
-            Stop::Cold => Unread::NotNow.into(),
-            Stop::Failed(cause) => cause,
-        }
-    }
-}
 
 /// What stamps a change: when, in which transaction, by whom.
 #[derive(Clone, Copy, Debug)]
@@ -275,102 +244,6 @@ impl Tree {
         }
     }
 
-    /// Where it reads what is not in memory.
-    pub(crate) fn store(&self) -> &Arc<dyn MachineState> {
-        &self.store
-    }
-
-    /// From now on it waits for the disk, or not.
-    pub(crate) fn set_patience(&mut self, patience: Patience) {
-        self.patience = patience;
-    }
-
-    /// The place of the znode at `path`, if there is one; the root answers to the empty path too.
-    pub(crate) fn find(&mut self, path: &str) -> Result<Option<Place>, Stop> {
-        let path = if path == "/" { "" } else { path };
-        if let Some(place) = self.cache.find(path) {
-            return Ok(self.cache.slot(place).node.is_some().then_some(place));
-        }
-        if self.is_whole() || !may_be(path) {
-            return Ok(None);
-        }
-        let mut key = std::mem::take(&mut self.key);
-        node_key(path, &mut key);
-        let value = self.read(&key);
-        self.key = key;
-        let Some(value) = value? else { return Ok(None) };
-        let mut node = Node::decode(&value).map_err(|malformed| Stop::Failed(malformed.into()))?;
-        node.acl = self.acls.intern(node.acl);
-        Ok(Some(self.cache.put(path, node)))
-    }
-
-    fn read(&self, key: &[u8]) -> Result<Option<bytes::Bytes>, Unread> {
-        match self.store.get(key, Patience::Now) {
-            Err(Unread::NotNow) if self.patience == Patience::Wait => {
-                counter!("holdfast_zookeeper_waits_total").increment(1);
-                self.store.get(key, Patience::Wait)
-            }
-            read => read,
-        }
-    }
-
-    /// Whether every znode is in memory: then nothing has to be looked for.
-    pub(crate) fn is_whole(&self) -> bool {
-        self.cache.present() as u64 == self.size.znodes
-    }
-
-    /// The znode at a place that was found.
-    pub(crate) fn node(&self, place: Place) -> &Node {
-        self.cache.node(place)
-    }
-
-    /// The names of a znode's children, in order.
-    pub(crate) fn names(&mut self, place: Place) -> Result<&Names, Stop> {
-        static NONE: Names = Names::new();
-        if self.cache.node(place).children == 0 {
-            return Ok(&NONE);
-        }
-        if self.cache.names(place).is_none() {
-            let names = self.gather(place)?;
-            if names.len() as u64 != u64::from(self.cache.node(place).children) {
-                return Err(Stop::Failed(Cause::corrupt("children of a znode are missing, or too many")));
-            }
-            self.cache.set_names(place, Some(names));
-        }
-        Ok(self.cache.names(place).expect("they were put there just now"))
-    }
-
-    fn gather(&self, place: Place) -> Result<Names, Stop> {
-        let path = self.cache.slot(place).path.clone();
-        let (from, to) = record::children_keys(&path);
-        let mut names = Names::new();
-        for record in self.store.scan(&from, Some(&to), self.patience)? {
-            let (key, _) = record?;
-            let name = std::str::from_utf8(&key[from.len()..]);
-            names.insert(name.map_err(|_| Stop::Failed(Malformed("name of a znode").into()))?.into());
-        }
-        for (other, node) in self.cache.unsettled() {
-            if let Some((parent, name)) = other.rsplit_once('/')
-                && *parent == *path
-            {
-                match node {
-                    Some(_) => names.insert(name.into()),
-                    None => names.remove(name),
-                };
-            }
-        }
-        Ok(names)
-    }
-
-    /// Has those znodes leave memory that are beyond the bound. `listed` is one whose children were
-    /// asked for: if they are very many, they are not kept.
-    pub(crate) fn trim(&mut self, listed: Option<Place>) {
-        if let Some(place) = listed.filter(|place| self.cache.is_crowded(*place)) {
-            self.cache.set_names(place, None);
-        }
-        self.cache.trim(&mut self.acls);
-    }
-
     /// How large it is.
     pub(crate) fn size(&self) -> Size {
         self.size
@@ -389,21 +262,6 @@ impl Tree {
     /// Bytes of memory, roughly.
     pub(crate) fn weight(&self) -> usize {
         self.cache.bytes() + self.acls.weight() + self.ends.weight()
-    }
-
-    /// Says what has changed since it was called last.
-    pub(crate) fn settle(&mut self, changes: &mut Changes) {
-        let mut key = std::mem::take(&mut self.key);
-        self.cache.settle(|path, node| {
-            node_key(path, &mut key);
-            match node {
-                Some(node) => changes.put_with(&key, node.encoded_len(), |out| node.encode(out)),
-                None => changes.delete(&key),
-            }
-        });
-        self.key = key;
-        self.ends.settle(changes);
-        self.cache.trim(&mut self.acls);
     }
 
     /// Makes a znode; gives its path, which a sequential one learns only now.
@@ -598,34 +456,6 @@ impl Tree {
         self.remove(parent, place, Cow::Borrowed(path), stamp.zxid, trace)
     }
 
-    /// Of the containers and the znodes with a time to live whose paths come after `after`, the
-    /// first `count`: what is known of them.
-    pub(crate) fn due(&mut self, time_ms: i64, after: &str, count: usize) -> Due {
-        let looked_at = self.ends.reaped(after, count);
-        let last = looked_at.last().filter(|_| looked_at.len() == count);
-        let mut due = Due { last: last.map(|(path, _)| (**path).to_owned()), ..Due::default() };
-        for (path, _) in looked_at.into_iter().filter(|(_, at_ms)| *at_ms <= time_ms) {
-            if self.find(&path) == Err(Stop::Cold) {
-                due.cold.push(path.into());
-            } else if self.is_due(&path, time_ms) {
-                due.paths.push(path.into());
-            }
-        }
-        self.cache.trim(&mut self.acls);
-        due
-    }
-
-    /// Whether the znode at `path` has outlived itself, as far as can be told without waiting.
-    pub(crate) fn is_due(&mut self, path: &str, time_ms: i64) -> bool {
-        let Ok(Some(place)) = self.find(path) else { return false };
-        let is_due = self.node(place).is_due(time_ms);
-        if !is_due {
-            let again_ms = self.node(place).due_after().unwrap_or(NEVER);
-            self.ends.look_at(path, again_ms);
-        }
-        is_due
-    }
-
     /// The paths of a session's ephemeral znodes, in order.
     pub(crate) fn ephemerals(&self, session: i64) -> impl Iterator<Item = &str> {
         self.ends.ephemerals(session)
@@ -713,23 +543,6 @@ impl Tree {
         self.cache.touch(parent);
         node
     }
-}
-
-/// What is known of znodes that may have outlived themselves.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Due {
-    /// Those that have.
-    pub(crate) paths: Vec<String>,
-    /// Those that must be read from the disk to know.
-    pub(crate) cold: Vec<String>,
-    /// The last path that was looked at, if there may be more behind it.
-    pub(crate) last: Option<String>,
-}
-
-/// Whether there can be a znode at `path`, the root's being empty.
-fn may_be(path: &str) -> bool {
-    let is_path = path.starts_with('/') && !path.ends_with('/') && !path.contains('\0');
-    path.is_empty() || (is_path && path.len() <= MAX_PATH_BYTES)
 }
 
 /// The last name of a path that has one.
