@@ -29,6 +29,9 @@
 
 mod catalog;
 mod consistency;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod group;
 mod identity;
 mod machines;

@@ -1,0 +1,4 @@
+//! The target `fabric_mutation`, without a bound.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz::read("fabric_mutation", bytes));
