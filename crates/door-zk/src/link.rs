@@ -127,6 +127,10 @@ impl Queue {
         let index = tag.checked_sub(self.front_tag)?;
         self.pending.get_mut(usize::try_from(index).ok()?)
     }
+
+    fn has_writes(&self) -> bool {
+        self.pending.iter().any(|pending| matches!(pending.step, Step::Write { .. }))
+    }
 }
 
 /// How often a read is tried, with what it needs read again and again because it was thrown out
@@ -201,11 +205,16 @@ impl Link {
         self.lock().pending.len()
     }
 
-    /// Whether no more requests are taken for now: there are so many, or one of them waits for the
-    /// disk.
+    /// Whether no more requests are taken for now: there are so many, one of them waits for the
+    /// disk, or the last one will.
     pub(crate) fn is_full(&self, most: usize) -> bool {
         let queue = self.lock();
-        queue.pending.len() >= most || queue.away > 0
+        // It is answered from elsewhere however little there is to count.
+        let counts = Some(opcode::GET_ALL_CHILDREN_NUMBER);
+        let last = queue.pending.back();
+        queue.pending.len() >= most
+            || queue.away > 0
+            || last.is_some_and(|pending| pending.step.opcode() == counts)
     }
 
     /// Puts a request at the end of the queue, answers it if it can be at once, and gives its tag.
@@ -299,7 +308,13 @@ impl Link {
         let opcode = *opcode;
         *tries += 1;
         let patience = if *tries < TRIES { Patience::Now } else { Patience::Wait };
-        match self.read(queue, *xid, *read, record, identity, patience) {
+        let mut outcome = self.read(queue, *xid, *read, record, identity, patience);
+        // A write behind it may be on its way through the log already, and its turn comes next: what
+        // it changes must not be seen here.
+        if matches!(outcome, Err(Unanswered::Later(Later::Warm(_)))) && queue.has_writes() {
+            outcome = self.read(queue, *xid, *read, record, identity, Patience::Wait);
+        }
+        match outcome {
             Ok(()) => *step = Step::Answered { opcode },
             Err(Unanswered::Later(later)) => {
                 if matches!(later, Later::Count(..)) {

@@ -74,6 +74,33 @@ fn requests_that_wait_for_the_disk_keep_their_order() {
     );
 }
 
+/// Writes that were taken behind a read are on their way when it turns out that it has to wait.
+#[test]
+fn a_read_that_waits_does_not_show_what_was_asked_for_behind_it() {
+    for reads in [
+        &[(opcode::GET_DATA, look("/a", false))][..],
+        &[(opcode::GET_ALL_CHILDREN_NUMBER, text("/")), (opcode::EXISTS, look("/behind", false))],
+    ] {
+        let slow = Slow::new();
+        let mut client = slow.client();
+        client.request(opcode::CREATE, &create("/a", Some(b"1"), &OPEN, 0));
+        client.request(opcode::DELETE, &versioned("/none", -1));
+        client.receive();
+        slow.house.machine.hold();
+        client.request(opcode::CREATE, &create("/before", None, &OPEN, 0));
+        reads.iter().for_each(|(code, record)| client.request(*code, record));
+        client.request(opcode::CREATE, &create("/behind", None, &OPEN, 0));
+        slow.disk.hold();
+        slow.house.machine.release();
+        slow.read(&mut client);
+        // Zxids that go back are not understood by the client.
+        let told = client.receive();
+        assert_eq!(told.len(), 2 + reads.len(), "{told:?}");
+        assert!(told[reads.len()].ends_with(" zxid=4"), "{told:?}");
+        assert_eq!(told.last().unwrap().split_once(": ").unwrap().1, "/behind zxid=5");
+    }
+}
+
 #[test]
 fn others_are_served_while_one_waits_for_the_disk() {
     let slow = Slow::new();
