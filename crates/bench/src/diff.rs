@@ -23,7 +23,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use door_zk::script::{Block, Scene, Stage, is_explained};
+use door_zk::script::{Block, Scene, Stage, has_hung_up, is_explained};
 
 use self::{program::program, sockets::Sockets};
 use crate::{
@@ -39,6 +39,9 @@ const PROGRAM_OPERATIONS: usize = 2_000;
 const TELL_EVERY: Duration = Duration::from_secs(10);
 /// Differences after which a run ends.
 const ENOUGH_DIFFERENCES: usize = 5;
+
+/// A program is played again at most so often because ZooKeeper has hung up.
+const HANG_UPS: usize = 3;
 
 /// What to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +65,8 @@ pub struct Found {
     pub differences: usize,
     /// Scenes that differed as is explained.
     pub explained: usize,
+    /// Programs that were played again because ZooKeeper had hung up.
+    pub again: usize,
 }
 
 /// Both servers, and their clients.
@@ -101,6 +106,12 @@ struct Both {
 }
 
 impl Both {
+    /// Whether the first difference is that ZooKeeper has hung up ([`has_hung_up`]).
+    fn has_hung_up(&self) -> bool {
+        let (Some(at), _) = self.difference() else { return false };
+        self.ours.get(at).zip(self.theirs.get(at)).is_some_and(|(ours, theirs)| has_hung_up(ours, theirs))
+    }
+
     /// The first scene that differs, if one does, and how many differ as is explained.
     fn difference(&self) -> (Option<usize>, usize) {
         let mut explained = 0;
@@ -172,7 +183,16 @@ pub async fn run(plan: Plan) -> Outcome<Found> {
     let mut seed = plan.seed;
     while found.operations < plan.operations && found.differences < ENOUGH_DIFFERENCES {
         let program = program(seed, PROGRAM_OPERATIONS.min(plan.operations - found.operations));
-        let both = pair.perform(&program).map_err(|error| format!("seed {seed}: {error}"))?;
+        let told_seed = |error| format!("seed {seed}: {error}");
+        let mut both = pair.perform(&program).map_err(told_seed)?;
+        for _ in 0..HANG_UPS {
+            if both.has_hung_up() {
+                found.again += 1;
+                drop(pair);
+                pair = Pair::start().await?;
+                both = pair.perform(&program).map_err(told_seed)?;
+            }
+        }
         found.operations +=
             both.ours.iter().flat_map(|scene| &scene.block).map(|part| part.commands.len()).sum::<usize>();
         found.programs += 1;

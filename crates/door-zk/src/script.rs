@@ -11,7 +11,7 @@ pub mod requests;
 mod stage;
 mod talk;
 
-pub use explained::is_explained;
+pub use explained::{has_hung_up, is_explained};
 pub use replies::{Names, Plain};
 pub use stage::{Block, Part, Scene, Stage, Wire, parse, print};
 pub use talk::{Heard, Kind, Misheard, Talk, Ticket};
