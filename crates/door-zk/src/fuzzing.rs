@@ -475,4 +475,17 @@ mod tests {
         assert!(whole.expect("it is sound") > empty.expect("as on the first start"));
         attack("zk_state", 3000);
     }
+
+    /// A fuzzer's find: the number of children at its end, and one more child.
+    #[test]
+    fn a_state_whose_numbers_lie_is_taken_up_or_refused() {
+        let state = states().remove(0);
+        for lie in [&[0xff; 4][..], &[0; 4], &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f]] {
+            for at in 0..=state.len() - lie.len() {
+                let mut state = state.clone();
+                state[at..at + lie.len()].copy_from_slice(lie);
+                restore(&state);
+            }
+        }
+    }
 }

@@ -402,7 +402,7 @@ impl Tree {
         let node = self.cache.node_mut(place);
         let was_bytes = node.data_len() as u64;
         let was = std::mem::replace(&mut node.data, data);
-        self.size.bytes = self.size.bytes - was_bytes + node.data_len() as u64;
+        self.size.bytes = self.size.bytes.saturating_sub(was_bytes).saturating_add(node.data_len() as u64);
         self.cache.weigh(place);
         was
     }
@@ -515,8 +515,9 @@ impl Tree {
     /// Puts a node at `path` under `parent`, which changes both.
     fn attach(&mut self, parent: Place, path: &str, mut node: Node) -> Place {
         node.acl = self.acls.intern(node.acl);
-        self.size.znodes += 1;
-        self.size.bytes += (path.len() + node.data_len()) as u64;
+        // Numbers that lie, which only a damaged state has, end no process: they saturate.
+        self.size.znodes = self.size.znodes.saturating_add(1);
+        self.size.bytes = self.size.bytes.saturating_add((path.len() + node.data_len()) as u64);
         let place = self.cache.put(path, node);
         self.cache.node_mut(parent).children += 1;
         self.cache.change_name(parent, last_name(path), true);
@@ -530,10 +531,10 @@ impl Tree {
         let node = self.cache.take(place);
         self.acls.release(&node.acl);
         let path = self.cache.slot(place).path.clone();
-        self.size.znodes -= 1;
-        self.size.bytes -= (path.len() + node.data_len()) as u64;
+        self.size.znodes = self.size.znodes.saturating_sub(1);
+        self.size.bytes = self.size.bytes.saturating_sub((path.len() + node.data_len()) as u64);
         let above = self.cache.node_mut(parent);
-        above.children -= 1;
+        above.children = above.children.saturating_sub(1);
         if above.children == 0 && above.lifetime().is_reaped() {
             let above = self.cache.slot(parent).path.clone();
             self.ends.look_at(&above, 0);

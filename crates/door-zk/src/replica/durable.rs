@@ -122,6 +122,11 @@ fn decode_counters(value: &[u8]) -> Result<(i64, i64, Size), Malformed> {
     let (zxid, last_session) = (input.i64("zxid")?, input.i64("last session")?);
     let size = Size { znodes: input.u64("number of znodes")?, bytes: input.u64("bytes of znodes")? };
     input.end("counters")?;
+    // Each transaction and session takes the next number. No honest state is near the last.
+    let has_room = |counter| (0..i64::MAX / 2).contains(counter);
+    if !(has_room(&zxid) && has_room(&last_session)) {
+        return Err(Malformed("counters"));
+    }
     Ok((zxid, last_session, size))
 }
 

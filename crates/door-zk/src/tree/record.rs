@@ -112,6 +112,10 @@ impl Node {
             data: None,
             ..Node::empty(Acl::read(&mut input)?)
         };
+        // Clients are told it as an i32, and there is always room for one more.
+        if i32::try_from(node.children).is_err() {
+            return Err(Malformed("children"));
+        }
         match input.u8("data")? {
             0 => input.end("null data")?,
             1 => node.data = Some(input.rest().into()),
