@@ -15,7 +15,7 @@ use scylla::{
 
 use crate::{
     Outcome,
-    load::{Cell, Load, Values, Work},
+    load::{Bars, Cell, Load, Values, Work},
     server::Server,
 };
 
@@ -39,17 +39,18 @@ pub struct Cql {
 
 impl Load for Cql {
     const SUITE: &'static str = "cql";
-    const CELLS: [Cell; 4] = [
+    const CELLS: &'static [Cell] = &[
         Cell { work: Work::Write, in_flight: 1 },
         Cell { work: Work::Write, in_flight: 128 },
         Cell { work: Work::Read, in_flight: 1 },
         Cell { work: Work::Read, in_flight: 128 },
     ];
+    const BARS: Bars = Bars { cpu: 0.5, p50_at_one: None, p99_at: None };
     const ITEMS: u64 = 100_000;
 
     fn work_name(work: Work) -> &'static str {
         match work {
-            Work::Write => "write 1 KB",
+            Work::Write | Work::Create => "write 1 KB",
             Work::Read => "read 1 KB",
         }
     }
@@ -81,7 +82,7 @@ impl Load for Cql {
     async fn operate(&self, _worker: usize, work: Work, random: u64) -> Result<(), String> {
         let id = (random % Cql::ITEMS) as i64;
         match work {
-            Work::Write => self.write(id, random).await,
+            Work::Write | Work::Create => self.write(id, random).await,
             Work::Read => self.read(id).await,
         }
     }

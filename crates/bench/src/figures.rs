@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::{
-    load::{Cell, Sample, Work},
+    load::{Cell, Sample},
     process::Size,
     server::Kind,
 };
@@ -61,7 +61,7 @@ impl Run {
         let sample = &self.sample;
         json!({
             "server": self.server.name(),
-            "work": match self.cell.work { Work::Write => "write", Work::Read => "read" },
+            "work": self.cell.work.name(),
             "in_flight": self.cell.in_flight,
             "round": self.round + 1,
             "seconds": sample.seconds,
@@ -154,7 +154,7 @@ pub(crate) mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-    use crate::process::Cpu;
+    use crate::{load::Work, process::Cpu};
 
     /// A run whose figures all follow from its rate and its cost.
     pub(crate) fn run(server: Kind, cell: Cell, round: usize, rate: u64, cpu_us: u64) -> Run {

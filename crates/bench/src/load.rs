@@ -27,6 +27,8 @@ use crate::{
 pub enum Work {
     /// Replaces one value, durably.
     Write,
+    /// Makes one more value beside the data set, durably.
+    Create,
     /// Reads one value.
     Read,
 }
@@ -40,12 +42,36 @@ pub struct Cell {
     pub in_flight: usize,
 }
 
+impl Work {
+    /// For the raw figures.
+    pub fn name(self) -> &'static str {
+        match self {
+            Work::Write => "write",
+            Work::Create => "create",
+            Work::Read => "read",
+        }
+    }
+}
+
+/// What is promised beside a peer, as shares of its figures.
+#[derive(Clone, Copy, Debug)]
+pub struct Bars {
+    /// Server processor time an operation.
+    pub cpu: f64,
+    /// The median latency with one operation in flight; not every suite promises it.
+    pub p50_at_one: Option<f64>,
+    /// The latency of 99 in 100 at this many in flight.
+    pub p99_at: Option<(usize, f64)>,
+}
+
 /// A client program for one protocol.
 pub trait Load: Sized + Send + Sync + 'static {
     /// The name of the suite, as given on the command line.
     const SUITE: &'static str;
     /// The kinds of runs, in the order they are made.
-    const CELLS: [Cell; 4];
+    const CELLS: &'static [Cell];
+    /// What is promised.
+    const BARS: Bars;
     /// How many values the data set has.
     const ITEMS: u64;
 
@@ -66,6 +92,11 @@ pub trait Load: Sized + Send + Sync + 'static {
         work: Work,
         random: u64,
     ) -> impl Future<Output = Result<(), String>> + Send;
+
+    /// Removes what [`Work::Create`] made, many at a time.
+    fn clean(self: Arc<Self>, _at_a_time: usize) -> impl Future<Output = Outcome<()>> {
+        async { Ok(()) }
+    }
 }
 
 /// What one run came to.
@@ -328,7 +359,8 @@ mod tests {
 
     impl Load for Fake {
         const SUITE: &'static str = "fake";
-        const CELLS: [Cell; 4] = [Cell { work: Work::Read, in_flight: 4 }; 4];
+        const CELLS: &'static [Cell] = &[Cell { work: Work::Read, in_flight: 4 }];
+        const BARS: Bars = Bars { cpu: 0.5, p50_at_one: None, p99_at: None };
         const ITEMS: u64 = 10;
 
         fn work_name(_: Work) -> &'static str {

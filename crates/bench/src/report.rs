@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::{
     Outcome,
     figures::{Figure, Run, figure},
-    load::Load,
+    load::{Bars, Load},
     options::{Options, Suite},
     peers, place,
     process::{cores, first_line},
@@ -16,8 +16,6 @@ use crate::{
     waist::Cost,
 };
 
-/// Server processor time an operation, as a share of the peer's, that is promised.
-pub const CPU_SHARE_BAR: f64 = 0.5;
 /// Idle memory that is promised, in MB of a million bytes.
 pub const IDLE_MB_BAR: f64 = 40.0;
 /// Time to ready on an empty folder that is promised, milliseconds.
@@ -27,17 +25,17 @@ pub const WAIST_NS_BAR: f64 = 1000.0;
 
 /// The tables of a suite of turns: first what it shows, then what it is made of.
 pub fn load_tables<L: Load>(runs: &[Run], kinds: &[Kind]) -> String {
-    let of = |kind: Kind| L::CELLS.into_iter().filter_map(move |cell| figure(runs, kind, cell));
+    let of = |kind: Kind| L::CELLS.iter().filter_map(move |cell| figure(runs, kind, *cell));
     let mut text = String::new();
     let peers: Vec<Kind> = kinds.iter().copied().filter(|kind| *kind != Kind::Holdfast).collect();
     if kinds.contains(&Kind::Holdfast) && !peers.is_empty() {
         text.push_str(
-            "| Holdfast ÷ peer | in flight | peer | server CPU an op | bar ≤ 0.5 | op/s | p50 | p99 | fdatasync p50 |\n\
-             |---|--:|---|--:|---|--:|--:|--:|--:|\n",
+            "| Holdfast ÷ peer | in flight | peer | server CPU an op | op/s | p50 | p99 | fdatasync p50 | bars |\n\
+             |---|--:|---|--:|--:|--:|--:|--:|---|\n",
         );
         for ours in of(Kind::Holdfast) {
             for theirs in peers.iter().filter_map(|peer| figure(runs, *peer, ours.cell)) {
-                text.push_str(&ratio_row(L::work_name(ours.cell.work), &ours, &theirs));
+                text.push_str(&ratio_row(L::work_name(ours.cell.work), L::BARS, &ours, &theirs));
             }
         }
         text.push('\n');
@@ -47,7 +45,7 @@ pub fn load_tables<L: Load>(runs: &[Run], kinds: &[Kind]) -> String {
          | fsyncs/op | resident MB | errors | fdatasync p50 µs |\n\
          |---|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n",
     );
-    for cell in L::CELLS {
+    for &cell in L::CELLS {
         for figure in kinds.iter().filter_map(|kind| figure(runs, *kind, cell)) {
             text.push_str(&figure_row(L::work_name(cell.work), &figure));
         }
@@ -61,7 +59,7 @@ fn threads_table<L: Load>(runs: &[Run], kinds: &[Kind]) -> String {
         "\n| where the server CPU goes, last round | in flight | server | in the kernel | µs/op by thread name |\n\
          |---|--:|---|--:|---|\n",
     );
-    for cell in L::CELLS {
+    for &cell in L::CELLS {
         let last = |kind: &Kind| runs.iter().rev().find(|run| run.server == *kind && run.cell == cell);
         for run in kinds.iter().filter_map(last) {
             text.push_str(&threads_row(L::work_name(cell.work), run));
@@ -91,17 +89,20 @@ fn threads_row(work: &str, run: &Run) -> String {
     )
 }
 
-fn ratio_row(work: &str, ours: &Figure, theirs: &Figure) -> String {
+fn ratio_row(work: &str, bars: Bars, ours: &Figure, theirs: &Figure) -> String {
+    let in_flight = ours.cell.in_flight;
     let share = ours.server_cpu_us / theirs.server_cpu_us;
+    let (p50, p99) = (ours.p50_us / theirs.p50_us, ours.p99_us / theirs.p99_us);
+    let bar = |name: &str, bar: f64, share: f64| format!("{name} ≤ {bar} {}", verdict(share <= bar));
+    let mut told = vec![bar("CPU", bars.cpu, share)];
+    told.extend(bars.p50_at_one.filter(|_| in_flight == 1).map(|most| bar("p50", most, p50)));
+    told.extend(bars.p99_at.filter(|at| in_flight == at.0).map(|at| bar("p99", at.1, p99)));
     format!(
-        "| {work} | {} | {} | **{share:.2}** | {} | {:.2} | {:.2} | {:.2} | {:.0} µs |\n",
-        ours.cell.in_flight,
+        "| {work} | {in_flight} | {} | **{share:.2}** | {:.2} | {p50:.2} | {p99:.2} | {:.0} µs | {} |\n",
         theirs.server.name(),
-        verdict(share <= CPU_SHARE_BAR),
         ours.rate / theirs.rate,
-        ours.p50_us / theirs.p50_us,
-        ours.p99_us / theirs.p99_us,
         f64::midpoint(ours.fdatasync_p50_us, theirs.fdatasync_p50_us),
+        told.join(", "),
     )
 }
 
@@ -281,8 +282,14 @@ mod tests {
             let marked = format!("| {server} |");
             table.lines().find(|line| line.starts_with(first) && line.contains(&marked)).unwrap().to_owned()
         };
-        assert!(row("cassandra-batch", "| write").contains("**0.25** | pass | 2.00 | 1.00 | 1.00 | 120 µs"));
-        assert!(row("cassandra-periodic", "| write").contains("**0.62** | **missed** | 0.50"));
+        assert!(
+            row("cassandra-batch", "| write")
+                .contains("**0.25** | 2.00 | 1.00 | 1.00 | 120 µs | CPU ≤ 0.5 pass |")
+        );
+        assert!(
+            row("cassandra-periodic", "| write")
+                .contains("**0.62** | 0.50 | 1.00 | 1.00 | 120 µs | CPU ≤ 0.5 **missed** |")
+        );
         assert!(
             row("holdfast", "| write")
                 .contains("200 (200–200) | 1000 | 2000 | 10.0 | 7.0 | 0.500 | 31 | 1 | 120")

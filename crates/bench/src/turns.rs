@@ -22,6 +22,9 @@ const SETTLE: Duration = Duration::from_millis(500);
 /// Between the end of a load and the next pause, so that sessions are closed.
 const CLOSE: Duration = Duration::from_millis(200);
 
+/// How many remove at a time what a turn has made.
+const CLEANERS: usize = 64;
+
 /// Starts `kinds`, lets them take turns, and stops them.
 pub async fn take<L: Load>(kinds: &[Kind], rounds: usize, options: &Options) -> Outcome<Vec<Run>> {
     if kinds.is_empty() {
@@ -47,7 +50,7 @@ pub async fn take<L: Load>(kinds: &[Kind], rounds: usize, options: &Options) -> 
         if round > 0 {
             servers.rotate_left(1);
         }
-        for cell in L::CELLS {
+        for &cell in L::CELLS {
             for server in &servers {
                 let run = turn::<L>(server, cell, round, options).await?;
                 eprintln!("{}", run.line(L::work_name(cell.work)));
@@ -70,8 +73,9 @@ async fn prepare<L: Load>(server: &Server, options: &Options) -> Outcome<()> {
     let client = Arc::new(L::connect(server, most).await?);
     load::fill(&client, most).await?;
     let warm_up = Duration::from_secs(options.first_warm_up_seconds);
-    for cell in L::CELLS.into_iter().filter(|cell| cell.in_flight == most) {
+    for &cell in L::CELLS.iter().filter(|cell| cell.in_flight == most) {
         load::run(&client, server, cell, warm_up, Duration::from_millis(100)).await?;
+        client.clone().clean(most).await?;
     }
     drop(client);
     tokio::time::sleep(CLOSE).await;
@@ -86,7 +90,7 @@ async fn turn<L: Load>(server: &Server, cell: Cell, round: usize, options: &Opti
     let warm_up = Duration::from_secs(options.warm_up_seconds);
     let sample = load::run(&client, server, cell, warm_up, Duration::from_secs(options.seconds)).await?;
     let size = process::size(server.pid())?;
-    drop(client);
+    client.clean(CLEANERS).await?;
     tokio::time::sleep(CLOSE).await;
     server.pause()?;
     Ok(Run { server: server.kind, cell, round, sample, size, fdatasync_p50_us })

@@ -1,13 +1,20 @@
-//! The ZooKeeper client: setData and getData of 256-byte nodes, through `zookeeper-client`.
-//! One connection for one operation in flight, eight for more; a worker stays on its connection.
+//! The ZooKeeper client: setData, create and getData of 256-byte nodes, through `zookeeper-client`. One
+//! connection for one operation in flight, eight for 64, sixteen for 256; a worker stays on its
+//! connection. What is created is removed again behind each turn: the peer keeps it in memory.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use zookeeper_client::{Acls, Client, CreateMode, Error};
 
 use crate::{
     Outcome,
-    load::{Cell, Load, Values, Work},
+    load::{Bars, Cell, Load, Values, Work},
     server::Server,
 };
 
@@ -15,7 +22,8 @@ use crate::{
 pub const VALUE_BYTES: usize = 256;
 
 const FOLDER: &str = "/bench";
-const CONNECTIONS: usize = 8;
+/// Where what is created stands.
+const NEW: &str = "/bench-new";
 const SESSION_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Connected sessions and the nodes they work on.
@@ -23,21 +31,29 @@ pub struct ZooKeeper {
     sessions: Vec<Client>,
     paths: Vec<String>,
     values: Values,
+    created: AtomicU64,
 }
 
 impl Load for ZooKeeper {
     const SUITE: &'static str = "zookeeper";
-    const CELLS: [Cell; 4] = [
+    const CELLS: &'static [Cell] = &[
         Cell { work: Work::Write, in_flight: 1 },
         Cell { work: Work::Write, in_flight: 64 },
+        Cell { work: Work::Write, in_flight: 256 },
+        Cell { work: Work::Create, in_flight: 1 },
+        Cell { work: Work::Create, in_flight: 64 },
+        Cell { work: Work::Create, in_flight: 256 },
         Cell { work: Work::Read, in_flight: 1 },
         Cell { work: Work::Read, in_flight: 64 },
+        Cell { work: Work::Read, in_flight: 256 },
     ];
+    const BARS: Bars = Bars { cpu: 0.4, p50_at_one: Some(0.8), p99_at: Some((64, 0.5)) };
     const ITEMS: u64 = 10_000;
 
     fn work_name(work: Work) -> &'static str {
         match work {
             Work::Write => "set 256 B",
+            Work::Create => "create 256 B",
             Work::Read => "get 256 B",
         }
     }
@@ -45,17 +61,24 @@ impl Load for ZooKeeper {
     async fn connect(server: &Server, in_flight: usize) -> Outcome<ZooKeeper> {
         let address = server.addresses.zookeeper.ok_or("this server has no ZooKeeper door")?.to_string();
         let mut sessions = Vec::new();
-        for _ in 0..in_flight.min(CONNECTIONS) {
+        let connections = match in_flight {
+            1 => 1,
+            2..=64 => 8,
+            _ => 16,
+        };
+        for _ in 0..connections {
             let connector = Client::connector().with_session_timeout(SESSION_TIMEOUT);
             sessions.push(connector.connect(&address).await?);
         }
         let options = CreateMode::Persistent.with_acls(Acls::anyone_all());
-        match sessions[0].create(FOLDER, b"", &options).await {
-            Ok(_) | Err(Error::NodeExists) => {}
-            Err(error) => return Err(error.into()),
+        for folder in [FOLDER, NEW] {
+            match sessions[0].create(folder, b"", &options).await {
+                Ok(_) | Err(Error::NodeExists) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
         let paths = (0..ZooKeeper::ITEMS).map(|item| format!("{FOLDER}/{item:05}")).collect();
-        Ok(ZooKeeper { sessions, paths, values: Values::new() })
+        Ok(ZooKeeper { sessions, paths, values: Values::new(), created: AtomicU64::new(0) })
     }
 
     async fn fill(&self, item: u64) -> Result<(), String> {
@@ -77,6 +100,13 @@ impl Load for ZooKeeper {
                 self.session(worker).set_data(path, value, None).await.map_err(|error| error.to_string())?;
                 Ok(())
             }
+            Work::Create => {
+                let options = CreateMode::Persistent.with_acls(Acls::anyone_all());
+                let value = self.values.value(random, VALUE_BYTES);
+                let path = created(self.created.fetch_add(1, Relaxed));
+                let made = self.session(worker).create(&path, value, &options).await;
+                made.map(drop).map_err(|error| error.to_string())
+            }
             Work::Read => {
                 let read = self.session(worker).get_data(path).await.map_err(|error| error.to_string())?;
                 match read.0.len() {
@@ -86,6 +116,36 @@ impl Load for ZooKeeper {
             }
         }
     }
+
+    async fn clean(self: Arc<Self>, at_a_time: usize) -> Outcome<()> {
+        let made = self.created.load(Relaxed);
+        let next = Arc::new(AtomicU64::new(0));
+        let begin = |worker| {
+            let (client, next) = (self.clone(), next.clone());
+            tokio::spawn(async move {
+                loop {
+                    match next.fetch_add(1, Relaxed) {
+                        item if item >= made => return Ok(()),
+                        item => match client.session(worker).delete(&created(item), None).await {
+                            Ok(()) | Err(Error::NoNode) => {}
+                            Err(error) => return Err(error),
+                        },
+                    }
+                }
+            })
+        };
+        let workers: Vec<_> = (0..at_a_time).map(begin).collect();
+        for worker in workers {
+            worker.await??;
+        }
+        self.created.store(0, Relaxed);
+        Ok(())
+    }
+}
+
+/// The path of what was created as number `item`.
+fn created(item: u64) -> String {
+    format!("{NEW}/{item:08}")
 }
 
 impl ZooKeeper {
