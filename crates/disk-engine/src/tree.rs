@@ -35,7 +35,7 @@
 //! let forest = Forest::open(disk.clone(), TreeSettings::default(), rules.clone())?;
 //! let mut batch = Batch::new();
 //! batch.put(TreeId(1), "key", encode_cell(&Cell::live(5, "value".into())));
-//! forest.apply(Position(1), &batch)?;
+//! forest.apply(Position(1), batch)?;
 //!
 //! // Make a file of it, and start again without a log.
 //! forest.freeze(Position(1));
@@ -76,6 +76,7 @@ mod pick;
 mod plan;
 mod ranges;
 mod read;
+mod row_cache;
 mod rule;
 mod seal;
 mod settings;

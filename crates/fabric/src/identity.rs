@@ -13,7 +13,7 @@ use base::{Cause, NodeId};
 use world::{Disk, DiskError, Entropy};
 
 /// The version of everything under a data directory. Before 0.1 it may change without a way up.
-pub const DISK_FORMAT: u32 = 2;
+pub const DISK_FORMAT: u32 = 3;
 
 pub(crate) const FILE: &str = "IDENTITY";
 /// Far above what the file can hold.
@@ -116,8 +116,8 @@ mod tests {
         let text = identity.print();
         assert_eq!(Identity::parse(text.as_bytes()), Ok(identity));
         let other =
-            Identity::parse(text.replace("holdfast 2", "holdfast 3").as_bytes()).expect_err("format 3");
-        assert!(other.message.contains("disk format 3"), "{other}");
+            Identity::parse(text.replace("holdfast 3", "holdfast 4").as_bytes()).expect_err("format 4");
+        assert!(other.message.contains("disk format 4"), "{other}");
         for offset in 0..text.len() {
             let mut bytes = text.clone().into_bytes();
             bytes[offset] ^= 1;

@@ -71,7 +71,7 @@ impl StateTree {
         #[cfg(test)]
         let index = index - u64::from(self.index_lags);
         batch.put(self.tree, Bytes::from_static(APPLIED), encode_latest(Some(&index.to_le_bytes())));
-        Ok(self.forest.apply(position, &batch)?)
+        Ok(self.forest.apply(position, batch)?)
     }
 }
 

@@ -59,13 +59,21 @@ impl ForestPeer {
     }
 }
 
+/// A key and, behind it, its value as a cell: see [`encode_cell`].
+fn joined(key: &[u8], timestamp: i64, value: &[u8]) -> Vec<u8> {
+    let mut joined = Vec::with_capacity(key.len() + CELL_HEAD + value.len());
+    joined.extend_from_slice(key);
+    joined.extend_from_slice(&encode_cell(&Cell::live(timestamp, Bytes::new())));
+    joined.extend_from_slice(value);
+    joined
+}
+
 impl Peer for ForestPeer {
     fn put(&self, key: &[u8], value: &[u8]) -> Outcome<()> {
         let position = self.position.fetch_add(1, Relaxed) + 1;
         let mut batch = Batch::new();
-        let cell = Cell::live(position as i64, Bytes::copy_from_slice(value));
-        batch.put(TREE, Bytes::copy_from_slice(key), encode_cell(&cell));
-        Ok(self.forest.apply(Position(position), &batch)?)
+        batch.put_joined(TREE, joined(key, position as i64, value), key.len());
+        Ok(self.forest.apply(Position(position), batch)?)
     }
 
     fn get(&self, key: &[u8], see: &mut dyn FnMut(&[u8])) -> Outcome<bool> {

@@ -74,7 +74,7 @@ impl Engine {
     pub fn apply(&self, position: Position, mutations: &[Mutation]) -> Result<(), TreeError> {
         let mut batch = Batch::new();
         self.add(&mut batch, mutations)?;
-        self.forest.apply(position, &batch)
+        self.forest.apply(position, batch)
     }
 
     /// Adds mutations to a batch that changes other trees too, for [`Forest::apply`].

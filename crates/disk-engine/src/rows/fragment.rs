@@ -157,6 +157,15 @@ fn put_expiry(out: &mut Writer, (ttl, expires_at): Expiry) {
 /// The bytes of a fragment; `None` if it would say nothing. The cells ascend by column and are
 /// above `deleted_at`.
 pub(crate) fn encode(deleted_at: i64, cells: &[(ColumnId, CellView<'_>)]) -> Option<Vec<u8>> {
+    encode_behind(&[], deleted_at, cells)
+}
+
+/// [`encode`], behind other bytes in the same piece of memory.
+pub(crate) fn encode_behind(
+    before: &[u8],
+    deleted_at: i64,
+    cells: &[(ColumnId, CellView<'_>)],
+) -> Option<Vec<u8>> {
     let newest = cells.iter().map(|(_, cell)| cell.timestamp).max();
     let shared = cells.iter().map(|(_, cell)| expiry_of(cell)).find(|expiry| *expiry != (0, 0));
     let deleted = deleted_at != NO_TIMESTAMP;
@@ -164,7 +173,8 @@ pub(crate) fn encode(deleted_at: i64, cells: &[(ColumnId, CellView<'_>)]) -> Opt
         return None;
     }
     let values = cells.iter().map(|(_, cell)| 4 + cell.value.map_or(0, <[u8]>::len));
-    let mut out = Writer::with_capacity(26 + values.sum::<usize>());
+    let mut out = Writer::with_capacity(26 + before.len() + values.sum::<usize>());
+    out.raw(before);
     out.u8(if deleted { ROW_DELETION } else { 0 }
         | if newest.is_some() { CELLS } else { 0 }
         | if shared.is_some() { SHARED_EXPIRY } else { 0 });

@@ -6,7 +6,7 @@ use base::{
 };
 use bytes::Bytes;
 
-use super::{fragment::encode, key::PartitionKey};
+use super::{fragment::encode_behind, key::PartitionKey};
 use crate::tree::{Batch, TreeError, TreeId};
 
 /// Adds a mutation to a batch. What says nothing adds nothing: nothing is older than
@@ -26,9 +26,7 @@ pub(super) fn add(
         match change {
             Change::Row { clustering, cells } => {
                 bounded(clustering, MAX_CLUSTERING_KEY_BYTES)?;
-                if let Some(fragment) = encode(NO_TIMESTAMP, &standing(cells)) {
-                    batch.put(tree, partition.row(clustering), fragment);
-                }
+                put(batch, tree, &partition.row(clustering), NO_TIMESTAMP, &standing(cells));
             }
             Change::DeleteRows { from, to, timestamp } if *timestamp > NO_TIMESTAMP => {
                 // The bound behind a row is one byte longer than the row's key.
@@ -45,6 +43,13 @@ pub(super) fn add(
     Ok(())
 }
 
+/// Adds a fragment, if it says something.
+fn put(batch: &mut Batch, tree: TreeId, row: &[u8], deleted_at: i64, cells: &[(ColumnId, CellView<'_>)]) {
+    if let Some(joined) = encode_behind(row, deleted_at, cells) {
+        batch.put_joined(tree, joined, row.len());
+    }
+}
+
 /// One row is deleted in its fragment, which costs what a write costs; more are a range of the
 /// tree, which readers of all keys have to ask.
 fn delete_rows(
@@ -58,8 +63,7 @@ fn delete_rows(
     match to {
         Some(to) if to <= from => {}
         Some(to) if is_row(from, to) && from.len() <= MAX_CLUSTERING_KEY_BYTES => {
-            let fragment = encode(timestamp, &[]).expect("it says that the row is deleted");
-            batch.put(tree, partition.row(from), fragment);
+            put(batch, tree, &partition.row(from), timestamp, &[]);
         }
         Some(to) => batch.delete_range(tree, partition.row(from), Some(partition.row(to)), timestamp),
         None => batch.delete_range(tree, partition.row(from), Some(partition.end()), timestamp),

@@ -109,7 +109,7 @@ fn machines_have_trees_of_their_own() {
     let mut batch = Batch::new();
     engine.add(&mut batch, &[put(b"k", b"")]).unwrap();
     batch.put(machine, "applied", encode_latest(Some(b"7")));
-    engine.forest().apply(Position(1), &batch).unwrap();
+    engine.forest().apply(Position(1), batch).unwrap();
     assert_eq!(everything(&engine).partitions.len(), 1);
     assert_eq!(engine.tables(), [TABLE]);
     let value = engine.forest().get(machine, b"applied").unwrap().unwrap();
@@ -158,7 +158,7 @@ fn what_is_no_row_is_damage() {
     let mut batch = Batch::new();
     engine.add(&mut batch, &[put(b"k", b"")]).unwrap();
     batch.put(Engine::tree_of(TABLE), "no key of a row", b"\x01\x05\0\0\0\0\0\0\0".to_vec());
-    engine.forest().apply(Position(1), &batch).unwrap();
+    engine.forest().apply(Position(1), batch).unwrap();
     let selection = Selection::Tokens { first: Token::MIN, last: Token::MAX };
     let spec = ReadSpec { selection, ..ReadSpec::partition(TABLE, Bytes::new(), 0) };
     let error = engine.read(&spec, Patience::Wait).unwrap_err();

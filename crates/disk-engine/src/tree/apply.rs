@@ -11,9 +11,11 @@ use bytes::Bytes;
 use super::{
     TreeError, TreeId,
     batch::{Batch, Change},
+    filter,
     forest::{Forest, Inner, lock},
     format::{MAX_KEY, MAX_VALUE},
     memtable::Writing,
+    row_cache::Wanted,
     rule::Merge,
     state::{State, Tree},
 };
@@ -27,18 +29,18 @@ impl Forest {
     /// # Errors
     /// [`TreeError::TooLarge`], [`TreeError::Value`], and then nothing was done;
     /// [`TreeError::Fatal`] if the disk has failed.
-    pub fn apply(&self, position: Position, batch: &Batch) -> Result<(), TreeError> {
+    pub fn apply(&self, position: Position, mut batch: Batch) -> Result<(), TreeError> {
         let inner = &self.inner;
         inner.check_alive()?;
         let _writer = lock(&inner.writer);
         let mut state = inner.state();
-        if inner.check(&state, batch)? {
+        if inner.check(&state, &batch)? {
             drop(state);
             inner.make_trees(batch.changes.iter().map(|change| change.0));
             state = inner.state();
         }
-        let active_bytes = inner.fill(&state, position, batch)?;
-        let full = inner.full(&state, batch, active_bytes);
+        let active_bytes = inner.fill(&state, position, &mut batch)?;
+        let full = inner.full(&state, &batch, active_bytes);
         drop(state);
         if !full.is_empty() {
             inner.freeze(full);
@@ -110,27 +112,32 @@ impl Inner {
         let mut state = self.state_mut();
         for id in ids {
             if !state.dropped.contains(&id) {
-                state.trees.entry(id).or_insert_with(|| Tree::new((self.rules)(id), 0));
+                state.trees.entry(id).or_insert_with(|| Tree::new((self.rules)(id), &self.files, 0));
             }
         }
     }
 
-    /// Puts a checked batch into memtables and shows it. Returns the bytes of all active memtables.
-    fn fill(&self, state: &State, position: Position, batch: &Batch) -> Result<u64, TreeError> {
+    /// Puts a checked batch into memtables and shows it. Returns the bytes of all active memtables. What is
+    /// left of the batch are its trees.
+    fn fill(&self, state: &State, position: Position, batch: &mut Batch) -> Result<u64, TreeError> {
         let watched = || self.watched();
         let sequence = position.0.max(self.moments.visible() + 1);
         let writing = Writing { sequence, position: position.0, watched: &watched };
         let mut finder = Finder::new(state);
         let (mut grown, mut given) = (0, false);
-        for (id, change) in &batch.changes {
+        for (id, change) in &mut batch.changes {
             let due = finder.find(*id).filter(|tree| tree.applied.load(SeqCst) < position.0);
             let Some(tree) = due else { continue };
             grown += match change {
                 Change::Put { key, value } => {
+                    let (key, value) = (std::mem::take(key), std::mem::take(value));
+                    let wanted = Wanted { tree: *id, hash: filter::hash(&key), key: &key };
+                    self.files.rows.write(&self.files.cache, &wanted, sequence);
                     let put = tree.active().put(tree.rule().as_ref(), writing, key, value);
                     put.map_err(TreeError::Value)?
                 }
                 Change::DeleteRange { from, to, timestamp } => {
+                    tree.parts.ranges_at.fetch_max(sequence, SeqCst);
                     tree.active().delete_range(writing, from, to.as_deref(), *timestamp)
                 }
             };

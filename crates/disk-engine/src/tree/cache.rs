@@ -19,7 +19,7 @@ use std::{
 
 use bytes::Bytes;
 
-/// File id and offset.
+/// File id and offset; or what `row_cache` calls a value.
 type Name = (u64, u64);
 
 /// Memory of a block beside its bytes: its handle, its place in the map and in a queue.
@@ -56,6 +56,27 @@ impl Cache {
 
     pub(crate) fn put(&self, file_id: u64, offset: u64, block: Bytes) {
         self.part((file_id, offset)).put((file_id, offset), block);
+    }
+
+    /// Puts a block in, in the place of the one with its name if there is one, if `still` says so: under the
+    /// lock under which [`Cache::hollow`] would empty it. The caller knows that it is used again and again:
+    /// a new one begins in the large queue.
+    pub(crate) fn replace(&self, name: Name, block: Bytes, still: impl FnOnce() -> bool) {
+        let mut part = self.part(name);
+        if !still() {
+            return;
+        }
+        if part.entries.contains_key(&name) {
+            part.exchange(name, block);
+        } else {
+            part.insert(name, Entry { block, uses: 0, large: true });
+        }
+    }
+
+    /// Empties a block, if it is there: it keeps its turn, so that one which is emptied and filled for ever
+    /// does not stand in a queue for each time.
+    pub(crate) fn hollow(&self, name: Name) {
+        self.part(name).exchange(name, Bytes::new());
     }
 
     /// Forgets the blocks of a file that is gone.
@@ -115,7 +136,12 @@ impl Part {
             entry.uses = (entry.uses + 1).min(MAX_USES);
             return;
         }
-        let entry = Entry { block, uses: 0, large: self.gone_names.contains(&name) };
+        let large = self.gone_names.contains(&name);
+        self.insert(name, Entry { block, uses: 0, large });
+    }
+
+    /// Takes in one that is not there.
+    fn insert(&mut self, name: Name, entry: Entry) {
         if entry.bytes() > self.budget_bytes {
             return;
         }
@@ -127,6 +153,20 @@ impl Part {
             self.small_bytes += entry.bytes();
         }
         self.entries.insert(name, entry);
+        self.shrink();
+    }
+
+    /// Puts another block in the place of one that is there.
+    fn exchange(&mut self, name: Name, block: Bytes) {
+        let Some(entry) = self.entries.get_mut(&name) else { return };
+        let bytes = if entry.large { &mut self.large_bytes } else { &mut self.small_bytes };
+        *bytes -= entry.bytes();
+        entry.block = block;
+        *bytes += entry.bytes();
+        self.shrink();
+    }
+
+    fn shrink(&mut self) {
         while self.bytes() > self.budget_bytes {
             if self.small_bytes > self.budget_bytes / 10 || self.large.is_empty() {
                 self.end_small();
@@ -249,6 +289,25 @@ mod tests {
             let kept = (0..80).filter(|&offset| cache.get(file, offset).is_some()).count();
             assert!(kept > 70, "{kept} of the last 80 that were in use");
         }
+    }
+
+    #[test]
+    fn a_block_is_emptied_and_filled_in_its_place() {
+        let cache = Cache::new(10 * ONE);
+        cache.replace((1, 1), block(100), || false);
+        assert!(cache.get(1, 1).is_none());
+        for len in 0..10_000 {
+            cache.replace((1, 1), block(len % 1000), || true);
+            assert_eq!(cache.get(1, 1).map(|block| block.len()), Some(len % 1000));
+            cache.hollow((1, 1));
+            assert_eq!(cache.get(1, 1).map(|block| block.len()), Some(0));
+            assert_eq!(cache.bytes(), ENTRY_COST);
+        }
+        let part = lock(&cache.parts[0]);
+        assert_eq!((part.small.len(), part.large.len()), (0, 1));
+        drop(part);
+        cache.replace((1, 1), block(10 * ONE), || true);
+        assert_eq!(cache.bytes(), 0, "it was over the budget");
     }
 
     #[test]

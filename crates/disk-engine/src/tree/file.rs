@@ -210,8 +210,9 @@ impl FileHandle {
         'leaf: loop {
             let mut place = footer.data.place;
             for _ in 1..footer.data.height {
-                let found = self.block(place, patience)?.find(key, sequence);
-                let below = found.and_then(|value| value.map(|value| Place::decode(&value)).transpose());
+                let block = self.block(place, patience)?;
+                let found = block.find(key, sequence);
+                let below = found.and_then(|value| value.map(Place::decode).transpose());
                 match below.map_err(|error| self.malformed(place, error))? {
                     Some(below) => place = below,
                     None => break 'leaf,

@@ -12,12 +12,13 @@ use std::{
 
 use world::{Disk, File};
 
-use super::{Patience, TreeError, cache::Cache, format::file_name};
+use super::{Patience, TreeError, cache::Cache, format::file_name, row_cache::RowCache};
 
 #[derive(Debug)]
 pub(crate) struct Files {
     disk: Disk,
     pub(crate) cache: Cache,
+    pub(crate) rows: RowCache,
     most_open: usize,
     open: Mutex<Open>,
 }
@@ -32,7 +33,13 @@ struct Open {
 
 impl Files {
     pub(crate) fn new(disk: Disk, cache_bytes: usize, most_open: usize) -> Files {
-        Files { disk, cache: Cache::new(cache_bytes), most_open, open: Mutex::default() }
+        Files {
+            disk,
+            cache: Cache::new(cache_bytes),
+            rows: RowCache::new(cache_bytes),
+            most_open,
+            open: Mutex::default(),
+        }
     }
 
     /// A file, open.

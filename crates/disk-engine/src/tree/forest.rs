@@ -85,7 +85,7 @@ impl Forest {
         let mut state = State { dropped: manifest.dropped.clone(), ..State::default() };
         let mut applied = 0;
         for (id, record) in &manifest.trees {
-            let mut tree = Tree::new(rules(*id), record.flushed);
+            let mut tree = Tree::new(rules(*id), &files, record.flushed);
             let open = |meta: &super::file::FileMeta| Arc::new(FileHandle::new(meta.clone(), &files));
             let runs = record
                 .runs
@@ -250,7 +250,7 @@ impl Inner {
     pub(crate) fn view_or_empty(&self, tree: TreeId, sequence: Option<u64>) -> View {
         self.view(tree, sequence).unwrap_or_else(|| {
             let look = self.moments.look();
-            let parts = Tree::new((self.rules)(tree), 0).parts;
+            let parts = Tree::new((self.rules)(tree), &self.files, 0).parts;
             View { tree, parts, position: look.sequence(), _look: look }
         })
     }

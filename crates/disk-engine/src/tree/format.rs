@@ -1,4 +1,4 @@
-//! The bytes of the tree, version 2.
+//! The bytes of the tree, version 3.
 //!
 //! A forest is the folder `tree/` of a disk: `MANIFEST` (drawn in `manifest`) and data files
 //! `00000001.tree`, `00000002.tree`, ... that are written once and never changed. All integers are
@@ -21,6 +21,9 @@
 //!      offset of each restart point u32...     an entry that shares nothing: in a leaf the 16th after
 //!                                              one or the first 512 bytes behind it; every one of
 //!                                              an index block
+//!      head of each restart point u32...       4 bytes of its key big-endian, behind what the keys of
+//!                                              all of them have in common; zeros where it is shorter
+//!      bytes in common u32
 //!      number of restart points u32
 //!
 //! entry = shared varint       bytes of the key that equal the entry before: as many as do
@@ -42,7 +45,7 @@
 //!
 //! footer, 128 bytes, at the end
 //!      0   8  magic "HOLDTREE"
-//!      8   4  version u32, 2
+//!      8   4  version u32, 3
 //!     12   4  lower half of the checksum of bytes 0..12; 0..16 mean the same in every version
 //!     16   8  file id u64
 //!     24   8  tree u64
@@ -69,7 +72,7 @@ use crc_fast::{CrcAlgorithm, Digest};
 use super::TreeId;
 
 /// The version this code writes, and the only one it reads.
-pub(crate) const VERSION: u32 = 2;
+pub(crate) const VERSION: u32 = 3;
 /// Bytes of a footer.
 pub(crate) const FOOTER: usize = 128;
 /// Bytes behind the payload of a stored block.
@@ -276,9 +279,9 @@ mod tests {
         let empty = Footer { key_filter: empty, ..footer };
         assert_eq!(Footer::decode(&empty.encode()), Err(NoFooter::Damaged));
         let mut next = bytes;
-        next[8] = 3;
+        next[8] = VERSION as u8 + 1;
         let check = checksum(&[&next[..12]]) as u32;
         next[12..16].copy_from_slice(&check.to_le_bytes());
-        assert_eq!(Footer::decode(&next), Err(NoFooter::Version(3)));
+        assert_eq!(Footer::decode(&next), Err(NoFooter::Version(VERSION + 1)));
     }
 }

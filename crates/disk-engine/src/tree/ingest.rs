@@ -134,17 +134,24 @@ impl Ingest<'_> {
 
     fn install(&self, upkeep: &mut Upkeep, position: Position) -> Result<(), TreeError> {
         let open = |meta: &FileMeta| Arc::new(FileHandle::new(meta.clone(), &self.inner.files));
-        let mut runs = {
+        let parts = {
             let state = self.inner.state();
             let tree = state.trees.get(&self.tree).expect("dropping a tree waits for the ingest");
-            tree.parts.runs.to_vec()
+            tree.parts.clone()
         };
+        let mut runs = parts.runs.to_vec();
         if !self.done.is_empty() {
             runs.insert(0, Run { level: 0, files: self.done.iter().map(open).collect() });
         }
         let flushed = Flushed { count: 0, up_to: position.0, sequence: self.sequence };
         let written_bytes = self.done.iter().map(|meta| meta.bytes).sum();
-        upkeep.commit(self.inner, self.tree, runs, written_bytes, Some(flushed))
+        // A reader of now and one of the moment in which the files are there have the same sequence and see
+        // different things: what one has found is not for the other.
+        parts.ranges_at.store(u64::MAX, SeqCst);
+        let committed = upkeep.commit(self.inner, self.tree, runs, written_bytes, Some(flushed));
+        let _writer = lock(&self.inner.writer);
+        parts.ranges_at.store(self.inner.moments.visible() + 1, SeqCst);
+        committed
     }
 
     /// Removes what was written.

@@ -224,7 +224,7 @@ impl Job {
         for group in versions.chunk_by(|a, b| self.stripe(a.0) == self.stripe(b.0)) {
             let bytes: usize = group.iter().map(|version| version.1.len()).sum();
             if bytes > MOST_FOLDED {
-                folded.extend_from_slice(group);
+                folded.extend(group.iter().cloned());
                 continue;
             }
             let sequence = group.last().expect("a group is not empty").0;

@@ -14,12 +14,13 @@ use std::{
     ops::Bound,
     sync::{
         OnceLock, RwLock, RwLockReadGuard,
-        atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering::Acquire, Ordering::Release},
     },
 };
 
 use base::{Malformed, NO_TIMESTAMP};
 use bytes::Bytes;
+use smallvec::SmallVec;
 
 use super::{
     key::{Headed, Key, Wanted},
@@ -28,8 +29,8 @@ use super::{
     values::Values,
 };
 
-/// Values of one key with their sequences.
-pub(crate) type Versions = Vec<(u64, Bytes)>;
+/// Values of one key with their sequences. Most keys have one or two.
+pub(crate) type Versions = SmallVec<[(u64, Bytes); 2]>;
 
 #[derive(Debug)]
 pub(crate) struct Memtable {
@@ -114,11 +115,11 @@ impl Memtable {
         &self,
         rule: &dyn Merge,
         writing: Writing<'_>,
-        key: &Bytes,
-        value: &Bytes,
+        key: Bytes,
+        value: Bytes,
     ) -> Result<isize, Malformed> {
-        let oldest = rule.oldest(value)?;
-        let key = Key::new(key.clone());
+        let oldest = rule.oldest(&value)?;
+        let key = Key::new(key);
         let grown = if let Some(shards) = self.shards.get() {
             let mut keys = shards[shard_of(key.head())].write().expect(UNPOISONED);
             put(&mut keys, rule, writing, key, value)?
@@ -130,7 +131,9 @@ impl Memtable {
             }
             grown
         };
-        self.oldest.fetch_min(oldest, SeqCst);
+        if oldest < self.oldest() {
+            self.oldest.store(oldest, Release);
+        }
         self.written(writing, grown);
         Ok(grown)
     }
@@ -154,17 +157,21 @@ impl Memtable {
         }
         let grown = deletions.bytes - before;
         drop(deletions);
-        self.has_deletions.store(true, SeqCst);
+        self.has_deletions.store(true, Release);
         self.written(writing, grown);
         grown
     }
 
     fn written(&self, writing: Writing<'_>, grown: isize) {
-        // Two's complement: adding what is negative takes away.
-        self.bytes.fetch_add(grown as usize, SeqCst);
-        self.first_position.fetch_min(writing.position, SeqCst);
-        self.last_position.fetch_max(writing.position, SeqCst);
-        self.last_sequence.store(writing.sequence, SeqCst);
+        // There is one writer, so nothing comes between a load and its store.
+        self.bytes.store(self.bytes().wrapping_add_signed(grown), Release);
+        if writing.position < self.first_position.load(Acquire) {
+            self.first_position.store(writing.position, Release);
+        }
+        if writing.position > self.last_position() {
+            self.last_position.store(writing.position, Release);
+        }
+        self.last_sequence.store(writing.sequence, Release);
     }
 
     fn keys(&self) -> Where<'_> {
@@ -230,7 +237,7 @@ impl Memtable {
 
     /// See [`Ranges::at`].
     pub(crate) fn deleted_at(&self, key: &[u8], sequence: u64) -> i64 {
-        if !self.has_deletions.load(SeqCst) {
+        if !self.has_deletions.load(Acquire) {
             return NO_TIMESTAMP;
         }
         self.deletions().ranges.at(key, sequence)
@@ -256,27 +263,27 @@ impl Memtable {
 
     /// The lowest position of a change in it.
     pub(crate) fn first_position(&self) -> Option<u64> {
-        Some(self.first_position.load(SeqCst)).filter(|&first| first != u64::MAX)
+        Some(self.first_position.load(Acquire)).filter(|&first| first != u64::MAX)
     }
 
     /// The highest position of a change in it.
     pub(crate) fn last_position(&self) -> u64 {
-        self.last_position.load(SeqCst)
+        self.last_position.load(Acquire)
     }
 
     /// The highest sequence of a change in it.
     pub(crate) fn last_sequence(&self) -> u64 {
-        self.last_sequence.load(SeqCst)
+        self.last_sequence.load(Acquire)
     }
 
     /// The lowest timestamp of a value in it, `i64::MAX` if there is none.
     pub(crate) fn oldest(&self) -> i64 {
-        self.oldest.load(SeqCst)
+        self.oldest.load(Acquire)
     }
 
     /// Memory it takes, an estimate.
     pub(crate) fn bytes(&self) -> usize {
-        self.bytes.load(SeqCst)
+        self.bytes.load(Acquire)
     }
 
     fn deletions(&self) -> RwLockReadGuard<'_, Deletions> {
@@ -290,17 +297,15 @@ fn put(
     rule: &dyn Merge,
     writing: Writing<'_>,
     key: Key,
-    value: &Bytes,
+    value: Bytes,
 ) -> Result<isize, Malformed> {
     match keys.entry(key) {
         Entry::Vacant(entry) => {
             let bytes = entry.key().bytes.len() + value.len();
-            entry.insert(Values::new(writing.sequence, value.clone()));
+            entry.insert(Values::new(writing.sequence, value));
             Ok(bytes as isize + KEY_COST)
         }
-        Entry::Occupied(mut entry) => {
-            entry.get_mut().push(rule, writing.sequence, value.clone(), writing.watched)
-        }
+        Entry::Occupied(mut entry) => entry.get_mut().push(rule, writing.sequence, value, writing.watched),
     }
 }
 

@@ -2,7 +2,7 @@
 //! does. A read gathers what memtables and files say of a key, newest or not, and folds it: which
 //! value stands is the rule's affair and not a question of which file is newer.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering::SeqCst};
 
 use base::{Malformed, NO_TIMESTAMP};
 use bytes::Bytes;
@@ -15,6 +15,7 @@ use super::{
     format::FOLDER,
     memtable::Versions,
     moments::Look,
+    row_cache::Wanted,
     source::{FilesSource, MemSource, Merged, Source, cover, fold},
     state::Parts,
 };
@@ -42,18 +43,39 @@ pub(crate) struct View {
 
 impl View {
     pub(crate) fn get(&self, key: &[u8], patience: Patience) -> Result<Option<Bytes>, TreeError> {
+        let Parts { files, ranges_at, .. } = self.parts.as_ref();
+        let ranges_at = || ranges_at.load(SeqCst);
+        let wanted = Wanted { tree: self.tree, key, hash: filter::hash(key) };
+        let again = files.rows.ask(wanted.hash);
+        if again && let Some(value) = files.rows.get(&files.cache, &wanted, self.position, ranges_at()) {
+            return Ok(Some(value));
+        }
+        let found = self.find(key, wanted.hash, patience)?;
+        if again && let Some(value) = &found {
+            files.rows.put(&files.cache, &wanted, self.position, ranges_at, value);
+        }
+        Ok(found)
+    }
+
+    /// What memtables and files say of a key.
+    fn find(&self, key: &[u8], hash: u64, patience: Patience) -> Result<Option<Bytes>, TreeError> {
+        let newest_stands = self.parts.rule.newest_stands();
         let mut versions = Versions::new();
         let mut deleted_at = NO_TIMESTAMP;
-        for memtable in &self.parts.memtables {
+        for memtable in self.parts.memtables.iter().rev() {
+            if newest_stands && !versions.is_empty() {
+                break;
+            }
             memtable.collect(key, self.position, &mut versions);
             deleted_at = deleted_at.max(memtable.deleted_at(key, self.position));
         }
-        let mut hash = None;
         for run in self.parts.runs.iter() {
+            if newest_stands && !versions.is_empty() {
+                break;
+            }
             // Ascending and apart: the first that ends behind the key is the only one that may hold it.
             let nth = run.files.partition_point(|file| file.meta.to.as_deref().is_some_and(|to| to <= key));
             if let Some(file) = run.files.get(nth).filter(|file| file.meta.holds(key)) {
-                let hash = *hash.get_or_insert_with(|| filter::hash(key));
                 file.collect((key, hash), self.position, &mut versions, patience)?;
                 deleted_at = deleted_at.max(file.deleted_at(key, self.position, patience)?);
             }

@@ -27,10 +27,9 @@ const PLAIN: u8 = 0;
 const LZ4: u8 = 1;
 const ZSTD: u8 = 2;
 
-/// Makes stored blocks of payloads, with room to work in that is used again.
+/// Makes stored blocks of payloads, with tables to work with that are used again.
 pub(crate) struct Sealer {
     squeezer: Squeezer,
-    squeezed: Vec<u8>,
 }
 
 /// A compressor with its tables.
@@ -60,51 +59,58 @@ impl Sealer {
                 bulk::Compressor::new(i32::from(level)).map_or(Squeezer::None, Squeezer::Zstd)
             }
         };
-        Sealer { squeezer, squeezed: Vec::new() }
+        Sealer { squeezer }
     }
 
     /// Adds a block to `out` as it is stored at `offset` of file `file_id`; returns its length.
     pub(crate) fn seal(&mut self, payload: &[u8], (file_id, offset): (u64, u64), out: &mut Vec<u8>) -> usize {
-        match self.squeeze(payload) {
-            Some(tag) => finish_block(&self.squeezed, tag, payload.len(), (file_id, offset), out),
-            None => seal_plain(payload, (file_id, offset), out),
+        let start = out.len();
+        match self.squeeze(payload, out) {
+            Some(tag) => finish_block(tag, payload.len(), (file_id, offset), start, out),
+            None => {
+                out.truncate(start);
+                seal_plain(payload, (file_id, offset), out)
+            }
         }
     }
 
-    /// Compresses, and returns how, if that makes it smaller.
-    fn squeeze(&mut self, payload: &[u8]) -> Option<u8> {
+    /// Adds the payload compressed, and returns how, if that makes it smaller; else what it added is of
+    /// no use.
+    fn squeeze(&mut self, payload: &[u8], out: &mut Vec<u8>) -> Option<u8> {
         let most = match &self.squeezer {
             Squeezer::None => return None,
             Squeezer::Lz4(_) => get_maximum_output_size(payload.len()),
             Squeezer::Zstd(_) => compress_bound(payload.len()),
         };
-        self.squeezed.resize(most, 0);
-        let room = self.squeezed.as_mut_slice();
+        let start = out.len();
+        out.resize(start + most, 0);
+        let room = &mut out[start..];
         // What cannot be compressed is stored as it is.
         let (tag, len) = match &mut self.squeezer {
             Squeezer::None => return None,
             Squeezer::Lz4(table) => (LZ4, compress_into_with_table(payload, room, table).ok()?),
             Squeezer::Zstd(zstd) => (ZSTD, zstd.compress_to_buffer(payload, room).ok()?),
         };
-        self.squeezed.truncate(len);
+        out.truncate(start + len);
         (len < payload.len()).then_some(tag)
     }
 }
 
 /// Adds a block that is not compressed.
 pub(crate) fn seal_plain(payload: &[u8], at: (u64, u64), out: &mut Vec<u8>) -> usize {
-    finish_block(payload, PLAIN, payload.len(), at, out)
+    let start = out.len();
+    out.extend_from_slice(payload);
+    finish_block(PLAIN, payload.len(), at, start, out)
 }
 
+/// Ends a block that begins at `start`; returns its length.
 fn finish_block(
-    stored: &[u8],
     tag: u8,
     raw: usize,
     (file_id, offset): (u64, u64),
+    start: usize,
     out: &mut Vec<u8>,
 ) -> usize {
-    let start = out.len();
-    out.extend_from_slice(stored);
     out.push(tag);
     out.extend_from_slice(&(raw as u32).to_le_bytes());
     let check = block_checksum(&out[start..], file_id, offset);

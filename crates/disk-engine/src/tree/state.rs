@@ -10,6 +10,7 @@ use std::{
 
 use super::{
     TreeId,
+    files::Files,
     memtable::Memtable,
     pick::{Run, pending_bytes},
     rule::Merge,
@@ -45,6 +46,9 @@ pub(crate) struct Tree {
 #[derive(Debug)]
 pub(crate) struct Parts {
     pub(crate) rule: Arc<dyn Merge>,
+    pub(crate) files: Arc<Files>,
+    /// The sequence of the last deletion of a range, or of an ingest; 0 before the first.
+    pub(crate) ranges_at: Arc<AtomicU64>,
     /// Oldest first: those that are frozen and wait for their flush, then the active one.
     pub(crate) memtables: Vec<Arc<Memtable>>,
     /// Newest first.
@@ -59,8 +63,14 @@ impl Parts {
 }
 
 impl Tree {
-    pub(crate) fn new(rule: Arc<dyn Merge>, applied: u64) -> Tree {
-        let parts = Parts { rule, memtables: vec![Arc::default()], runs: Arc::default() };
+    pub(crate) fn new(rule: Arc<dyn Merge>, files: &Arc<Files>, applied: u64) -> Tree {
+        let parts = Parts {
+            rule,
+            files: files.clone(),
+            ranges_at: Arc::default(),
+            memtables: vec![Arc::default()],
+            runs: Arc::default(),
+        };
         Tree {
             parts: Arc::new(parts),
             applied: AtomicU64::new(applied),
@@ -105,7 +115,9 @@ impl Tree {
     }
 
     fn replace(&mut self, memtables: Vec<Arc<Memtable>>, runs: Arc<Vec<Run>>) {
-        self.parts = Arc::new(Parts { rule: self.parts.rule.clone(), memtables, runs });
+        let Parts { rule, files, ranges_at, .. } = self.parts.as_ref();
+        let (rule, files, ranges_at) = (rule.clone(), files.clone(), ranges_at.clone());
+        self.parts = Arc::new(Parts { rule, files, ranges_at, memtables, runs });
     }
 }
 

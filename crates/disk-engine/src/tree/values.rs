@@ -19,7 +19,7 @@ pub(crate) struct Values {
 }
 
 #[derive(Debug, Default)]
-struct Older(Versions);
+struct Older(Vec<(u64, Bytes)>);
 
 /// Values at which folding begins; it is tried again whenever their number has doubled, so that what
 /// many readers keep apart is not looked through for each write.
@@ -79,10 +79,10 @@ impl Values {
 
 /// Makes one value of neighbours between which nobody stands, unless it would be too large to be a
 /// value. Returns the memory this frees.
-fn fold(rule: &dyn Merge, versions: &mut Versions, watched: &[u64]) -> Result<isize, Malformed> {
+fn fold(rule: &dyn Merge, versions: &mut Vec<(u64, Bytes)>, watched: &[u64]) -> Result<isize, Malformed> {
     let stripe = |sequence: u64| watched.partition_point(|&moment| moment < sequence);
     let mut freed = 0;
-    let mut folded = Versions::new();
+    let mut folded = Vec::<(u64, Bytes)>::new();
     for (sequence, value) in versions.iter().cloned() {
         match folded.last_mut() {
             Some(last) if stripe(last.0) == stripe(sequence) && rule.newest_stands() => {

@@ -46,7 +46,7 @@ impl Cells {
         for (number, value) in values {
             batch.put(TREE, key(*number), encode_cell(&Cell::live(position as i64, value.clone())));
         }
-        Ok(self.forest.apply(Position(position), &batch)?)
+        Ok(self.forest.apply(Position(position), batch)?)
     }
 
     /// How many cells begin with `prefix`.

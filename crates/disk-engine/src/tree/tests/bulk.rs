@@ -24,7 +24,7 @@ fn cell(timestamp: i64) -> Bytes {
 fn put(forest: &Forest, position: u64, key: &str) {
     let mut batch = Batch::new();
     batch.put(TREE, key.to_owned(), cell(position as i64));
-    forest.apply(Position(position), &batch).unwrap();
+    forest.apply(Position(position), batch).unwrap();
 }
 
 fn keys(range: std::ops::Range<u64>, timestamp: i64) -> impl Iterator<Item = (Bytes, Bytes)> {

@@ -131,7 +131,7 @@ fn a_damaged_file_fails_what_it_serves_and_nothing_else() {
     // Writing goes on, and what does not need the file is read.
     let mut batch = crate::tree::Batch::new();
     batch.put(TreeId(77), "key", crate::tree::encode_cell(&base::Cell::tombstone(1)));
-    forest.apply(Position(memory.position + 1), &batch).unwrap();
+    forest.apply(Position(memory.position + 1), batch).unwrap();
     assert!(forest.get(TreeId(77), b"key").unwrap().is_some());
 }
 
@@ -154,7 +154,7 @@ fn a_compaction_that_cannot_read_leaves_its_tree_alone_and_nothing_else() {
         let mut batch = crate::tree::Batch::new();
         let cell = base::Cell::live(position as i64, Bytes::from(vec![7; 100]));
         batch.put(TreeId(tree), position.to_be_bytes().to_vec(), crate::tree::encode_cell(&cell));
-        forest.apply(Position(position), &batch).unwrap();
+        forest.apply(Position(position), batch).unwrap();
         forest.freeze_tree(TreeId(tree));
     };
     put(1, 1);

@@ -108,7 +108,7 @@ fn suffer(seed: u64, fault: &Fault) -> Result<u64, Violation> {
         either(&program.memory, |memory| memory.compare_all(&program.forest))?;
         if let TreeError::Fatal(_) = error {
             let next = Position(program.memory.position + 1);
-            if !matches!(program.forest.apply(next, &batch_of(&[])), Err(TreeError::Fatal(_))) {
+            if !matches!(program.forest.apply(next, batch_of(&[])), Err(TreeError::Fatal(_))) {
                 return wrong("it takes writes after the disk failed".to_owned());
             }
             if seed.is_multiple_of(2) {
@@ -226,7 +226,7 @@ fn ingest_and_checkpoint(disk: &Disk) -> Result<(Forest, Told), TreeError> {
     // Something in memory, which an ingest flushes first.
     let mut batch = Batch::new();
     batch.put(BULK, "before", encode_cell(&Cell::live(1, "here".into())));
-    forest.apply(Position(1), &batch)?;
+    forest.apply(Position(1), batch)?;
     let entries =
         (0..80).map(|n| (format!("{n:05}").into(), encode_cell(&Cell::live(1, vec![n; 60].into()))));
     let told = [forest.ingest(BULK, Position(2), entries), forest.checkpoint("one")];

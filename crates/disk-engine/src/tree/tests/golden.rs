@@ -1,4 +1,4 @@
-//! The format, pinned: forests of version 2 as they stand in the repository.
+//! The format, pinned: forests of version 3 as they stand in the repository.
 
 use base::{Cell, Position};
 use bytes::Bytes;
@@ -21,20 +21,20 @@ const PLAIN: Fixture = Fixture {
     compression: Compression::None,
     // Four blocks from the root to a leaf.
     block_bytes: 64,
-    file: include_bytes!("../../../fixtures/version-2-plain.tree"),
-    manifest: include_bytes!("../../../fixtures/version-2-plain.manifest"),
+    file: include_bytes!("../../../fixtures/version-3-plain.tree"),
+    manifest: include_bytes!("../../../fixtures/version-3-plain.manifest"),
 };
 const LZ4: Fixture = Fixture {
     compression: Compression::Lz4,
     block_bytes: 256,
-    file: include_bytes!("../../../fixtures/version-2-lz4.tree"),
-    manifest: include_bytes!("../../../fixtures/version-2-lz4.manifest"),
+    file: include_bytes!("../../../fixtures/version-3-lz4.tree"),
+    manifest: include_bytes!("../../../fixtures/version-3-lz4.manifest"),
 };
 const ZSTD: Fixture = Fixture {
     compression: Compression::Zstd { level: 3 },
     block_bytes: 256,
-    file: include_bytes!("../../../fixtures/version-2-zstd.tree"),
-    manifest: include_bytes!("../../../fixtures/version-2-zstd.manifest"),
+    file: include_bytes!("../../../fixtures/version-3-zstd.tree"),
+    manifest: include_bytes!("../../../fixtures/version-3-zstd.manifest"),
 };
 
 /// What is in them, once the deletion of `key 05..key 10` at 50 is counted in.
@@ -60,12 +60,12 @@ fn write(compression: Compression, block_bytes: usize) -> Disk {
     for n in 0..40 {
         let mut batch = Batch::new();
         batch.put(TREE, format!("key {n:02}"), encode_cell(&cell(n)));
-        forest.apply(Position(1 + n as u64), &batch).unwrap();
+        forest.apply(Position(1 + n as u64), batch).unwrap();
     }
     let mut batch = Batch::new();
     batch.delete_range(TREE, "key 05", Some("key 10".into()), 50);
     batch.delete_range(TREE, "z", None, -7);
-    forest.apply(Position(300), &batch).unwrap();
+    forest.apply(Position(300), batch).unwrap();
     forest.freeze(Position(300));
     finish_work(&forest, None).unwrap();
     disk
@@ -78,7 +78,7 @@ fn record() {
     for (name, fixture) in [("plain", PLAIN), ("lz4", LZ4), ("zstd", ZSTD)] {
         let disk = write(fixture.compression, fixture.block_bytes);
         for (from, to) in [("tree/00000001.tree", "tree"), ("tree/MANIFEST", "manifest")] {
-            let path = format!("{}/fixtures/version-2-{name}.{to}", env!("CARGO_MANIFEST_DIR"));
+            let path = format!("{}/fixtures/version-3-{name}.{to}", env!("CARGO_MANIFEST_DIR"));
             std::fs::write(path, bytes_of(&disk, from)).unwrap();
         }
     }
@@ -89,7 +89,7 @@ fn bytes_of(disk: &Disk, name: &str) -> Vec<u8> {
 }
 
 #[test]
-fn a_forest_of_version_2_is_read() {
+fn a_forest_of_version_3_is_read() {
     for fixture in [PLAIN, LZ4, ZSTD] {
         let disk = Disk::in_memory();
         disk.make_folder("tree").unwrap();
@@ -107,7 +107,7 @@ fn a_forest_of_version_2_is_read() {
 }
 
 #[test]
-fn a_forest_of_version_2_is_written() {
+fn a_forest_of_version_3_is_written() {
     const CHANGED: &str = "the format changed: give it a new version and a fixture of its own";
     let disk = write(PLAIN.compression, PLAIN.block_bytes);
     assert_eq!(disk.list("tree").unwrap(), ["00000001.tree", "MANIFEST"]);

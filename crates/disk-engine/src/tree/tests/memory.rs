@@ -19,7 +19,7 @@ fn forest() -> Forest {
 fn apply(forest: &Forest, fill: impl FnOnce(&mut Batch)) {
     let mut batch = Batch::new();
     fill(&mut batch);
-    forest.apply(Position(forest.applied_position().0 + 1), &batch).unwrap();
+    forest.apply(Position(forest.applied_position().0 + 1), batch).unwrap();
 }
 
 /// Fills a tree and compares what it says with what the allocator says.

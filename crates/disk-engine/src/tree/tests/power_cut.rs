@@ -104,7 +104,7 @@ fn what_was_found_at_the_start_outlives_the_power() {
         let forest = Forest::open(disk.clone(), settings.clone(), rules()).unwrap();
         let mut batch = Batch::new();
         batch.put(TREES[0], "key", encode_cell(&Cell::tombstone(1)));
-        forest.apply(Position(1), &batch).unwrap();
+        forest.apply(Position(1), batch).unwrap();
         forest.freeze(Position(1));
         sim.inject(format!("fail nth({nth}) sync-folder").parse().unwrap());
         let _ = finish_work(&forest, None);

@@ -126,7 +126,7 @@ impl Memory {
     pub(super) fn reopen(&self, disk: &Disk, settings: &TreeSettings) -> Result<Forest, Violation> {
         let forest = Forest::open(disk.clone(), settings.clone(), rules())?;
         for (position, changes) in &self.log {
-            forest.apply(Position(*position), &batch_of(changes))?;
+            forest.apply(Position(*position), batch_of(changes))?;
         }
         self.compare_all(&forest)?;
         Ok(forest)
@@ -312,7 +312,7 @@ impl Program {
         self.tally.batches += 1;
         let batch = batch_of(&changes);
         self.memory.log.insert(position, changes);
-        Ok(self.forest.apply(Position(position), &batch)?)
+        Ok(self.forest.apply(Position(position), batch)?)
     }
 
     /// Builds files of cells that are in order, past the log.
@@ -520,7 +520,7 @@ impl Program {
             Err(TreeError::Fatal(_)) => {
                 self.tally.failures += 1;
                 self.memory.compare_all(&self.forest)?;
-                let refused = self.forest.apply(Position(self.memory.position + 1), &batch_of(&[]));
+                let refused = self.forest.apply(Position(self.memory.position + 1), batch_of(&[]));
                 equal("a write after the disk failed", &matches!(refused, Err(TreeError::Fatal(_))), &true)?;
             }
             Err(TreeError::Full) => {

@@ -20,7 +20,7 @@ fn put(forest: &Forest, keys: impl IntoIterator<Item = String>) {
         batch.put(TREE, key, encode_cell(&Cell::live(1, Bytes::from(vec![7; 100]))));
     }
     let position = Position(forest.applied_position().0 + 1);
-    forest.apply(position, &batch).unwrap();
+    forest.apply(position, batch).unwrap();
 }
 
 fn flush(forest: &Forest) {
@@ -92,7 +92,7 @@ fn what_is_too_large_or_makes_no_sense_is_refused_whole() {
         let mut batch = Batch::new();
         batch.put(TREE, "good", encode_cell(&Cell::tombstone(1)));
         batch.put(TREE, key, value);
-        forest.apply(Position(1), &batch).unwrap_err()
+        forest.apply(Position(1), batch).unwrap_err()
     };
     let cell = encode_cell(&Cell::tombstone(1));
     assert_eq!(refused(vec![1; 524_289], cell), TreeError::TooLarge { bytes: 524_289, limit: 524_288 });
@@ -183,7 +183,7 @@ fn put_file(forest: &Forest, keys: std::ops::Range<u64>, cell: impl Fn(u64) -> C
     for n in keys {
         batch.put(TREE, format!("{n:05}"), encode_cell(&cell(n)));
     }
-    forest.apply(Position(forest.applied_position().0 + 1), &batch).unwrap();
+    forest.apply(Position(forest.applied_position().0 + 1), batch).unwrap();
     forest.freeze_tree(TREE);
 }
 

@@ -35,7 +35,7 @@ fn show(value: &[u8]) -> String {
 impl Story {
     fn begin() -> Story {
         let disk = Disk::in_memory();
-        let forest = Forest::open(disk.clone(), TreeSettings::default(), rules()).unwrap();
+        let forest = Forest::open(disk.clone(), settings(), rules()).unwrap();
         Story { disk, forest, position: 0, snapshot: None }
     }
 
@@ -43,7 +43,7 @@ impl Story {
         let mut batch = Batch::new();
         fill(&mut batch);
         self.position += 1;
-        self.forest.apply(Position(self.position), &batch).unwrap();
+        self.forest.apply(Position(self.position), batch).unwrap();
         String::new()
     }
 
@@ -110,7 +110,7 @@ impl Story {
             }
             ["reopen"] => {
                 self.snapshot = None;
-                self.forest = Forest::open(self.disk.clone(), TreeSettings::default(), rules()).unwrap();
+                self.forest = Forest::open(self.disk.clone(), settings(), rules()).unwrap();
                 format!("at {}", self.forest.applied_position())
             }
             ["get", key] => {
@@ -129,6 +129,11 @@ impl Story {
             _ => panic!("no such line: {line}"),
         }
     }
+}
+
+/// Without a cache, which would show values that compaction has purged.
+fn settings() -> TreeSettings {
+    TreeSettings { cache_bytes: 0, ..TreeSettings::default() }
 }
 
 fn tell(name: &str, text: &str) {

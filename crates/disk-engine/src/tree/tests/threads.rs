@@ -102,7 +102,7 @@ fn readers_see_whole_batches_while_files_come_and_go() {
         forest.work(2_000, &|_| Some(horizon)).unwrap();
     });
     for n in 1..=BATCHES {
-        forest.apply(Position(n), &batch(n)).unwrap();
+        forest.apply(Position(n), batch(n)).unwrap();
     }
     done.store(true, SeqCst);
     for thread in readers.into_iter().chain([worker]) {
@@ -125,7 +125,7 @@ fn a_read_that_must_not_wait_opens_no_file_and_finds_what_is_cached() {
     let (_scratch, disk) = Scratch::new();
     let open = || Forest::open(disk.clone(), TreeSettings::default(), rules()).unwrap();
     let forest = open();
-    forest.apply(Position(1), &batch(1)).unwrap();
+    forest.apply(Position(1), batch(1)).unwrap();
     assert!(forest.get_with(TREES[0], b"a", Patience::Now).unwrap().is_some(), "it is in memory");
     forest.freeze(Position(1));
     finish_work(&forest, None).unwrap();
