@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    mem,
     sync::{Condvar, Mutex, MutexGuard, PoisonError, atomic::AtomicUsize},
 };
 
@@ -31,7 +30,8 @@ pub(crate) struct Queue {
     /// Bytes the log has room for, as of its last batch.
     pub(crate) room: u64,
     pub(crate) stats: LogStats,
-    pub(crate) asleep: bool,
+    /// How many appends the thread sleeps for, 0 for anything to do; `None` while it is awake.
+    pub(crate) asleep: Option<usize>,
     pub(crate) closing: bool,
     /// Why nothing is accepted any more.
     pub(crate) ended: Option<Cause>,
@@ -49,9 +49,10 @@ impl Shared {
         lock(&self.queue)
     }
 
-    /// Wakes the thread if it sleeps.
+    /// Wakes the thread if it sleeps and has what it sleeps for.
     pub(crate) fn ring(&self, mut queue: MutexGuard<'_, Queue>) {
-        if mem::replace(&mut queue.asleep, false) {
+        if queue.asleep.is_some_and(|wanted| queue.appends.len() >= wanted || queue.closing) {
+            queue.asleep = None;
             drop(queue);
             self.bell.notify_one();
         }

@@ -5,6 +5,10 @@
 //! half the throughput. So after a batch of `n`, while `m` more were already waiting, the thread
 //! waits for `n + m`, but not longer than half of what a sync takes.
 //!
+//! Tasks of this process are back within microseconds, and for so long the thread yields: a sleep and its
+//! wake-up take longer. For many clients behind sockets it sleeps then, until the last of them is back or
+//! the time is over; yielding all the while would take a fifth of a processor.
+//!
 //! Whether they do come back in that time depends on who they are: a task of this process does, a
 //! client behind a socket takes longer than a sync. Waiting for one of those, alone, would only
 //! burn a processor. So the thread remembers how its last waits for a *lone* caller ended
@@ -63,6 +67,11 @@ impl Luck {
 /// clock stands still (a simulated one).
 const GATHER_YIELDS_MAX: u32 = 10_000;
 
+/// For so many it pays to sleep: one wake-up is shared by all of them.
+const MANY: usize = 8;
+/// How long to yield before sleeping.
+const YIELD: Duration = Duration::from_micros(15);
+
 /// How often to look whether a full disk has room again.
 const FULL_DISK_POLL: Duration = Duration::from_millis(200);
 
@@ -100,16 +109,16 @@ impl Thread {
         self.stepper.shared.waiting.load(Ordering::Relaxed)
     }
 
-    /// Waits until `expected` appends are waiting, for a while. It yields instead of sleeping: a
-    /// sleep and its wake-up take as long as the whole wait should.
+    /// Waits until `expected` appends are waiting, for a while.
     fn gather(&mut self, expected: usize) {
         if self.waiting() >= expected || expected == 1 && !self.lone.try_now() {
             return;
         }
         let limit = self.gather.min(self.sync / 2);
+        let yielding = if expected >= MANY { limit.min(YIELD) } else { limit };
         let begun = self.clock.boot();
         for _ in 0..GATHER_YIELDS_MAX {
-            if self.waiting() >= expected || self.clock.boot().saturating_sub(begun) >= limit {
+            if self.waiting() >= expected || self.clock.boot().saturating_sub(begun) >= yielding {
                 break;
             }
             std::thread::yield_now();
@@ -117,6 +126,21 @@ impl Thread {
         if expected == 1 {
             self.lone.note(self.waiting() >= expected);
         }
+        if limit > yielding {
+            self.sleep_for(expected, limit - yielding);
+        }
+    }
+
+    /// Sleeps until `expected` appends are waiting, or so long.
+    fn sleep_for(&self, expected: usize, limit: Duration) {
+        let shared = &self.stepper.shared;
+        let mut queue = shared.lock();
+        if queue.appends.len() >= expected || queue.closing {
+            return;
+        }
+        queue.asleep = Some(expected);
+        let waited = shared.bell.wait_timeout(queue, limit);
+        waited.unwrap_or_else(PoisonError::into_inner).0.asleep = None;
     }
 
     /// Sleeps until there is something to do. Returns whether that is to stop.
@@ -131,19 +155,19 @@ impl Thread {
             if queue.closing {
                 return true;
             }
-            queue.asleep = true;
+            queue.asleep = Some(0);
             if queue.stats.has_reserve {
                 queue = shared.bell.wait(queue).unwrap_or_else(PoisonError::into_inner);
             } else {
                 let waited = shared.bell.wait_timeout(queue, FULL_DISK_POLL);
                 let (woken, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
                 queue = woken;
-                queue.asleep = false;
+                queue.asleep = None;
                 if timeout.timed_out() && !queue.closing {
                     return false;
                 }
             }
-            queue.asleep = false;
+            queue.asleep = None;
         }
     }
 }

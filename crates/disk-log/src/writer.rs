@@ -101,7 +101,7 @@ impl LogWriter {
             unwritten: 0,
             room: log.room(),
             stats: log.stats(),
-            asleep: false,
+            asleep: None,
             closing: false,
             ended: None,
         };
