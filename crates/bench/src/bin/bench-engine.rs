@@ -14,11 +14,6 @@ use bench::{
     Outcome,
     engine::{data::VALUE_RANGE, layout, peer::Engine, scale::Scale, turn},
 };
-use mimalloc::MiMalloc;
-
-/// As the binary, for both trees.
-#[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
 
 const USAGE: &str = "usage: bench-engine turn holdfast|lsm-tree VALUE_BYTES full|quick DIR
        bench-engine layout cells|fragments|hybrid full|quick DIR";

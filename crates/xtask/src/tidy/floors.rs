@@ -29,13 +29,9 @@ const ROOF: u8 = 5;
 const YARD: u8 = 9;
 
 /// Crates that may build C.
-const C_ALLOWED: [(&str, &str); 5] = [
+const C_ALLOWED: [(&str, &str); 4] = [
     ("generator", "loom's coroutines, which nothing here turns on"),
     ("iana-time-zone-haiku", "compiled on Haiku only"),
-    (
-        "libmimalloc-sys",
-        "the allocator of the binary; the system's takes a tenth of the processor under load",
-    ),
     ("ring", "cryptography of TLS: assembler and C that others have looked at for years (ADR 0006)"),
     ("zstd-sys", "blocks of the merge tree; the compressors in Rust reach neither its ratio nor its speed"),
 ];
