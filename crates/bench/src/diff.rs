@@ -25,7 +25,10 @@ use std::{
 
 use door_zk::script::{Block, Scene, Stage, has_hung_up, is_explained};
 
-use self::{program::program, sockets::Sockets};
+use self::{
+    program::{count, program},
+    sockets::Sockets,
+};
 use crate::{
     Outcome, holdfast,
     peers::zookeeper,
@@ -194,7 +197,7 @@ pub async fn run(plan: Plan) -> Outcome<Found> {
             }
         }
         found.operations +=
-            both.ours.iter().flat_map(|scene| &scene.block).map(|part| part.commands.len()).sum::<usize>();
+            both.ours.iter().map(|scene| count(std::slice::from_ref(&scene.block))).sum::<usize>();
         found.programs += 1;
         let (difference, explained) = both.difference();
         found.explained += explained;

@@ -176,7 +176,8 @@ pub fn waist_table(costs: &[Cost]) -> String {
     text
 }
 
-fn verdict(passed: bool) -> &'static str {
+/// What a table says of a bar.
+pub(crate) fn verdict(passed: bool) -> &'static str {
     if passed { "pass" } else { "**missed**" }
 }
 

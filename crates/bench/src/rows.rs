@@ -31,6 +31,7 @@ use crate::{
     holdfast,
     load::{Load, Random},
     place, process,
+    report::verdict,
     server::Server,
 };
 
@@ -335,8 +336,7 @@ pub fn table(told: &Value) -> String {
         format!("{} rows of {VALUE_BYTES} B.\n\n| what | figure | bar |\n|---|--:|---|\n", number("/rows"));
     for (what, figure, bar) in rows {
         let judged = match bar {
-            Some(bar) if figure <= bar => format!("≤ {bar} pass"),
-            Some(bar) => format!("≤ {bar} **missed**"),
+            Some(bar) => format!("≤ {bar} {}", verdict(figure <= bar)),
             None => String::new(),
         };
         let shown = if figure < 100.0 { format!("{figure:.2}") } else { format!("{figure:.0}") };

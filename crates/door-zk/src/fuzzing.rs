@@ -17,7 +17,7 @@ use crate::{
     testing::{Durable, House, client::*},
     wire::{
         Frame, LENGTH_BYTES, frame,
-        jute::{Input, put_bool, put_i32},
+        jute::Input,
         request::{self, opcode},
     },
     x509,
@@ -32,8 +32,6 @@ pub const TARGETS: [Target; 6] = [
     Target { name: "zk_state", samples: states, read: restore },
     Target { name: "zk_certificate", samples: certificates, read: certificate },
 ];
-
-const OPEN: [(i32, &str, &str); 1] = [(31, "world", "anyone")];
 
 /// A connection to `house` without a socket.
 struct Wire {
@@ -93,23 +91,23 @@ fn header(xid: i32, code: i32, record: &[u8]) -> Vec<u8> {
 /// The requests of a lively session: every operation there is.
 pub(crate) fn lively() -> Vec<(i32, Vec<u8>)> {
     let multi = transaction(&[
-        (opcode::CREATE2, create("/m", Some(b"1"), &OPEN, 0)),
+        (opcode::CREATE2, create("/m", Some(b"1"), &EVERYONE, 0)),
         (opcode::SET_DATA, set_data("/m", Some(b"22"), 0)),
         (opcode::CHECK, versioned("/m", 1)),
         (opcode::DELETE, versioned("/m", -1)),
     ]);
     let reads = [(opcode::GET_DATA, look("/t", false)), (opcode::GET_CHILDREN, look("/a", false))];
     vec![
-        (opcode::CREATE, create("/a", Some(b"x"), &OPEN, 0)),
-        (opcode::CREATE2, create("/a/b-", None, &OPEN, 3)),
+        (opcode::CREATE, create("/a", Some(b"x"), &EVERYONE, 0)),
+        (opcode::CREATE2, create("/a/b-", None, &EVERYONE, 3)),
         (opcode::EXISTS, look("/none", true)),
         (opcode::GET_DATA, look("/a", true)),
         (opcode::GET_CHILDREN, look("/a", true)),
         (opcode::GET_CHILDREN2, look("/a", true)),
         (opcode::SYNC, look("/a", false)),
         (opcode::MULTI, multi),
-        (opcode::CREATE_CONTAINER, create("/c", None, &OPEN, 4)),
-        (opcode::CREATE_TTL, [create("/t", None, &OPEN, 5), vec![0, 0, 0, 0, 0, 0, 1, 0]].concat()),
+        (opcode::CREATE_CONTAINER, create("/c", None, &EVERYONE, 4)),
+        (opcode::CREATE_TTL, [create("/t", None, &EVERYONE, 5), vec![0, 0, 0, 0, 0, 0, 1, 0]].concat()),
         (opcode::AUTH, auth("digest", Some(&"pat:pass"))),
         (opcode::SET_ACL, set_acl("/t", &[(31, "auth", ""), (1, "ip", "127.0.0.0/8")], 0)),
         (opcode::GET_ACL, text("/t")),
@@ -124,7 +122,7 @@ pub(crate) fn lively() -> Vec<(i32, Vec<u8>)> {
         (opcode::WHO_AM_I, vec![]),
         (opcode::RECONFIG, vec![0xff; 20]),
         (opcode::SASL, vec![0, 0, 0, 2, 1, 2]),
-        (opcode::CREATE, create("/zookeeper/quota/a", None, &OPEN, 0)),
+        (opcode::CREATE, create("/zookeeper/quota/a", None, &EVERYONE, 0)),
         (opcode::PING, vec![]),
         (opcode::SET_DATA, set_data("/a", Some(&[7; 300]), -1)),
         (opcode::DELETE, versioned("/a", 9)),
@@ -174,7 +172,7 @@ fn session(bytes: &[u8]) -> bool {
     let is_good = stream.first() != Some(&0) || wire.answers().first() == Some(&0);
     drop(wire);
     assert_eq!(house.hub().lock().watches.len(), 1, "watches of a connection that is gone");
-    other.send(&header(2, opcode::CREATE, &create("/other", None, &OPEN, 0)));
+    other.send(&header(2, opcode::CREATE, &create("/other", None, &EVERYONE, 0)));
     let told = other.answers();
     assert!(told.ends_with(&[2]) && told.iter().rev().skip(1).all(|xid| *xid == -1), "{told:?}");
     is_good
@@ -313,17 +311,8 @@ fn multi_bytes(changes: &[request::Change<'_>]) -> Vec<u8> {
         request::Change::Check { .. } => opcode::CHECK,
         request::Change::SetAcl { .. } => opcode::SET_ACL,
     };
-    let mut out = Vec::new();
-    for change in changes {
-        put_i32(&mut out, code(change));
-        put_bool(&mut out, false);
-        put_i32(&mut out, -1);
-        out.extend(change_bytes(change));
-    }
-    put_i32(&mut out, -1);
-    put_bool(&mut out, true);
-    put_i32(&mut out, -1);
-    out
+    let operations: Vec<_> = changes.iter().map(|change| (code(change), change_bytes(change))).collect();
+    transaction(&operations)
 }
 
 /// A house in which [`lively`] has been, all but the end of its session.

@@ -1,7 +1,6 @@
 """The Cassandra driver and an HTTP client over TLS; certificates are in the folder HOLDFAST_TLS."""
 
 import os
-import socket
 import ssl
 import urllib.error
 import urllib.request

@@ -2,31 +2,19 @@
 
 argument: how many per door. Says `held`; at the end of its input asks on each, says `answered`."""
 
-import resource
 import socket
 import struct
 import sys
 
 from common import address, expect, say
+from wire import PING, allow_many_connections, exactly, zookeeper_answer
 
 count = int(sys.argv[1])
-soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def exactly(connection, length):
-    data = b""
-    while len(data) < length:
-        part = connection.recv(length - len(data))
-        if not part:
-            raise AssertionError(f"closed after {len(data)} of {length} bytes")
-        data += part
-    return data
+allow_many_connections()
 
 
 def connect(door):
-    connection = socket.create_connection(address(door), timeout=30)
-    return connection
+    return socket.create_connection(address(door), timeout=30)
 
 
 def cql_answer(connection):
@@ -34,14 +22,9 @@ def cql_answer(connection):
     return head[4], exactly(connection, struct.unpack(">I", head[5:])[0])
 
 
-def zookeeper_answer(connection):
-    return exactly(connection, struct.unpack(">I", exactly(connection, 4))[0])
-
-
 STARTUP = b"\x04\x00\x00\x00\x01" + struct.pack(">I", 22) + b"\x00\x01\x00\x0bCQL_VERSION\x00\x053.0.0"
 OPTIONS = b"\x04\x00\x00\x00\x05" + struct.pack(">I", 0)
 CONNECT = struct.pack(">IIQIQI", 44, 0, 0, 40_000, 0, 16) + b"\x00" * 16
-PING = struct.pack(">Iii", 8, -2, 11)
 
 cql, zookeeper = [], []
 for _ in range(count):

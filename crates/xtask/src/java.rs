@@ -1,7 +1,8 @@
 //! The Java clients of the tests: `target/java/lib`, fetched by Maven where there is one.
 //!
-//! Java is not needed to build or run anything here. Where `java` or `mvn` is missing, the tests that
-//! want it are skipped by name, in CI too. Maven is used as it is configured on the machine.
+//! Java is not needed to build or run anything here. Where `java` is missing, or `mvn` and the clients that it
+//! would fetch, the tests that want them are skipped by name, in CI too. Maven is used as it is configured on
+//! the machine.
 
 use std::{
     fs,
@@ -25,20 +26,21 @@ const POM: &str = r#"<project xmlns="http://maven.apache.org/POM/4.0.0">
 </project>
 "#;
 
+/// Whether a program of Java's is there. The error says that it is not.
+fn has(program: &str) -> Result<(), String> {
+    let found = Command::new(program).arg("-version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    if found.is_ok_and(|status| status.success()) { Ok(()) } else { Err(format!("no {program}")) }
+}
+
 /// The folder with the jars, which are fetched if need be. The error says what is missing.
 pub(crate) fn clients(root: &Path) -> Result<PathBuf, String> {
-    for program in ["java", "mvn"] {
-        let found =
-            Command::new(program).arg("-version").stdout(Stdio::null()).stderr(Stdio::null()).status();
-        if !found.is_ok_and(|status| status.success()) {
-            return Err(format!("no {program}"));
-        }
-    }
+    has("java")?;
     let home = crate::target(root).join("java");
     let (lib, stamp) = (home.join("lib"), home.join("stamp"));
     if fs::read_to_string(&stamp).is_ok_and(|was| was == POM) {
         return Ok(lib);
     }
+    has("mvn")?;
     eprintln!("xtask: fetching the Java clients into {}", home.display());
     if home.exists() {
         fs::remove_dir_all(&home).map_err(|error| error.to_string())?;

@@ -85,7 +85,7 @@ fn target(root: &std::path::Path) -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |dir| root.join(dir))
 }
 
-/// Whether this run is CI's, where what is missing is a failure and nothing is skipped.
+/// Whether this run is CI's, where what is missing is a failure, but for Java.
 fn in_ci() -> bool {
     std::env::var("CI").is_ok_and(|value| value == "true" || value == "1")
 }

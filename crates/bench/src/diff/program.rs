@@ -173,7 +173,7 @@ impl Maker {
     }
 
     fn push(&mut self, block: Block) {
-        self.operations += block.iter().map(|part| part.commands.len()).sum::<usize>();
+        self.operations += count(std::slice::from_ref(&block));
         self.blocks.push(block);
     }
 

@@ -23,7 +23,7 @@ pub(crate) fn sweep<W: Wire>(stage: &mut Stage<W>, scenes: &mut Vec<Scene>) -> i
         scenes.push(Scene { block, told: told.clone() });
         io::Result::Ok(told)
     };
-    let lists = ["/", SYSTEM, "/zookeeper/quota", "/zookeeper/config"].map(|path| format!("setacl {path}"));
+    let lists = ["/", SYSTEM, QUOTAS, "/zookeeper/config"].map(|path| format!("setacl {path}"));
     play(alone(ADMIN, &lists))?;
     let mut found: Vec<String> = Vec::new();
     let mut level = vec![String::new(), QUOTAS.to_owned()];

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde_json::Value;
 
 use super::{data::VALUE_BYTES, layout::Kind, peer::Engine, suite::Results};
-use crate::figures::median;
+use crate::{figures::median, report::verdict};
 
 /// What is promised: not slower than `lsm-tree` in any row.
 pub const BAR: f64 = 1.0;
@@ -87,10 +87,6 @@ fn ratio_table(turns: &[Value]) -> String {
 
 fn size(value_bytes: usize) -> String {
     if value_bytes == 1024 { "1 KB".to_owned() } else { format!("{value_bytes} B") }
-}
-
-fn verdict(passed: bool) -> &'static str {
-    if passed { "pass" } else { "**missed**" }
 }
 
 /// What is told of a turn beside its rows: a name, where it is in the turn, what to divide it by.

@@ -130,10 +130,13 @@ fn creation(operation: &str, path: &str, options: &Options<'_>) -> Request {
 
 const CONTAINER_MODE: i32 = 4;
 
+/// The access control list by which everyone may do everything.
+pub const EVERYONE: [(i32, &str, &str); 1] = [(31, "world", "anyone")];
+
 /// A list as a script writes it: `perms/scheme/id,…`, or only the permissions of everyone.
 fn acl(list: Option<&str>) -> Vec<(i32, &str, &str)> {
     match list {
-        None => vec![(31, "world", "anyone")],
+        None => EVERYONE.to_vec(),
         Some("none") => vec![],
         Some(list) if !list.contains('/') => vec![(number(list), "world", "anyone")],
         Some(list) => list

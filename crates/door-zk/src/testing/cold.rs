@@ -4,8 +4,6 @@
 use super::{Durable, House, client::*};
 use crate::{Settings, wire::request::opcode};
 
-const OPEN: [(i32, &str, &str); 1] = [(31, "world", "anyone")];
-
 /// A door without memory for znodes, on a disk that is as slow as the test wants.
 struct Slow {
     house: House,
@@ -41,8 +39,8 @@ impl Slow {
 fn requests_that_wait_for_the_disk_keep_their_order() {
     let slow = Slow::new();
     let mut client = slow.client();
-    client.request(opcode::CREATE, &create("/a", Some(b"1"), &OPEN, 0));
-    client.request(opcode::CREATE, &create("/a/b", Some(b"2"), &OPEN, 0));
+    client.request(opcode::CREATE, &create("/a", Some(b"1"), &EVERYONE, 0));
+    client.request(opcode::CREATE, &create("/a/b", Some(b"2"), &EVERYONE, 0));
     // With the next transaction, what these made is known to be in the store.
     client.request(opcode::DELETE, &versioned("/none", -1));
     client.receive();
@@ -83,13 +81,13 @@ fn a_read_that_waits_does_not_show_what_was_asked_for_behind_it() {
     ] {
         let slow = Slow::new();
         let mut client = slow.client();
-        client.request(opcode::CREATE, &create("/a", Some(b"1"), &OPEN, 0));
+        client.request(opcode::CREATE, &create("/a", Some(b"1"), &EVERYONE, 0));
         client.request(opcode::DELETE, &versioned("/none", -1));
         client.receive();
         slow.house.machine.hold();
-        client.request(opcode::CREATE, &create("/before", None, &OPEN, 0));
+        client.request(opcode::CREATE, &create("/before", None, &EVERYONE, 0));
         reads.iter().for_each(|(code, record)| client.request(*code, record));
-        client.request(opcode::CREATE, &create("/behind", None, &OPEN, 0));
+        client.request(opcode::CREATE, &create("/behind", None, &EVERYONE, 0));
         slow.disk.hold();
         slow.house.machine.release();
         slow.read(&mut client);
@@ -105,8 +103,8 @@ fn a_read_that_waits_does_not_show_what_was_asked_for_behind_it() {
 fn others_are_served_while_one_waits_for_the_disk() {
     let slow = Slow::new();
     let (mut one, mut other) = (slow.client(), slow.client());
-    one.request(opcode::CREATE, &create("/a", None, &OPEN, 0));
-    other.request(opcode::CREATE, &create("/b", None, &OPEN, 0));
+    one.request(opcode::CREATE, &create("/a", None, &EVERYONE, 0));
+    other.request(opcode::CREATE, &create("/b", None, &EVERYONE, 0));
     one.request(opcode::GET_DATA, &look("/a", false));
     slow.disk.hold();
     one.receive();
@@ -125,7 +123,7 @@ fn others_are_served_while_one_waits_for_the_disk() {
 fn who_leaves_while_it_waits_leaves_nothing_behind() {
     let slow = Slow::new();
     let mut client = slow.client();
-    client.request(opcode::CREATE, &create("/a", None, &OPEN, 1));
+    client.request(opcode::CREATE, &create("/a", None, &EVERYONE, 1));
     client.request(opcode::SYNC, &look("/", false));
     slow.disk.hold();
     client.request(opcode::GET_DATA, &look("/zookeeper", false));
@@ -139,7 +137,7 @@ fn who_leaves_while_it_waits_leaves_nothing_behind() {
 fn what_waits_is_not_proposed_behind_the_session_on_another_connection() {
     let slow = Slow::new();
     let mut client = slow.client();
-    client.request(opcode::CREATE, &create("/a", None, &OPEN, 0));
+    client.request(opcode::CREATE, &create("/a", None, &EVERYONE, 0));
     client.request(opcode::DELETE, &versioned("/none", -1));
     client.receive();
     slow.disk.hold();

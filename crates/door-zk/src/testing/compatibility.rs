@@ -46,7 +46,7 @@ const ROWS: [Row; 25] = [
         "exists",
     ),
     row("getACL", "hashes only for those who may set the list", "acl.peer", "getacl"),
-    row("getAllChildrenNumber", "counted as the tree changes", "lifetimes.peer", "count"),
+    row("getAllChildrenNumber", "counted when asked for, while others are served", "lifetimes.peer", "count"),
     row("getChildren", "linearizable; one-shot watches", "watches.story", "children"),
     row("getChildren2", "as getChildren, and the Stat", "stat.story", "children2"),
     row("getData", "linearizable; one-shot watches", "watches.story", "get"),
@@ -161,7 +161,7 @@ const BESIDE: [Beside; 16] = [
     },
     Beside {
         what: "`jute.maxbuffer`",
-        remark: "`zookeeper.message_bytes`, both ways",
+        remark: "`zookeeper.message_bytes` for requests, `zookeeper.answer_bytes` for answers",
         shown: &[
             ("testing/garbage.rs", "an_oversized_frame_ends_the_connection_at_its_length"),
             ("testing/crowd.rs", "an_answer_that_is_too_long_is_an_error_and_sets_no_watch"),

@@ -12,8 +12,6 @@ use crate::{
     wire::{reply::EventKind, request::opcode},
 };
 
-const OPEN: [(i32, &str, &str); 1] = [(31, "world", "anyone")];
-
 fn connected(house: &House) -> Client {
     let mut client = Client::connect(house, 10_000, Ticket::default());
     assert_eq!(client.receive(), ["connected timeout=10000"]);
@@ -24,7 +22,7 @@ fn connected(house: &House) -> Client {
 fn ten_thousand_watchers_of_one_znode_are_told_of_every_change_in_order() {
     let house = House::new(Settings::default());
     let mut writer = connected(&house);
-    writer.request(opcode::CREATE, &create("/hot", None, &OPEN, 0));
+    writer.request(opcode::CREATE, &create("/hot", None, &EVERYONE, 0));
     let mut watchers: Vec<Client> = (0..10_000).map(|_| connected(&house)).collect();
     for watcher in &mut watchers {
         watcher.request(opcode::ADD_WATCH, &versioned("/hot", 0));
@@ -101,10 +99,10 @@ fn keepalives_never_reach_the_log() {
 fn an_answer_that_is_too_long_is_an_error_and_sets_no_watch() {
     let house = House::new(Settings { answer_bytes: 2000, ..Settings::default() });
     let mut client = connected(&house);
-    client.request(opcode::CREATE, &create("/wide", Some(&[b'x'; 2001]), &OPEN, 0));
+    client.request(opcode::CREATE, &create("/wide", Some(&[b'x'; 2001]), &EVERYONE, 0));
     let names: Vec<String> = (0..100).map(|n| format!("/wide/{n:016}")).collect();
     for name in &names {
-        client.request(opcode::CREATE, &create(name, Some(&[b'x'; 900]), &OPEN, 1));
+        client.request(opcode::CREATE, &create(name, Some(&[b'x'; 900]), &EVERYONE, 1));
     }
     client.receive();
     client.request(opcode::GET_CHILDREN, &look("/wide", true));
@@ -130,8 +128,8 @@ fn an_answer_that_is_too_long_is_an_error_and_sets_no_watch() {
 fn a_long_answer_waits_until_there_is_memory_for_it() {
     let house = House::new(Settings::default());
     let mut writer = connected(&house);
-    writer.request(opcode::CREATE, &create("/long", Some(&[b'x'; 100_000]), &OPEN, 0));
-    writer.request(opcode::CREATE, &create("/short", Some(&[b'x'; 50_000]), &OPEN, 0));
+    writer.request(opcode::CREATE, &create("/long", Some(&[b'x'; 100_000]), &EVERYONE, 0));
+    writer.request(opcode::CREATE, &create("/short", Some(&[b'x'; 50_000]), &EVERYONE, 0));
     let mut client = Client::with_budget(&house, 40_000);
     client.receive();
     client.request(opcode::GET_DATA, &look("/long", true));

@@ -41,7 +41,7 @@ fn a_stream_cut_anywhere_is_the_same_stream() {
 /// Another client's view is as it should be.
 fn others_are_served(house: &House) {
     let mut other = Client::connect(house, 10_000, Ticket::default());
-    other.request(opcode::CREATE, &create("/other", None, &[(31, "world", "anyone")], 0));
+    other.request(opcode::CREATE, &create("/other", None, &EVERYONE, 0));
     let lines = other.receive();
     assert_eq!(lines[0], "connected timeout=10000");
     assert!(lines[1].starts_with("1: /other zxid="), "{lines:?}");
@@ -96,16 +96,15 @@ fn an_oversized_frame_ends_the_connection_at_its_length() {
 fn a_multi_of_ten_thousand_operations_is_one_transaction() {
     let house = House::new(Settings::default());
     let mut client = Client::connect(&house, 10_000, Ticket::default());
-    let open = [(31, "world", "anyone")];
     let mut operations: Vec<_> =
-        (0..10_000).map(|n| (opcode::CREATE, create(&format!("/n{n}"), None, &open, 0))).collect();
+        (0..10_000).map(|n| (opcode::CREATE, create(&format!("/n{n}"), None, &EVERYONE, 0))).collect();
     client.request(opcode::MULTI, &transaction(&operations));
     assert_eq!(house.hub().lock().replica.zxid, 2);
     assert_eq!(house.hub().lock().replica.tree.size().znodes, 10_004);
     let weight = house.hub().lock().replica.weight();
     // The second time the last one fails, and nothing of the others stays.
     for (n, operation) in operations.iter_mut().enumerate().take(9_999) {
-        *operation = (opcode::CREATE, create(&format!("/m{n}"), None, &open, 0));
+        *operation = (opcode::CREATE, create(&format!("/m{n}"), None, &EVERYONE, 0));
     }
     client.request(opcode::MULTI, &transaction(&operations));
     assert_eq!(house.hub().lock().replica.tree.size().znodes, 10_004);
@@ -118,7 +117,7 @@ fn a_multi_of_ten_thousand_operations_is_one_transaction() {
 fn a_client_that_does_not_read_is_asked_no_more() {
     let house = House::new(Settings { in_flight: 100_000, ..Settings::default() });
     let mut client = Client::connect(&house, 10_000, Ticket::default());
-    client.request(opcode::CREATE, &create("/big", Some(&[7; 500_000]), &[(31, "world", "anyone")], 0));
+    client.request(opcode::CREATE, &create("/big", Some(&[7; 500_000]), &EVERYONE, 0));
     client.receive();
     for _ in 0..100 {
         client.request(opcode::GET_DATA, &look("/big", false));

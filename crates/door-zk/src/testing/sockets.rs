@@ -78,8 +78,7 @@ fn an_ephemeral_goes_when_its_silent_session_does() {
         let (address, trigger, serving) = open_door().await;
         let mut holder = session(address, 200).await;
         let mut watcher = session(address, 1000).await;
-        let open = [(31, "world", "anyone")];
-        let made = ask(&mut holder, &request(1, opcode::CREATE, &create("/lock", None, &open, 1))).await;
+        let made = ask(&mut holder, &request(1, opcode::CREATE, &create("/lock", None, &EVERYONE, 1))).await;
         assert_eq!(error_of(&made), 0);
         let clock = Clock::real();
         let silent_since = clock.boot();
@@ -129,11 +128,10 @@ fn a_pipelined_burst_is_answered_whole() {
     world::task::runtime(1).unwrap().block_on(async {
         let (address, trigger, serving) = open_door().await;
         let mut client = session(address, 1000).await;
-        let open = [(31, "world", "anyone")];
         let mut burst = Vec::new();
         for xid in 0..5000 {
             let body = if xid % 2 == 0 {
-                request(xid, opcode::CREATE, &create("/n-", Some(&[1; 100]), &open, 2))
+                request(xid, opcode::CREATE, &create("/n-", Some(&[1; 100]), &EVERYONE, 2))
             } else {
                 request(xid, opcode::GET_CHILDREN2, &look("/zookeeper", false))
             };
@@ -161,9 +159,8 @@ fn an_empty_container_goes_by_itself() {
     world::task::runtime(1).unwrap().block_on(async {
         let (address, trigger, serving) = open_door().await;
         let mut client = session(address, 1000).await;
-        let open = [(31, "world", "anyone")];
         for (path, code, mode) in [("/c", opcode::CREATE_CONTAINER, 4), ("/c/x", opcode::CREATE, 0)] {
-            let made = ask(&mut client, &request(1, code, &create(path, None, &open, mode))).await;
+            let made = ask(&mut client, &request(1, code, &create(path, None, &EVERYONE, mode))).await;
             assert_eq!(error_of(&made), 0);
         }
         world::time::sleep(Duration::from_millis(100)).await;

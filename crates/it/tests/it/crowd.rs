@@ -6,6 +6,8 @@ use std::{
     time::Duration,
 };
 
+use door_zk::script::requests;
+
 use crate::{
     harness::{
         Program, Server, eventually, http,
@@ -28,15 +30,9 @@ const ADD_WATCH: i32 = 106;
 /// How long a step of the crowd may take on a busy machine.
 const STEP: Duration = Duration::from_secs(100);
 
-fn buffer(bytes: &[u8]) -> Vec<u8> {
-    [&(bytes.len() as u32).to_be_bytes(), bytes].concat()
-}
-
 /// The record of create: a znode for everyone.
 fn create_record(path: &str) -> Vec<u8> {
-    let acl =
-        [&1_u32.to_be_bytes()[..], &31_u32.to_be_bytes(), &buffer(b"world"), &buffer(b"anyone")].concat();
-    [buffer(path.as_bytes()), buffer(b""), acl, vec![0; 4]].concat()
+    requests::create(path, Some(b""), &requests::EVERYONE, 0)
 }
 
 fn create(conn: &mut Conn, xid: i32, path: &str) {
@@ -45,12 +41,12 @@ fn create(conn: &mut Conn, xid: i32, path: &str) {
 
 /// The record of setData, for any version.
 fn set_data(path: &str) -> Vec<u8> {
-    [buffer(path.as_bytes()), buffer(b"x"), vec![0xff; 4]].concat()
+    requests::set_data(path, Some(b"x"), -1)
 }
 
 /// The record of addWatch, persistent and recursive.
 fn watch_all(path: &str) -> Vec<u8> {
-    [buffer(path.as_bytes()), 1_u32.to_be_bytes().to_vec()].concat()
+    requests::versioned(path, 1)
 }
 
 #[test]
@@ -154,19 +150,16 @@ fn a_multi_of_ten_thousand_operations_is_one_and_survives_a_crash() {
     let mut server = Server::start("long-multi");
     let mut conn = Conn::open(server.zookeeper());
     let mut other = Conn::open(server.zookeeper());
-    let operation = |record: Vec<u8>| [&CREATE.to_be_bytes()[..], &[0], &[0xff; 4], &record].concat();
-    let end = [&[0xff; 4][..], &[1], &[0xff; 4]].concat();
     let multi = |paths: &mut dyn Iterator<Item = String>| {
-        let mut record: Vec<u8> = paths.flat_map(|path| operation(create_record(&path))).collect();
-        record.extend(&end);
-        record
+        let operations: Vec<_> = paths.map(|path| (CREATE, create_record(&path))).collect();
+        requests::transaction(&operations)
     };
     let (code, answer) =
         conn.call(1, MULTI, &multi(&mut (0..OPERATIONS).map(|n| format!("/{n:05}")))).unwrap();
     // Each result: its header and the path.
     assert_eq!((code, answer.len()), (0, OPERATIONS as usize * (9 + 4 + 6) + 9));
     let count = |conn: &mut Conn, xid| {
-        let (code, answer) = conn.call(xid, COUNT, &buffer(b"/")).unwrap();
+        let (code, answer) = conn.call(xid, COUNT, &requests::text("/")).unwrap();
         assert_eq!(code, 0);
         i32::from_be_bytes(answer.try_into().unwrap())
     };

@@ -82,17 +82,7 @@ impl Acknowledged {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn fifty_kills_under_load_lose_nothing_that_was_acknowledged() {
-    // Small segments, memtables and files, so that kills fall into their making too.
-    let small = [
-        "log.segment_bytes=1048576",
-        "log.max_record_bytes=262144",
-        "log.keep_bytes=1048576",
-        "engine.memtable_bytes=65536",
-        "engine.file_bytes=65536",
-        "engine.level_bytes=262144",
-    ];
-    let flags = small.map(|setting| ["--set", setting]).concat();
-    let mut server = Launch::new("durability").flags(&flags).start();
+    let mut server = Launch::new("durability").small_files().start();
     prepare(&server).await;
     let mut acknowledged = Acknowledged::default();
     for round in 0..ROUNDS {

@@ -7,9 +7,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use door_zk::script::requests;
+
 use crate::{
     harness::{
-        Launch, Program, Server,
+        Launch, Numbers, Program, Server,
         cql::{self, Conn},
         http, zookeeper,
     },
@@ -26,28 +28,11 @@ fn serves(server: &mut Server) {
     let mut conn = Conn::open(server.cql());
     conn.must("SELECT cluster_name FROM system.local WHERE key = 'local'");
     let mut conn = zookeeper::Conn::open(server.zookeeper());
-    let body = zookeeper::path_and_watch("/zookeeper", false);
+    let body = requests::look("/zookeeper", false);
     assert_eq!(conn.call(1, zookeeper::GET_DATA, &body).unwrap().0, 0);
     assert_eq!(http::get(server.http(), "/health").unwrap().0, 200);
     let resident = server.resident_bytes();
     assert!(resident < RESIDENT_BYTES_MAX, "{resident} bytes resident");
-}
-
-/// A stream of numbers that is the same in every run (SplitMix64).
-struct Numbers(u64);
-
-impl Numbers {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn bytes(&mut self, length: usize) -> Vec<u8> {
-        (0..length).map(|_| self.next() as u8).collect()
-    }
 }
 
 /// Sends `bytes`, ends the sending side, and reads to the end, which must come: an answer in the
@@ -100,12 +85,8 @@ fn good_requests_with_flipped_bytes_disturb_nobody() {
     good_cql.extend(cql::query(1, "SELECT * FROM system_schema.tables"));
     good_cql.extend(cql::query(2, "CREATE KEYSPACE IF NOT EXISTS m WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}"));
     let mut good_zk = zookeeper::connect(10_000);
-    good_zk.extend(zookeeper::request(
-        1,
-        zookeeper::GET_DATA,
-        &zookeeper::path_and_watch("/zookeeper", true),
-    ));
-    good_zk.extend(zookeeper::request(2, 12, &zookeeper::path_and_watch("/", false)));
+    good_zk.extend(zookeeper::request(1, zookeeper::GET_DATA, &requests::look("/zookeeper", true)));
+    good_zk.extend(zookeeper::request(2, 12, &requests::look("/", false)));
     for _ in 0..400 {
         for (good, address) in [(&good_cql, server.cql()), (&good_zk, server.zookeeper())] {
             let mut bytes = good.clone();
@@ -188,7 +169,7 @@ fn frames_cut_at_every_byte_are_put_together() {
         in_two(&mut conn.0, &ask, at.min(ask.len() - 1));
         assert!(conn.recv().unwrap().is_result(), "cut at {at}");
     }
-    let get = zookeeper::request(1, zookeeper::GET_DATA, &zookeeper::path_and_watch("/zookeeper", false));
+    let get = zookeeper::request(1, zookeeper::GET_DATA, &requests::look("/zookeeper", false));
     let zk_talk = [zookeeper::connect(10_000), get].concat();
     for at in 1..zk_talk.len() {
         let mut stream = zookeeper::Conn::silent(server.zookeeper());
@@ -240,27 +221,18 @@ fn a_client_that_never_reads_costs_a_bounded_amount_and_others_are_served() {
         send_without_reading(&mut conn.0, &cql::query(1, "SELECT v FROM n.t WHERE id = 1"));
     }
     let mut zk = zookeeper::Conn::open(server.zookeeper());
-    let mut create = zookeeper::path_and_watch("/big", false);
-    create.pop();
-    create.extend(200_000_u32.to_be_bytes());
-    create.extend(vec![7; 200_000]);
-    // One ACL: everything to world:anyone; flags: persistent.
-    create.extend([0, 0, 0, 1, 0, 0, 0, 31, 0, 0, 0, 5]);
-    create.extend(b"world");
-    create.extend([0, 0, 0, 6]);
-    create.extend(b"anyone");
-    create.extend([0; 4]);
+    let create = requests::create("/big", Some(&[7; 200_000]), &requests::EVERYONE, 0);
     assert_eq!(zk.call(1, 1, &create).unwrap().0, 0);
     let mut deaf_zk: Vec<zookeeper::Conn> =
         (0..4).map(|_| zookeeper::Conn::open(server.zookeeper())).collect();
-    let get = zookeeper::request(2, zookeeper::GET_DATA, &zookeeper::path_and_watch("/big", false));
+    let get = zookeeper::request(2, zookeeper::GET_DATA, &requests::look("/big", false));
     for conn in &mut deaf_zk {
         send_without_reading(&mut conn.stream, &get);
     }
     // While all of them are deaf, others are answered at once.
     let asked = Instant::now();
     conn.must("SELECT v FROM n.t WHERE id = 1");
-    assert_eq!(zk.call(3, zookeeper::GET_DATA, &zookeeper::path_and_watch("/big", false)).unwrap().0, 0);
+    assert_eq!(zk.call(3, zookeeper::GET_DATA, &requests::look("/big", false)).unwrap().0, 0);
     assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
     serves(&mut server);
 }

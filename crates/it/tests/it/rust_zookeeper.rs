@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use door_zk::script::requests;
 use zookeeper_client::{
     Acls, CheckWriteError, Client, CreateMode, CreateOptions, Error, EventType, MultiWriteError,
     MultiWriteResult, SessionState,
@@ -10,7 +11,7 @@ use zookeeper_client::{
 
 use crate::harness::{
     Server,
-    zookeeper::{Conn, GET_DATA, path_and_watch, read, request},
+    zookeeper::{Conn, GET_DATA, read, request},
 };
 
 const PERSISTENT: &CreateOptions<'static> = &CreateMode::Persistent.with_acls(Acls::anyone_all());
@@ -174,13 +175,13 @@ async fn the_event_of_a_change_comes_before_an_answer_that_shows_it() {
     for round in 1..=200_u32 {
         let data = round.to_string();
         xid += 1;
-        let (error, _) = watcher.call(xid, GET_DATA, &path_and_watch("/o", true)).unwrap();
+        let (error, _) = watcher.call(xid, GET_DATA, &requests::look("/o", true)).unwrap();
         assert_eq!(error, 0);
         let write = writer.set_data("/o", data.as_bytes(), None);
         let mut event_seen = false;
         loop {
             xid += 1;
-            let ask = request(xid, GET_DATA, &path_and_watch("/o", false));
+            let ask = request(xid, GET_DATA, &requests::look("/o", false));
             std::io::Write::write_all(&mut watcher.stream, &ask).unwrap();
             let mut packet = read(&mut watcher.stream).unwrap();
             while packet[..4] == (-1_i32).to_be_bytes() {

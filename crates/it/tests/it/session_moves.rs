@@ -20,10 +20,9 @@ const SYNC: i32 = 9;
 const CLOSE: i32 = -11;
 const EPHEMERAL: i32 = 1;
 const ROUNDS: usize = 80;
-const EVERYONE: [(i32, &str, &str); 1] = [(31, "world", "anyone")];
 
 fn create(path: &str, mode: i32) -> Vec<u8> {
-    requests::create(path, None, &EVERYONE, mode)
+    requests::create(path, None, &requests::EVERYONE, mode)
 }
 
 /// A new connection of `session`, and the greeting that it got.

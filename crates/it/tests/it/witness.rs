@@ -35,16 +35,7 @@ const GONE_LIMIT: Duration = Duration::from_secs(30);
 fn the_order_of_zxids_explains_all_answers_through_kills() {
     let rounds =
         std::env::var("HOLDFAST_WITNESS_ROUNDS").map_or(ROUNDS, |rounds| rounds.parse().expect("a number"));
-    // Small segments, memtables and files, so that kills fall into their making too.
-    let small = [
-        "log.segment_bytes=1048576",
-        "log.max_record_bytes=262144",
-        "log.keep_bytes=1048576",
-        "engine.memtable_bytes=65536",
-        "engine.file_bytes=65536",
-        "engine.level_bytes=262144",
-    ];
-    let mut server = Launch::new("witness").flags(&small.map(|setting| ["--set", setting]).concat()).start();
+    let mut server = Launch::new("witness").small_files().start();
     let tree = Arc::new(Tree::new(server.zookeeper(), Instant::now()));
     tree.plant();
     let mut ops = leave(&tree);

@@ -45,6 +45,19 @@ impl Launch {
         self
     }
 
+    /// Makes segments, memtables and files small, so that kills fall into their making too.
+    pub(crate) fn small_files(self) -> Launch {
+        let small = [
+            "log.segment_bytes=1048576",
+            "log.max_record_bytes=262144",
+            "log.keep_bytes=1048576",
+            "engine.memtable_bytes=65536",
+            "engine.file_bytes=65536",
+            "engine.level_bytes=262144",
+        ];
+        self.flags(&small.map(|setting| ["--set", setting]).concat())
+    }
+
     /// Sets where a door listens; `off` closes it.
     pub(crate) fn listen(mut self, door: &str, address: &str) -> Launch {
         self.listen.insert(door.to_owned(), address.to_owned());

@@ -82,11 +82,3 @@ pub(crate) fn request(xid: i32, opcode: i32, body: &[u8]) -> Vec<u8> {
     bytes.extend(body);
     packet(&bytes)
 }
-
-/// A path and a watch flag: the body of getData and exists.
-pub(crate) fn path_and_watch(path: &str, watch: bool) -> Vec<u8> {
-    let mut bytes = (path.len() as u32).to_be_bytes().to_vec();
-    bytes.extend(path.as_bytes());
-    bytes.push(watch.into());
-    bytes
-}

@@ -11,7 +11,10 @@ use std::{
 use door_zk::script::requests;
 
 use super::history::{Answer, Asked, Change, Detail, Op, Sight};
-use crate::harness::zookeeper::{Conn, connect_as, read, request};
+use crate::harness::{
+    Numbers,
+    zookeeper::{Conn, connect_as, read, request},
+};
 
 /// An ephemeral of the session that is left.
 pub(crate) const LEFT: &str = "/w/left";
@@ -25,7 +28,6 @@ const LINES: [&str; 2] = ["/q", "/m"];
 /// Sequential znodes that a client keeps, so that long runs do not fill the lines.
 const MINE_MAX: usize = 20;
 
-const EVERYONE: [(i32, &str, &str); 1] = [(31, "world", "anyone")];
 const CREATE2: i32 = 15;
 const DELETE: i32 = 2;
 const GET_DATA: i32 = 4;
@@ -56,7 +58,7 @@ impl Tree {
     pub(crate) fn plant(&self) {
         let mut conn = Conn::open(self.address);
         for (xid, path) in ["/w", "/q", "/m"].iter().enumerate() {
-            let record = requests::create(path, None, &EVERYONE, 0);
+            let record = requests::create(path, None, &requests::EVERYONE, 0);
             assert_eq!(conn.call(xid as i32 + 1, CREATE2, &record).unwrap().0, 0);
         }
     }
@@ -69,7 +71,7 @@ pub(crate) struct Client {
     session: i64,
     password: [u8; 16],
     xid: i32,
-    random: u64,
+    random: Numbers,
     /// Values are numbered; no two clients count alike.
     value: u64,
     /// Sequential znodes that it has made.
@@ -88,21 +90,12 @@ impl Client {
             session: 0,
             password: [0; 16],
             xid: 0,
-            random: seed,
+            random: Numbers(seed),
             value: (seed + 1) << 32,
             mine: Vec::new(),
             versions: [0; NODES as usize],
             ops: Vec::new(),
         }
-    }
-
-    /// A number below `bound` (SplitMix64).
-    fn below(&mut self, bound: u64) -> u64 {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.random;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % bound
     }
 
     fn new_value(&mut self) -> u64 {
@@ -116,10 +109,10 @@ impl Client {
             let path = self.mine.remove(0);
             return self.write(vec![Change::Delete { path }]);
         }
-        let node = self.below(NODES);
+        let node = self.random.below(NODES);
         let path = format!("/w/n{node}");
-        let ephemeral = format!("/w/e{}", self.below(EPHEMERALS));
-        match self.below(100) {
+        let ephemeral = format!("/w/e{}", self.random.below(EPHEMERALS));
+        match self.random.below(100) {
             0..28 => {
                 let set = self.set(node);
                 self.write(vec![set]);
@@ -141,9 +134,12 @@ impl Client {
                 }]);
             }
             67..70 => self.write(vec![Change::Delete { path: ephemeral }]),
-            70..76 => self.read(if self.random.is_multiple_of(4) { LEFT } else { &ephemeral }),
+            70..76 => {
+                let of_left = self.random.below(4) == 0;
+                self.read(if of_left { LEFT } else { &ephemeral });
+            }
             76..82 => {
-                let line = self.below(2) as usize;
+                let line = self.random.below(2) as usize;
                 let create = self.sequential(line);
                 self.write(vec![create]);
             }
@@ -153,7 +149,7 @@ impl Client {
             }
             82..86 => self.list(LINES[0]),
             86..89 => {
-                let line = self.below(2) as usize;
+                let line = self.random.below(2) as usize;
                 self.list(LINES[line]);
             }
             89..99 => {
@@ -167,7 +163,7 @@ impl Client {
 
     /// A setData, with the version that was last seen or any.
     fn set(&mut self, node: u64) -> Change {
-        let version = (self.below(2) == 0).then_some(self.versions[node as usize]);
+        let version = (self.random.below(2) == 0).then_some(self.versions[node as usize]);
         Change::Set { path: format!("/w/n{node}"), value: self.new_value(), version }
     }
 
@@ -320,7 +316,7 @@ fn encode(change: &Change) -> requests::Request {
     match change {
         Change::Create { path, value, ephemeral, sequential } => {
             let mode = i32::from(*ephemeral) + 2 * i32::from(*sequential);
-            (CREATE2, requests::create(path, Some(value.to_string().as_bytes()), &EVERYONE, mode))
+            (CREATE2, requests::create(path, Some(value.to_string().as_bytes()), &requests::EVERYONE, mode))
         }
         Change::Set { path, value, version } => {
             let data = value.to_string();

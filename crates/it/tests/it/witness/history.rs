@@ -48,6 +48,14 @@ impl Change {
         }
     }
 
+    /// Whether the znode at `path` may be the one that it changes.
+    pub(crate) fn is_of(&self, path: &str) -> bool {
+        match self {
+            Change::Create { path: asked, sequential: true, .. } => path.starts_with(asked.as_str()),
+            change => change.path() == path,
+        }
+    }
+
     /// What it writes. No two writes of a history write the same.
     pub(crate) fn value(&self) -> Option<u64> {
         match self {

@@ -233,10 +233,7 @@ impl Judge<'_> {
                 let Some((writer, change)) = writers.get(&detail.value) else {
                     return Err(format!("nobody wrote what {reader:?} saw in {path}"));
                 };
-                let is_its = match change {
-                    Change::Create { sequential: true, path: asked, .. } => path.starts_with(asked.as_str()),
-                    change => change.path() == path,
-                };
+                let is_its = change.is_of(path);
                 let writer = &self.ops[*writer];
                 let is_possible = match &writer.answer {
                     Answer::Done { zxid, .. } => *zxid == detail.mzxid,
@@ -376,11 +373,11 @@ impl Judge<'_> {
     /// Spends an unknown write to `path` that may have been behind `after` and not behind `until`.
     fn spend(&mut self, path: &str, after: i64, until: i64, is: fn(&Change) -> bool) -> bool {
         let fits = |loose: &&mut Loose| {
-            let is_its = match &loose.change {
-                Change::Create { path: asked, sequential: true, .. } => path.starts_with(asked.as_str()),
-                change => change.path() == path,
-            };
-            !loose.spent && is_its && is(&loose.change) && loose.after < until && loose.until > after
+            !loose.spent
+                && loose.change.is_of(path)
+                && is(&loose.change)
+                && loose.after < until
+                && loose.until > after
         };
         let found = self.loose.iter_mut().filter(fits).min_by_key(|loose| loose.until);
         found.map(|loose| loose.spent = true).is_some()
