@@ -146,6 +146,11 @@ impl Entry<'_> {
 }
 
 impl<'a> Entry<'a> {
+    /// Of nobody's request: no number, nobody who asks, no quotas to enforce.
+    pub(crate) fn plain(time_ms: i64, session: i64, what: What<'a>) -> Entry<'a> {
+        Entry { time_ms, session, cxid: 0, ids: Vec::new(), enforces_quotas: false, what }
+    }
+
     /// The entry of these bytes.
     pub(crate) fn decode(bytes: &'a [u8]) -> Result<Entry<'a>, Malformed> {
         let mut input = Reader::new(bytes);

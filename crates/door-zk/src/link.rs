@@ -69,12 +69,10 @@ pub(crate) enum Step {
     Open { timeout_ms: u32, password: [u8; 16], knows_read_only: bool },
     /// The connect request of a known session.
     Renew { session: i64, password: Box<[u8]>, last_zxid: i64, timeout_ms: u32, knows_read_only: bool },
-    /// An entry to be applied.
+    /// An entry to be applied, or a count to be taken.
     Write { opcode: i32, closes_session: bool },
     /// The state to be current; then the record is answered from it.
     Read { opcode: i32, read: ReadFn, record: Box<[u8]>, identity: Arc<Identity>, tries: u8 },
-    /// Nothing: it was a read, and is answered.
-    Answered { opcode: i32 },
     /// Nothing.
     Ping,
     /// Nothing; it is answered by a header and this record. The zxid is this, or the state's.
@@ -86,9 +84,7 @@ impl Step {
     fn opcode(&self) -> Option<i32> {
         match self {
             Step::Open { .. } | Step::Renew { .. } => Some(opcode::CREATE_SESSION),
-            Step::Write { opcode, .. } | Step::Read { opcode, .. } | Step::Answered { opcode } => {
-                Some(*opcode)
-            }
+            Step::Write { opcode, .. } | Step::Read { opcode, .. } => Some(*opcode),
             Step::Ping => Some(opcode::PING),
             Step::Bare { .. } => None,
         }
@@ -315,7 +311,7 @@ impl Link {
             outcome = self.read(queue, *xid, *read, record, identity, Patience::Wait);
         }
         match outcome {
-            Ok(()) => *step = Step::Answered { opcode },
+            Ok(()) => {}
             Err(Unanswered::Later(later)) => {
                 if matches!(later, Later::Count(..)) {
                     *step = Step::Write { opcode, closes_session: false };
@@ -359,7 +355,8 @@ impl Link {
                 self.refuse(xid, &cause);
                 self.guest.outbox.close();
             }
-            (Step::Answered { .. }, _) | (Step::Read { .. }, Ok(_)) => {}
+            // It is answered.
+            (Step::Read { .. }, Ok(_)) => {}
             (Step::Ping, Ok(_)) => self.bare(xid, Code::OK, None, &[]),
             (Step::Bare { code, zxid, record, closes }, _) => {
                 self.bare(xid, code, zxid, record);

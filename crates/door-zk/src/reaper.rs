@@ -63,14 +63,7 @@ pub(crate) fn reap_some(service: &Arc<Service>, after: &str) -> Option<String> {
 
 fn reap(service: &Arc<Service>, path: &str, time_ms: i64) {
     tracing::debug!(path, "a znode has outlived itself");
-    let entry = Entry {
-        time_ms,
-        session: 0,
-        cxid: 0,
-        ids: Vec::new(),
-        enforces_quotas: false,
-        what: What::Reap(path),
-    };
+    let entry = Entry::plain(time_ms, 0, What::Reap(path));
     // Whoever reads the state sees what became of it.
     let (done, _) = waiter();
     service.propose(Principal::Node, &entry, done, None);

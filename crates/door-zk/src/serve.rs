@@ -111,14 +111,7 @@ pub(crate) fn expire(service: &Arc<Service>) -> u64 {
     };
     for session in expired {
         tracing::debug!(session, "a session expires");
-        let entry = Entry {
-            time_ms: hub.wall_ms(),
-            session,
-            cxid: 0,
-            ids: Vec::new(),
-            enforces_quotas: false,
-            what: What::Close,
-        };
+        let entry = Entry::plain(hub.wall_ms(), session, What::Close);
         let reaper = Arc::new(Reaper { service: service.clone() });
         service.propose(Principal::Node, &entry, Done::new(reaper, session as u64), None);
     }

@@ -99,14 +99,7 @@ impl Connection {
         let mut password = [0; 16];
         hub.entropy.fill(&mut password);
         let what = What::Open { timeout_ms, password };
-        let entry = Entry {
-            time_ms: hub.wall_ms(),
-            session: 0,
-            cxid: 0,
-            ids: Vec::new(),
-            enforces_quotas: false,
-            what,
-        };
+        let entry = Entry::plain(hub.wall_ms(), 0, what);
         let tag = self.link.push(0, Step::Open { timeout_ms, password, knows_read_only }, now_ms, 0);
         self.propose(&entry, tag);
         Ok(())
@@ -133,8 +126,7 @@ impl Connection {
             link.fence();
         }
         let what = What::Return;
-        let entry =
-            Entry { time_ms: hub.wall_ms(), session, cxid: 0, ids: Vec::new(), enforces_quotas: false, what };
+        let entry = Entry::plain(hub.wall_ms(), session, what);
         self.propose(&entry, tag);
     }
 

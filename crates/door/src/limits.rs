@@ -11,7 +11,7 @@ pub struct Limits {
     /// scanners and half-open connections do not count against `connections` for longer.
     pub handshake_ms: u64,
     /// TLS handshakes at a time; a connection that begins one more is closed. Default 1,000; 1 to
-    /// `connections`. A thousand clients that all come back at once are through in a second or two;
+    /// `connections`. A thousand clients that all come back at once are through in a second or two at worst;
     /// as many that never finish hold a few MB, and places that clients in clear do not need.
     pub handshakes: u32,
     /// Unsent bytes of one connection, with which it is dropped instead of being given another

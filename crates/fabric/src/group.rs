@@ -351,8 +351,8 @@ impl Group {
         let (first, last, term) = (first.index, last.index, last.term);
         let mut changes = Changes::new();
         for entry in committed {
-            self.apply_one(&entry, &mut changes);
-            if self.failed.is_some() {
+            if let Err(cause) = self.apply_one(&entry, &mut changes) {
+                self.failed = Some(cause);
                 return;
             }
         }
@@ -382,27 +382,20 @@ impl Group {
         };
         let batch = KeptBatch { position: place(first).position, last: place(last) };
         if let Err(cause) = self.state.write(batch.position, last, changes) {
-            self.failed.get_or_insert(cause);
+            self.failed = Some(cause);
         }
         self.batches.push_back(batch);
     }
 
-    fn apply_one(&mut self, entry: &Entry, changes: &mut Changes) {
+    fn apply_one(&mut self, entry: &Entry, changes: &mut Changes) -> Result<(), Cause> {
         self.applied = entry.index;
         // The leader's first entry of a term is empty; changes of membership are none of the
         // Machine's business.
         let result = match entry.entry_type {
             EntryType::EntryNormal if !entry.data.is_empty() => {
-                self.machine.apply(entry.index, &entry.data, changes)
+                self.machine.apply(entry.index, &entry.data, changes)?
             }
-            _ => return,
-        };
-        let result = match result {
-            Ok(result) => result,
-            Err(cause) => {
-                self.failed = Some(cause);
-                return;
-            }
+            _ => return Ok(()),
         };
         while let Some(pending) = self.pending.front() {
             if pending.index > entry.index {
@@ -411,11 +404,12 @@ impl Group {
             let Some(pending) = self.pending.pop_front() else { break };
             if pending.index == entry.index && pending.term == entry.term {
                 pending.done.complete(Ok(result));
-                return;
+                return Ok(());
             }
             let lost = "another leader's entry took its place in the log";
             pending.done.complete(Err(Cause::new(base::Class::Conflict, lost)));
         }
+        Ok(())
     }
 
     fn read_confirmed(&mut self, context: &[u8], index: u64) {

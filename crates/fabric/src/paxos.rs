@@ -557,10 +557,10 @@ fn read_rows(
     match shared.engine.read(&spec, Patience::Now) {
         Err(TreeError::NotNow) => {
             let own = shared.clone();
-            shared.readers.submit(move |turn| {
+            shared.readers.submit(Box::new(move |turn| {
                 let page = turn.and_then(|()| Ok(own.engine.read(&spec, Patience::Wait)?));
                 later(&own, page);
-            });
+            }));
             None
         }
         found => Some(found.map_err(Cause::from)),

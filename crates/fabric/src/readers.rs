@@ -12,14 +12,12 @@ use std::{
 };
 
 use base::Cause;
+use store::Job;
 
 /// Threads: reads of one node that wait for its disk at the same time. Disks like several.
 const THREADS: usize = 4;
 /// Reads that wait for a thread; more are refused as busy.
 const WAITING_MAX: usize = 16_384;
-
-/// A read that is told to go on, or why it cannot.
-type Job = Box<dyn FnOnce(Result<(), Cause>) + Send>;
 
 /// Where reads wait.
 #[derive(Default)]
@@ -49,7 +47,7 @@ impl Readers {
     }
 
     /// Has `job` done soon, or tells it why not.
-    pub(crate) fn submit(&self, job: impl FnOnce(Result<(), Cause>) + Send + 'static) {
+    pub(crate) fn submit(&self, job: Job) {
         let mut queue = self.lock();
         if queue.closed || queue.threads.is_empty() {
             let turn = if queue.closed { Err(stopping()) } else { Ok(()) };
@@ -61,7 +59,7 @@ impl Readers {
             metrics::counter!("holdfast_refused_total", "why" => "reads").increment(1);
             return job(Err(Cause::busy("too many reads wait for the disk")));
         }
-        queue.jobs.push_back(Box::new(job));
+        queue.jobs.push_back(job);
         drop(queue);
         self.bell.notify_one();
     }

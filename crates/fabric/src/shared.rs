@@ -89,10 +89,13 @@ impl Shared {
         }
     }
 
-    /// Nothing may be written any more: what the tree is on the disk, nobody knows.
+    /// Nothing may be written any more: what the tree is on the disk, nobody knows. The first cause counts.
     pub(crate) fn fail(&self, cause: Cause) {
         if self.is_real {
             world::process::die(&format!("the engine failed: {cause}"));
+        }
+        if self.failed.get().is_some() {
+            return;
         }
         tracing::error!("the engine failed: {cause}");
         let _ = self.failed.set(cause);

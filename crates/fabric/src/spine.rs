@@ -219,9 +219,7 @@ impl Spine {
                 }
             }
         }
-        if let Some(cause) = &group.failed
-            && self.shared.failure().is_none()
-        {
+        if let Some(cause) = &group.failed {
             self.shared.fail(cause.clone());
         }
         self.shared.count_machines();

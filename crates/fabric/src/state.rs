@@ -22,9 +22,6 @@ use store::{Changes, Job, MachineState, Patience, Records, Unread};
 use crate::readers::Readers;
 
 const APPLIED: &[u8] = &[0];
-/// Before the Machine's keys. Before its values stands the same byte, which is how the tree's rule
-/// tells a value from a deletion ([`encode_latest`]).
-const STATE: u8 = Changes::MARK;
 const BEHIND_STATE: &[u8] = &[2];
 
 /// The tree of one Machine. Clones are the same tree.
@@ -65,6 +62,8 @@ impl StateTree {
     /// last has this index.
     pub(crate) fn write(&self, position: Position, index: u64, changes: &mut Changes) -> Result<(), Cause> {
         let mut batch = Batch::new();
+        // Before the Machine's keys stands the mark, and before its values the same byte, which is how the
+        // tree's rule tells a value from a deletion ([`encode_latest`]).
         for (key, value) in changes.drain_marked() {
             batch.put(self.tree, key, value.unwrap_or_else(|| encode_latest(None)));
         }
@@ -78,14 +77,16 @@ impl StateTree {
 /// What the Machine reads of it. What it has not written yet is not in here.
 impl MachineState for StateTree {
     fn get(&self, key: &[u8], patience: Patience) -> Result<Option<Bytes>, Unread> {
-        let value = self.forest.get_with(self.tree, &marked(key), patience_of(patience)).map_err(unread)?;
+        let value =
+            self.forest.get_with(self.tree, &Changes::marked(key), patience_of(patience)).map_err(unread)?;
         let Some(value) = value else { return Ok(None) };
         decode_latest(&value).map_err(|malformed| Unread::Failed(malformed.into()))
     }
 
     fn scan(&self, from: &[u8], to: Option<&[u8]>, patience: Patience) -> Result<Records, Unread> {
-        let to = to.map_or(Bytes::from_static(BEHIND_STATE), |to| marked(to).into());
-        let scan = self.forest.scan_with(self.tree, marked(from), Some(to), false, patience_of(patience));
+        let to = to.map_or(Bytes::from_static(BEHIND_STATE), Changes::marked);
+        let scan =
+            self.forest.scan_with(self.tree, Changes::marked(from), Some(to), false, patience_of(patience));
         Ok(Box::new(scan.map_err(unread)?.filter_map(|found| {
             let live = |(key, value): (Bytes, Bytes)| {
                 let value = decode_latest(&value).map_err(|malformed| Unread::Failed(malformed.into()))?;
@@ -98,10 +99,6 @@ impl MachineState for StateTree {
     fn defer(&self, job: Job) {
         self.readers.submit(job);
     }
-}
-
-fn marked(key: &[u8]) -> Vec<u8> {
-    [&[STATE], key].concat()
 }
 
 fn patience_of(patience: Patience) -> tree::Patience {

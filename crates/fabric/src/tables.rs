@@ -95,10 +95,10 @@ impl TablesHandle {
             }
         }
         let own = self.clone();
-        self.shared.readers.submit(move |turn| {
+        self.shared.readers.submit(Box::new(move |turn| {
             let found = turn.and_then(|()| Ok(own.shared.engine.read(&spec, Patience::Wait)?));
             done.complete(found.and_then(|page| own.end_read(round, spec.table, page)));
-        });
+        }));
     }
 
     fn prepare_read(&self, read: &Read) -> Result<ReadRound<LocalAnswer>, Cause> {

@@ -137,19 +137,15 @@ impl Upkeep {
     }
 
     /// What compaction may purge of a tree. Writes with a timestamp of their own choice may be older
-    /// than deletions that were purged: as in Cassandra, `gc_grace_seconds` is the time for them.
+    /// than deletions that were purged: as in Cassandra, `gc_grace_seconds` is the time for them. Of a
+    /// Machine's tree, where only order counts, the forest knows by itself.
     fn horizon(&self, tree: TreeId) -> Option<Horizon> {
+        let table = Engine::table_of(tree)?;
         let now_micros = self.clock.wall_micros();
         let now_seconds = u32::try_from(now_micros / 1_000_000).unwrap_or(u32::MAX);
-        let before = match Engine::table_of(tree) {
-            Some(table) => {
-                let kept = self.shared.deletions_kept_seconds(table).unwrap_or(DELETIONS_KEPT_SECONDS);
-                i64::try_from(now_micros.saturating_sub(kept.saturating_mul(1_000_000))).unwrap_or(i64::MAX)
-            }
-            // A Machine's changes come in the order of its log: nothing older comes.
-            None => i64::MAX,
-        };
-        Some(Horizon { before, now_seconds })
+        let kept = self.shared.deletions_kept_seconds(table).unwrap_or(DELETIONS_KEPT_SECONDS);
+        let before = now_micros.saturating_sub(kept.saturating_mul(1_000_000));
+        Some(Horizon { before: i64::try_from(before).unwrap_or(i64::MAX), now_seconds })
     }
 
     /// Tells the log what is in files.

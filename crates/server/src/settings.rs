@@ -123,25 +123,6 @@ pub(crate) struct Rooms {
     pub(crate) zookeeper: door_zk::Settings,
 }
 
-/// Whether the doors speak TLS.
-#[derive(Clone, Copy)]
-pub(crate) struct Offers {
-    cql: Offer,
-    zookeeper: Offer,
-    http: Offer,
-}
-
-impl Offers {
-    /// One door's.
-    pub(crate) fn of(self, door: Door) -> Offer {
-        match door {
-            Door::Cql => self.cql,
-            Door::ZooKeeper => self.zookeeper,
-            Door::Http => self.http,
-        }
-    }
-}
-
 /// Zstandard's own default: higher ones write slower for little.
 const ZSTD_LEVEL: u8 = 3;
 
@@ -265,15 +246,19 @@ impl Settings {
         Ok(Rooms { fabric, cql, zookeeper: zk })
     }
 
-    /// What the doors are to offer.
-    pub(crate) fn tls(&self) -> Offers {
-        Offers { cql: self.cql.tls, zookeeper: self.zookeeper.tls, http: self.http.tls }
+    /// What a door is to offer.
+    pub(crate) fn tls(&self, door: Door) -> Offer {
+        match door {
+            Door::Cql => self.cql.tls,
+            Door::ZooKeeper => self.zookeeper.tls,
+            Door::Http => self.http.tls,
+        }
     }
 
     /// The certificates they need for it, if any.
     pub(crate) fn certificates(&self) -> Result<Option<tls::Plan>, Refusal> {
-        let offers = Door::ALL.map(|door| (door.name(), self.tls().of(door)));
-        self.tls.plan(&offers).map_err(wrong)
+        let offers = Door::ALL.map(|door| (door.name(), self.tls(door)));
+        self.tls.plan(&offers)
     }
 
     /// Reads the file, if any, and lays the flags over it.
@@ -315,7 +300,7 @@ fn lay(table: &mut toml::Table, flag: &str) -> Result<(), Refusal> {
 }
 
 /// Sets one setting if it was given and is within its range.
-fn set<T: std::fmt::Debug>(
+pub(crate) fn set<T: std::fmt::Debug>(
     name: &str,
     place: &mut T,
     given: Option<T>,
@@ -329,11 +314,13 @@ fn set<T: std::fmt::Debug>(
     Ok(())
 }
 
-fn within<T: PartialOrd>(least: T, most: T) -> impl Fn(&T) -> bool {
+/// For [`set`]: from the least to the most.
+pub(crate) fn within<T: PartialOrd>(least: T, most: T) -> impl Fn(&T) -> bool {
     move |given| (&least..=&most).contains(&given)
 }
 
-fn wrong(message: String) -> Refusal {
+/// The refusal of a setting.
+pub(crate) fn wrong(message: String) -> Refusal {
     Refusal::new(Exit::Settings, format!("settings: {message}"))
 }
 
@@ -368,7 +355,7 @@ mod tests {
         }
         let given = ["cql.tls=required", "tls.certificate=a", "tls.key=b", "tls.client_ca=c"];
         let settings = read(&given).expect("known names");
-        assert_eq!(Door::ALL.map(|door| settings.tls().of(door)), [Offer::Required, Offer::Off, Offer::Off]);
+        assert_eq!(Door::ALL.map(|door| settings.tls(door)), [Offer::Required, Offer::Off, Offer::Off]);
         assert!(settings.certificates().expect("complete").is_some());
         let refusal = read(&["log.gather_us=1000000"]).and_then(|settings| settings.rooms().map(|_| ()));
         assert!(refusal.is_err_and(|refusal| refusal.message.contains("log.gather_us")));

@@ -31,7 +31,6 @@ pub(crate) fn start(options: Start) -> Result<(), Refusal> {
     let began = clock.boot();
     let settings = Settings::read(options.config.as_deref(), &options.set)?;
     let mut rooms = settings.rooms()?;
-    let tls = settings.tls();
     // Not worth a refusal: a node with few descriptors serves few clients.
     if let Err(error) = world::process::raise_descriptor_limit() {
         tracing::warn!(%error, "the limit of descriptors stays as it is");
@@ -46,8 +45,8 @@ pub(crate) fn start(options: Start) -> Result<(), Refusal> {
         Some(plan) => Some(runtime.block_on(Loaded::read(plan, clock.clone()))?),
         None => None,
     };
-    rooms.zookeeper.tls = Loaded::offer(certificates.as_ref(), tls.of(Door::ZooKeeper));
-    rooms.cql.tls = Loaded::offer(certificates.as_ref(), tls.of(Door::Cql));
+    rooms.zookeeper.tls = Loaded::offer(certificates.as_ref(), settings.tls(Door::ZooKeeper));
+    rooms.cql.tls = Loaded::offer(certificates.as_ref(), settings.tls(Door::Cql));
 
     let disk = if options.in_memory {
         // Log and files in memory, beside what the budget is for.
@@ -73,7 +72,7 @@ pub(crate) fn start(options: Start) -> Result<(), Refusal> {
         // For scripts only: a full disk must not keep the store from serving reads.
         tracing::warn!("listen.json is not written: {error}");
     }
-    let http_tls = Loaded::offer(certificates.as_ref(), tls.of(Door::Http));
+    let http_tls = Loaded::offer(certificates.as_ref(), settings.tls(Door::Http));
     let house = House {
         world,
         fabric: fabric.clone(),
@@ -83,7 +82,7 @@ pub(crate) fn start(options: Start) -> Result<(), Refusal> {
         certificates,
         metrics: rendered,
     };
-    let sealed = |door: Door| tls.of(door) == Offer::Required;
+    let sealed = |door: Door| settings.tls(door) == Offer::Required;
     let ready = || println!("{}", banner(&options, &shown, sealed, clock.boot() - began));
     let served = runtime.block_on(serve(house, open, ready));
     // Connections are gone; what they began is durable or was refused.

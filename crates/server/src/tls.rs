@@ -7,7 +7,10 @@ use serde::Deserialize;
 use door::{CertificateFiles, Certificates, ClientAuth, Shutdown};
 use world::Clock;
 
-use crate::exit::{Exit, Refusal};
+use crate::{
+    exit::{Exit, Refusal},
+    settings::{set, within, wrong},
+};
 
 /// How often the files of certificates are looked at. Default 10,000; 100 to 86,400,000. Sooner
 /// than whoever renews them restarts anything, and three small files cost nothing.
@@ -52,33 +55,32 @@ pub(crate) struct Plan {
 }
 
 impl Section {
-    /// What is to be read, if anything; `offers` are the doors' settings by name. The error says
-    /// what does not fit together.
-    pub(crate) fn plan(&self, offers: &[(&str, Offer)]) -> Result<Option<Plan>, String> {
+    /// What is to be read, if anything; `offers` are the doors' settings by name. Refused if they do not fit
+    /// together.
+    pub(crate) fn plan(&self, offers: &[(&str, Offer)]) -> Result<Option<Plan>, Refusal> {
         let (certificate, key) = match (&self.certificate, &self.key) {
             (Some(certificate), Some(key)) => (certificate.clone(), key.clone()),
             (None, None) => {
                 if let Some((name, _)) = offers.iter().find(|(_, offer)| *offer != Offer::Off) {
-                    return Err(format!("{name}.tls needs tls.certificate and tls.key"));
+                    return Err(wrong(format!("{name}.tls needs tls.certificate and tls.key")));
                 }
                 if self.client_ca.is_some() || self.client_auth.is_some() {
-                    return Err("tls.client_ca and tls.client_auth need tls.certificate and tls.key".into());
+                    let without = "tls.client_ca and tls.client_auth need tls.certificate and tls.key";
+                    return Err(wrong(without.to_owned()));
                 }
                 return Ok(None);
             }
-            (Some(_), None) => return Err("tls.certificate needs tls.key".into()),
-            (None, Some(_)) => return Err("tls.key needs tls.certificate".into()),
+            (Some(_), None) => return Err(wrong("tls.certificate needs tls.key".to_owned())),
+            (None, Some(_)) => return Err(wrong("tls.key needs tls.certificate".to_owned())),
         };
         let clients = match (&self.client_ca, self.client_auth) {
             (Some(file), Some(Auth::Want)) => Some((ClientAuth::Want, file.clone())),
             (Some(file), Some(Auth::Need) | None) => Some((ClientAuth::Need, file.clone())),
             (None, None) => None,
-            (None, Some(_)) => return Err("tls.client_auth needs tls.client_ca".into()),
+            (None, Some(_)) => return Err(wrong("tls.client_auth needs tls.client_ca".to_owned())),
         };
-        let reload_ms = self.reload_ms.unwrap_or(RELOAD_MS);
-        if !(100..=86_400_000).contains(&reload_ms) {
-            return Err(format!("tls.reload_ms = {reload_ms} is out of its range (docs/settings.md)"));
-        }
+        let mut reload_ms = RELOAD_MS;
+        set("tls.reload_ms", &mut reload_ms, self.reload_ms, within(100, 86_400_000))?;
         let files = CertificateFiles { certificate, key, clients };
         Ok(Some(Plan { files, period: Duration::from_millis(reload_ms) }))
     }

@@ -109,6 +109,11 @@ impl Changes {
     /// What stands before each key and value.
     pub const MARK: u8 = 1;
 
+    /// A key behind its mark.
+    pub fn marked(key: &[u8]) -> Bytes {
+        [&[Changes::MARK], key].concat().into()
+    }
+
     /// No changes.
     pub fn new() -> Changes {
         Changes::default()
@@ -125,12 +130,12 @@ impl Changes {
         let mut out = Writer::with_capacity(1 + bytes);
         out.u8(Changes::MARK);
         write(&mut out);
-        self.0.push((marked(key.as_ref()), Some(out.into_vec().into())));
+        self.0.push((Changes::marked(key.as_ref()), Some(out.into_vec().into())));
     }
 
     /// Removes `key`, if it is there.
     pub fn delete(&mut self, key: impl AsRef<[u8]>) {
-        self.0.push((marked(key.as_ref()), None));
+        self.0.push((Changes::marked(key.as_ref()), None));
     }
 
     /// Whether there is none.
@@ -147,10 +152,6 @@ impl Changes {
     pub fn drain_marked(&mut self) -> impl Iterator<Item = (Bytes, Option<Bytes>)> {
         self.0.drain(..)
     }
-}
-
-fn marked(key: &[u8]) -> Bytes {
-    [&[Changes::MARK], key].concat().into()
 }
 
 /// An entry on its way to a Machine.

@@ -67,14 +67,9 @@ impl Merge for RowRule {
         let fragment = Fragment::decode(value)?;
         let mut lifetime = Lifetime { newest: fragment.deleted_at, dies_at: Some(0) };
         for cell in fragment.cells() {
-            let (_, cell) = cell?;
-            lifetime.newest = lifetime.newest.max(cell.timestamp);
-            let dies_at = match (cell.value, cell.expires_at_seconds) {
-                (None, _) => Some(0),
-                (Some(_), 0) => None,
-                (Some(_), expires_at_seconds) => Some(expires_at_seconds),
-            };
-            lifetime.dies_at = lifetime.dies_at.zip(dies_at).map(|(one, other)| one.max(other));
+            let cell = Lifetime::of(&cell?.1);
+            lifetime.newest = lifetime.newest.max(cell.newest);
+            lifetime.dies_at = lifetime.dies_at.zip(cell.dies_at).map(|(one, other)| one.max(other));
         }
         Ok(lifetime)
     }

@@ -14,7 +14,7 @@ use std::{cmp::Ordering, ops::Range};
 use base::{Malformed, Reader};
 use bytes::Bytes;
 
-use super::memtable::Versions;
+use super::{key, memtable::Versions};
 
 /// Bytes from one restart point to the next, at which it is time for one. A search that goes from entry
 /// to entry touches memory all the way: at 100 bytes a value, 16 entries are 30 cache lines.
@@ -110,17 +110,9 @@ impl BlockBuilder {
 /// Bytes behind the tables: how much the restart points' keys have in common, and how many there are.
 const TAIL: usize = 8;
 
-/// The first four bytes, big-endian; what is missing of them counts as zeros. Of two keys the lower has no
-/// higher number.
+/// The upper half of a key's [`key::head`]: its first four bytes.
 fn head(key: &[u8]) -> u32 {
-    match key.first_chunk() {
-        Some(head) => u32::from_be_bytes(*head),
-        None => {
-            let mut head = [0; 4];
-            head[..key.len()].copy_from_slice(key);
-            u32::from_be_bytes(head)
-        }
-    }
+    (key::head(key) >> u32::BITS) as u32
 }
 
 /// How many bytes two keys begin with in common.

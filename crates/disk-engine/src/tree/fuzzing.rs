@@ -7,10 +7,9 @@ use world::garbage::Target;
 use super::{
     TreeId,
     block::{Block, BlockBuilder, BlockCursor},
-    file::{FileMeta, Spent},
     filter,
     format::{FOOTER, FilterPlace, Footer, Place, Root, checksum},
-    manifest::{Manifest, RunRecord, TreeRecord},
+    manifest::Manifest,
     ranges::decode_marks,
     rule::{LastWriteWins, Merge, decode_cell, encode_cell},
     seal::{Compression, Sealer, open_block, reseal},
@@ -119,23 +118,7 @@ fn footer(bytes: &[u8]) -> bool {
 }
 
 fn manifests() -> Vec<Vec<u8>> {
-    let file = |id, to: Option<&'static [u8]>| FileMeta {
-        id,
-        tree: TreeId(7),
-        bytes: 1000 + id,
-        entries: 3,
-        oldest: -5,
-        from: Bytes::from_static(b"a"),
-        to: to.map(Bytes::from_static),
-        has_ranges: to.is_none(),
-        spent: Spent { newest: 70, dead: 2, dies_at: 90 },
-    };
-    let run = |level, files| RunRecord { level, files };
-    let runs = vec![run(0, vec![file(3, None)]), run(1, vec![file(1, Some(b"c")), file(2, Some(b"z"))])];
-    let mut manifest = Manifest { next_file: 9, sequence: 400, ..Manifest::new() };
-    manifest.dropped.insert(TreeId(2));
-    manifest.trees.insert(TreeId(7), TreeRecord { flushed: 300, runs });
-    vec![Manifest::new().encode(), manifest.encode()]
+    vec![Manifest::new().encode(), Manifest::example().encode()]
 }
 
 /// A manifest, its checksum put right: what is read is written and read again as the same.

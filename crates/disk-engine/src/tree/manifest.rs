@@ -217,15 +217,10 @@ fn parse(body: &[u8]) -> Result<Manifest, Malformed> {
     Ok(manifest)
 }
 
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn example() -> Manifest {
+#[cfg(any(test, feature = "fuzzing"))]
+impl Manifest {
+    /// One with all that a manifest can have, for tests and fuzzers.
+    pub(crate) fn example() -> Manifest {
         let file = |id, to: Option<&'static [u8]>| FileMeta {
             id,
             tree: TreeId(7),
@@ -245,11 +240,20 @@ mod tests {
         manifest.trees.insert(TreeId(8), TreeRecord::default());
         manifest
     }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use proptest::prelude::*;
+
+    use super::*;
 
     #[test]
     fn it_comes_back_or_is_refused() {
-        let bytes = example().encode();
-        assert_eq!(Manifest::decode(&bytes).unwrap(), example());
+        let bytes = Manifest::example().encode();
+        assert_eq!(Manifest::decode(&bytes).unwrap(), Manifest::example());
         for bit in 0..bytes.len() * 8 {
             let mut bytes = bytes.clone();
             bytes[bit / 8] ^= 1 << (bit % 8);

@@ -109,34 +109,30 @@ pub(crate) fn pick_all(runs: &[Run]) -> Option<Pick> {
 /// The newest runs into one, while nobody writes: two or more, none of them more than four times as
 /// large as all newer ones together, so that what is joined again and again grows by a quarter at least.
 pub(crate) fn pick_young(runs: &[Run]) -> Option<Pick> {
-    let fresh = &runs[..runs.partition_point(|run| run.level == 0)];
+    let young = newest_within(&runs[..runs.partition_point(|run| run.level == 0)], 4);
+    let inputs = || young.iter().map(|run| run.files.clone()).collect();
+    (young.len() >= 2).then(|| Pick { inputs: inputs(), level: 0 })
+}
+
+/// The newest runs, none of them more than `factor` times as large as all newer ones together.
+fn newest_within(fresh: &[Run], factor: u64) -> &[Run] {
     let (mut sum, mut count) = (0, 0);
     for run in fresh {
-        if count > 0 && run.bytes() > 4 * sum {
+        if count > 0 && run.bytes() > factor * sum {
             break;
         }
         sum += run.bytes();
         count += 1;
     }
-    let inputs = || fresh[..count].iter().map(|run| run.files.clone()).collect();
-    (count >= 2).then(|| Pick { inputs: inputs(), level: 0 })
+    &fresh[..count]
 }
 
 /// The newest runs that are of similar size, if they are enough to become one run: none is more than
 /// twice as large as all newer ones together. None if level 0 is so large that it will go down before
 /// that would be of use to many reads.
 fn similar_runs<'r>(fresh: &'r [Run], total: u64, settings: &TreeSettings) -> Option<&'r [Run]> {
-    let mut sum = 0;
-    let mut count = 0;
-    for run in fresh {
-        if count > 0 && run.bytes() > 2 * sum {
-            break;
-        }
-        sum += run.bytes();
-        count += 1;
-    }
-    let similar = &fresh[..count];
-    (count >= settings.tier_runs && total < settings.level_bytes / 2).then_some(similar)
+    let similar = newest_within(fresh, 2);
+    (similar.len() >= settings.tier_runs && total < settings.level_bytes / 2).then_some(similar)
 }
 
 /// `inputs`, and all files of `level` between the first key of the inputs and the last: also those

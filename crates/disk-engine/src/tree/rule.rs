@@ -17,7 +17,7 @@
 
 use std::{borrow::Cow, fmt};
 
-use base::{Cell, Malformed, Reader, Writer};
+use base::{Cell, CellView, Malformed, Reader, Writer};
 use bytes::Bytes;
 
 /// The meaning of a tree's values. See the laws in the module's documentation: values are opaque
@@ -71,6 +71,18 @@ pub struct Lifetime {
     pub dies_at: Option<u32>,
 }
 
+impl Lifetime {
+    /// Of one cell.
+    pub(crate) fn of(cell: &CellView<'_>) -> Lifetime {
+        let dies_at = match (cell.value, cell.expires_at_seconds) {
+            (None, _) => Some(0),
+            (Some(_), 0) => None,
+            (Some(_), expires_at_seconds) => Some(expires_at_seconds),
+        };
+        Lifetime { newest: cell.timestamp, dies_at }
+    }
+}
+
 /// Last write wins: a value is one [`Cell`] (see [`encode_cell`]), and the order of cells decides.
 /// Tombstones and times to live are cells, so an expired cell goes on hiding older ones until it
 /// may be purged.
@@ -108,12 +120,7 @@ impl Merge for LastWriteWins {
 
     fn lifetime(&self, value: &[u8]) -> Result<Lifetime, Malformed> {
         let (head, _) = split_cell(value)?;
-        let dies_at = match (&head.value, head.expires_at_seconds) {
-            (None, _) => Some(0),
-            (Some(_), 0) => None,
-            (Some(_), expires_at_seconds) => Some(expires_at_seconds),
-        };
-        Ok(Lifetime { newest: head.timestamp, dies_at })
+        Ok(Lifetime::of(&head.as_view()))
     }
 
     fn prefix<'k>(&self, key: &'k [u8]) -> Option<&'k [u8]> {

@@ -16,7 +16,7 @@ pub(super) fn read(reading: &mut Reading<'_>, mut record: Input<'_>, out: &mut V
     if look.watch {
         reading.state.watches.check_room([look.path])?;
     }
-    reading.check_answer(node.data.as_ref().map_or(0, |data| data.len()))?;
+    reading.check_answer(node.data_len())?;
     put_buffer(out, node.data.as_deref());
     reply::stat(out, &node.stat());
     if look.watch {

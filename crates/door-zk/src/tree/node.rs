@@ -44,7 +44,7 @@ impl Node {
             aversion: self.aversion,
             // The other lifetimes are no client's business.
             ephemeral_owner: if let Lifetime::Session(session) = self.lifetime() { session } else { 0 },
-            data_length: self.data.as_ref().map_or(0, |data| data.len() as i32),
+            data_length: self.data_len() as i32,
             num_children,
             pzxid: self.pzxid,
         }

@@ -49,19 +49,12 @@ fn made(nodes: &[(&str, i32)]) -> (Replica, Durable, i64) {
     let mut state = Durable::default();
     let mut replica = Replica::new(state.handle(), ROOMY);
     let what = What::Open { timeout_ms: 9, password: [5; 16] };
-    let open = Entry { time_ms: 0, session: 0, cxid: 0, ids: vec![], enforces_quotas: false, what };
+    let open = Entry::plain(0, 0, what);
     let session = apply(&mut replica, &mut state, &open).1.opened.unwrap();
     for (path, mode) in nodes {
         let acl = vec![OPEN_ACL];
         let change = Change::Create { path, data: Some(b"x"), acl, mode: *mode, form: Form::Plain };
-        let entry = Entry {
-            time_ms: 258,
-            session,
-            cxid: 0,
-            ids: vec![],
-            enforces_quotas: false,
-            what: What::One(change),
-        };
+        let entry = Entry::plain(258, session, What::One(change));
         let (result, _) = apply(&mut replica, &mut state, &entry);
         assert_eq!(errors_of(&result, false), (0, vec![]), "{path}");
     }
@@ -92,14 +85,7 @@ fn the_bytes_of_version_2_stay() {
         mode: 2,
         form: Form::Plain,
     };
-    let entry = Entry {
-        time_ms: 259,
-        session,
-        cxid: 0,
-        ids: vec![],
-        enforces_quotas: false,
-        what: What::One(change),
-    };
+    let entry = Entry::plain(259, session, What::One(change));
     apply(&mut replica, &mut state, &entry);
     let lines: String =
         state.map().iter().map(|(key, value)| format!("{} {}\n", hex(key), hex(value))).collect();
@@ -121,7 +107,7 @@ fn an_entry_writes_what_it_touched_and_no_more() {
     let (mut replica, _, session) = made(&[("/a", 0), ("/a/b", 0), ("/a/c", 1)]);
     let mut keys = |what| {
         let mut changes = Changes::new();
-        let entry = Entry { time_ms: 0, session, cxid: 0, ids: vec![], enforces_quotas: false, what };
+        let entry = Entry::plain(0, session, what);
         replica.apply(&entry, &mut Effects::default()).unwrap();
         replica.settle(&mut changes);
         let keys = changes.drain().map(|(key, value)| {
@@ -148,8 +134,7 @@ fn entries_that_are_written_together_write_what_several_of_them_touched_once() {
     let mut changes = Changes::new();
     for (nth, data) in ["x", "y", "z"].into_iter().enumerate() {
         let set = Change::SetData { path: "/a/b", data: Some(data.as_bytes()), version: nth as i32 };
-        let entry =
-            Entry { time_ms: 0, session, cxid: 0, ids: vec![], enforces_quotas: false, what: What::One(set) };
+        let entry = Entry::plain(0, session, What::One(set));
         assert_eq!(errors_of(&replica.apply(&entry, &mut Effects::default()).unwrap(), false), (0, vec![]));
     }
     replica.settle(&mut changes);
@@ -171,26 +156,12 @@ fn what_cannot_be_stored_is_refused() {
         Change::SetData { path: "/a", data: Some(&large), version: -1 },
     ];
     for change in changes {
-        let entry = Entry {
-            time_ms: 0,
-            session,
-            cxid: 0,
-            ids: vec![],
-            enforces_quotas: false,
-            what: What::One(change),
-        };
+        let entry = Entry::plain(0, session, What::One(change));
         let (result, _) = apply(&mut replica, &mut state, &entry);
         assert_eq!(errors_of(&result, false), (-8, vec![]));
     }
     let longest = &long[..60_000];
-    let entry = Entry {
-        time_ms: 0,
-        session,
-        cxid: 0,
-        ids: vec![],
-        enforces_quotas: false,
-        what: What::One(create(longest, Some(&large[1..]))),
-    };
+    let entry = Entry::plain(0, session, What::One(create(longest, Some(&large[1..]))));
     assert_eq!(errors_of(&apply(&mut replica, &mut state, &entry).0, false), (0, vec![]));
     assert!(state.map().keys().all(|key| key.len() < Changes::MAX_KEY_BYTES));
     assert!(state.map().values().all(|value| value.len() < Changes::MAX_VALUE_BYTES));
@@ -215,8 +186,7 @@ fn a_state_with_a_hole_is_corrupt() {
         let mut replica = Replica::restore(state.handle(), ROOMY).unwrap();
         let place = replica.tree.find("/a").unwrap();
         let names = place.map(|place| replica.tree.names(place).map(|_| ()));
-        let close =
-            Entry { time_ms: 0, session, cxid: 0, ids: vec![], enforces_quotas: false, what: What::Close };
+        let close = Entry::plain(0, session, What::Close);
         let closed = replica.apply(&close, &mut Effects::default()).map(|_| ());
         match &**key {
             b"n\0a" => assert_eq!(names, None),
@@ -265,7 +235,7 @@ fn a_tree_ten_times_the_memory_is_served_from_a_bounded_part_of_it() {
     let mut state = Durable::default();
     let mut replica = Replica::new(state.handle(), CACHE_BYTES);
     let mut apply = |what| {
-        let entry = Entry { time_ms: 0, session: 0, cxid: 0, ids: vec![], enforces_quotas: false, what };
+        let entry = Entry::plain(0, 0, what);
         let session = replica.sessions.keys().next().copied().unwrap_or(0);
         let entry = Entry { session, ..entry };
         let (_, effects) = apply(&mut replica, &mut state, &entry);
@@ -305,8 +275,7 @@ fn a_deep_tree_neither_overflows_the_stack_nor_loses_a_node() {
     let (_, state, session) = made(&modes.collect::<Vec<_>>());
     let mut again = restored(&state);
     assert_eq!(everything(&mut again), state);
-    let close =
-        Entry { time_ms: 0, session, cxid: 0, ids: vec![], enforces_quotas: false, what: What::Close };
+    let close = Entry::plain(0, session, What::Close);
     let (_, effects) = apply(&mut again, &mut state.clone(), &close);
     assert_eq!(effects.trace.events.len(), 1);
     assert_eq!(effects.trace.events[0].path, nodes[3000]);
@@ -351,7 +320,7 @@ proptest! {
                     What::Close,
                 ] {
                     let entry =
-                        Entry { time_ms: 0, session, cxid: 0, ids: vec![], enforces_quotas: false, what };
+                        Entry::plain(0, session, what);
                     let mut changes = Changes::new();
                     if let Err(cause) = replica.apply(&entry, &mut Effects::default()) {
                         prop_assert_eq!(cause.class, Class::Corrupt);
