@@ -1,11 +1,10 @@
 //! The readers of bytes from outside, for tests and fuzzers: what a client sends, what the log and the
 //! store hold. Each is a [`Target`] with good samples and a law that no bytes may break.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
 use base::Cause;
-use bytes::{Bytes, BytesMut};
-use door::{Budget, Guest, Outbox, Session};
+use bytes::Bytes;
 use store::Changes;
 use world::{Clock, Entropy, garbage::Target};
 
@@ -13,8 +12,7 @@ use crate::{
     Settings,
     entry::Entry,
     ops::OPERATIONS,
-    session::Connection,
-    testing::{Durable, House, client::*},
+    testing::{Durable, House, client::*, line::Line},
     wire::{
         Frame, LENGTH_BYTES, frame,
         jute::Input,
@@ -33,34 +31,21 @@ pub const TARGETS: [Target; 6] = [
     Target { name: "zk_certificate", samples: certificates, read: certificate },
 ];
 
-/// A connection to `house` without a socket.
-struct Wire {
-    connection: Connection,
-    outbox: Arc<Outbox>,
-    input: BytesMut,
-    is_closed: bool,
-}
+/// A connection that asks without waiting for answers.
+struct Wire(Line);
 
 impl Wire {
     fn new(house: &House) -> Wire {
-        let outbox = Arc::new(Outbox::detached());
-        let peer = ([127, 0, 0, 1], 1).into();
-        let budget = Arc::new(Budget::new(1 << 20));
-        let guest = Guest { peer, outbox: outbox.clone(), budget, certificate: None };
-        let connection = Connection::new(guest, house.service.clone());
-        Wire { connection, outbox, input: BytesMut::new(), is_closed: false }
+        Wire(Line::new(house, 1 << 20))
     }
 
     fn send(&mut self, bytes: &[u8]) {
-        if !self.is_closed {
-            self.input.extend_from_slice(bytes);
-            self.is_closed = self.connection.feed(&mut self.input).is_err();
-        }
+        self.0.send(bytes);
     }
 
     /// The xids of the answers since; a connect response counts as 0.
     fn answers(&self) -> Vec<i32> {
-        let bytes = self.outbox.drain();
+        let bytes = self.0.receive();
         let mut rest = &bytes[..];
         let mut xids = Vec::new();
         while !rest.is_empty() {
@@ -189,12 +174,7 @@ fn requests() -> Vec<Vec<u8>> {
 fn one_request(bytes: &[u8]) -> bool {
     let Some((&row, record)) = bytes.split_first() else { return false };
     let operation = &OPERATIONS[usize::from(row) % OPERATIONS.len()];
-    let house = House::new(Settings::default());
-    let mut wire = Wire::new(&house);
-    wire.send(&hello());
-    for (n, (code, record)) in lively().into_iter().take(6).enumerate() {
-        wire.send(&header(n as i32 + 1, code, &record));
-    }
+    let (_house, mut wire) = lived_in(6);
     wire.answers();
     wire.send(&header(77, operation.code, record));
     wire.send(&header(-2, opcode::PING, &[]));
@@ -315,20 +295,24 @@ fn multi_bytes(changes: &[request::Change<'_>]) -> Vec<u8> {
     transaction(&operations)
 }
 
-/// A house in which [`lively`] has been, all but the end of its session.
-fn lived_in() -> House {
+/// A house in which the first requests of [`lively`] have been done, and the connection that they came over.
+fn lived_in(requests: usize) -> (House, Wire) {
     let house = House::new(Settings::default());
     let mut wire = Wire::new(&house);
     wire.send(&hello());
-    let requests = lively();
-    for (n, (code, record)) in requests[..requests.len() - 1].iter().enumerate() {
-        wire.send(&header(n as i32 + 1, *code, record));
+    for (n, (code, record)) in lively().into_iter().take(requests).enumerate() {
+        wire.send(&header(n as i32 + 1, code, &record));
     }
-    house
+    (house, wire)
+}
+
+/// A house in which all of them have been done, but for the end of the session.
+fn left() -> House {
+    lived_in(lively().len() - 1).0
 }
 
 fn entries() -> Vec<Vec<u8>> {
-    lived_in().machine.log().iter().map(|entry| entry.to_vec()).collect()
+    left().machine.log().iter().map(|entry| entry.to_vec()).collect()
 }
 
 /// An entry of the log, applied twice to what a session left: the same result and changes both times,
@@ -338,12 +322,7 @@ fn apply(bytes: &[u8]) -> bool {
         assert_eq!(Entry::decode(&entry.encode()), Ok(entry));
     }
     let apply = || {
-        let house = House::new(Settings::default());
-        let mut wire = Wire::new(&house);
-        wire.send(&hello());
-        for (n, (code, record)) in lively().iter().take(6).enumerate() {
-            wire.send(&header(n as i32 + 1, *code, record));
-        }
+        let (house, _wire) = lived_in(6);
         let mut changes = Changes::new();
         let result = house.hub().apply(bytes);
         house.hub().lock().replica.settle(&mut changes);
@@ -356,7 +335,7 @@ fn apply(bytes: &[u8]) -> bool {
 /// The keys and values that a session left, one behind the other, each behind its length of two bytes.
 fn states() -> Vec<Vec<u8>> {
     let mut out = Vec::new();
-    for (key, value) in lived_in().machine.state().map() {
+    for (key, value) in left().machine.state().map() {
         for part in [&key, &value] {
             out.extend_from_slice(&(part.len() as u16).to_be_bytes());
             out.extend_from_slice(part);

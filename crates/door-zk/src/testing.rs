@@ -11,6 +11,7 @@ mod compatibility;
 mod crowd;
 #[cfg(test)]
 mod garbage;
+pub(crate) mod line;
 #[cfg(test)]
 mod replay;
 mod shelf;
@@ -52,9 +53,29 @@ struct Inner {
     held: Option<VecDeque<(Bytes, Done<Bytes>)>>,
     refuse: Option<Cause>,
     log: Vec<Bytes>,
+    /// How often an entry had to wait for the disk while it was applied.
+    waits: u64,
 }
 
 impl OneMachine {
+    /// `machine`, which has taken up `state`.
+    fn over(mut machine: Box<dyn Machine>, state: Durable) -> Arc<OneMachine> {
+        machine.restore(state.handle()).unwrap();
+        let (held, refuse) = (None, None);
+        let inner = Inner { machine, state, index: 0, held, refuse, log: Vec::new(), waits: 0 };
+        Arc::new(OneMachine { state: Mutex::new(inner) })
+    }
+
+    /// A store in which there is nothing else.
+    fn store(self: &Arc<Self>) -> Store {
+        Store {
+            gate: Arc::new(Gate::open()),
+            catalog: Arc::new(Nothing),
+            tables: Arc::new(Nothing),
+            machines: self.clone(),
+        }
+    }
+
     /// From now on, entries wait.
     pub(crate) fn hold(&self) {
         self.state.lock().unwrap().held = Some(VecDeque::new());
@@ -87,6 +108,12 @@ impl OneMachine {
         self.state.lock().unwrap().log.clone()
     }
 
+    /// How often an entry had to wait for the disk while it was applied.
+    #[cfg(test)]
+    pub(crate) fn waits(&self) -> u64 {
+        self.state.lock().unwrap().waits
+    }
+
     /// The durable state.
     pub(crate) fn state(&self) -> Durable {
         self.state.lock().unwrap().state.clone()
@@ -98,7 +125,9 @@ impl Inner {
         self.index += 1;
         self.log.push(entry.clone());
         let mut changes = Changes::new();
+        let waits = self.state.waits();
         let result = self.machine.apply(self.index, &entry, &mut changes).unwrap();
+        self.waits += self.state.waits() - waits;
         self.machine.settle(&mut changes);
         self.state.take(&mut changes);
         done.complete(Ok(result));
@@ -176,19 +205,10 @@ impl House {
     /// A door after a restart: the durable state, and entries since.
     pub(crate) fn after(settings: Settings, state: Durable, log: &[Bytes]) -> House {
         let clock = Clock::simulated(1_700_000_000_000_000);
-        let (mut machine, door) = crate::new(settings, clock.clone(), Entropy::seeded(1));
-        machine.restore(state.handle()).unwrap();
-        let mut inner = Inner { machine, state, index: 0, held: None, refuse: None, log: Vec::new() };
-        for entry in log {
-            inner.apply(entry.clone(), waiter().0);
-        }
-        let machine = Arc::new(OneMachine { state: Mutex::new(inner) });
-        let store = Store {
-            gate: Arc::new(Gate::open()),
-            catalog: Arc::new(Nothing),
-            tables: Arc::new(Nothing),
-            machines: machine.clone(),
-        };
+        let (machine, door) = crate::new(settings, clock.clone(), Entropy::seeded(1));
+        let machine = OneMachine::over(machine, state);
+        log.iter().for_each(|entry| machine.state.lock().unwrap().apply(entry.clone(), waiter().0));
+        let store = machine.store();
         let service = Arc::new(door.service(store, GROUP));
         House { clock, machine, service }
     }

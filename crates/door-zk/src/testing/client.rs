@@ -1,24 +1,16 @@
 //! A client that speaks to a session of the door without a socket.
 #![allow(clippy::unwrap_used)]
 
-use std::sync::Arc;
-
-use bytes::BytesMut;
-use door::{Budget, Guest, Outbox, Session};
-
 pub(crate) use crate::script::{Ticket, requests::*};
 use crate::{
     script::{Kind, Plain, Talk},
-    session::Connection,
-    testing::House,
+    testing::{House, line::Line},
     wire::{Frame, frame, jute::Input},
 };
 
 /// A connection, and the client at its end.
 pub(crate) struct Client {
-    connection: Connection,
-    pub(crate) outbox: Arc<Outbox>,
-    input: BytesMut,
+    pub(crate) line: Line,
     pub(crate) talk: Talk,
     closed: bool,
 }
@@ -30,20 +22,8 @@ impl Client {
     }
 
     fn of_budget(house: &House, budget_bytes: usize) -> Client {
-        let outbox = Arc::new(Outbox::detached());
-        let guest = Guest {
-            peer: "127.0.0.1:1".parse().unwrap(),
-            certificate: None,
-            outbox: outbox.clone(),
-            budget: Arc::new(Budget::new(budget_bytes)),
-        };
-        Client {
-            connection: Connection::new(guest, house.service.clone()),
-            outbox,
-            input: BytesMut::new(),
-            talk: Talk::default(),
-            closed: false,
-        }
+        let line = Line::new(house, budget_bytes);
+        Client { line, talk: Talk::default(), closed: false }
     }
 
     /// A connection that has asked for a session (a new one if `ticket` is empty).
@@ -65,21 +45,17 @@ impl Client {
 
     /// Sends bytes as they are.
     pub(crate) fn send(&mut self, bytes: &[u8]) {
-        self.input.extend_from_slice(bytes);
-        self.feed();
+        self.line.send(bytes);
     }
 
     /// Feeds the connection what it has not taken.
     pub(crate) fn feed(&mut self) {
-        if let Err(_close) = self.connection.feed(&mut self.input) {
-            self.outbox.close();
-            self.input.clear();
-        }
+        self.line.feed();
     }
 
     /// Whether the connection would be fed again.
     pub(crate) fn holds_back(&self) -> bool {
-        self.connection.holds_back()
+        self.line.holds_back()
     }
 
     /// Sends what a real client once sent: whole frames, the first of which asks for a session.
@@ -106,7 +82,7 @@ impl Client {
 
     /// All that has arrived since, one line a message.
     pub(crate) fn receive(&mut self) -> Vec<String> {
-        let bytes = self.outbox.drain();
+        let bytes = self.line.receive();
         let mut rest = &bytes[..];
         let mut lines = Vec::new();
         while let Frame::Whole(body) = frame(rest, usize::MAX) {
@@ -117,7 +93,7 @@ impl Client {
         if !rest.is_empty() {
             lines.push(format!("{:?}", String::from_utf8_lossy(rest)));
         }
-        if self.outbox.is_closed() && !self.closed {
+        if self.line.outbox.is_closed() && !self.closed {
             self.closed = true;
             lines.push("connection closed".to_owned());
         }

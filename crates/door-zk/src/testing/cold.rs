@@ -149,3 +149,43 @@ fn what_waits_is_not_proposed_behind_the_session_on_another_connection() {
     slow.read(&mut again);
     assert!(again.receive()[0].contains("version=0"), "what the old connection asked for last is void");
 }
+
+/// Entries are applied while everyone waits, so all that they need is asked for before.
+#[test]
+fn nothing_waits_for_the_numbers_of_a_quota_while_it_is_applied() {
+    let slow = Slow::new();
+    let mut client = slow.client();
+    let limits = Some(&b"count=10,bytes=100"[..]);
+    for (path, data) in [
+        ("/a", None),
+        ("/a/b", Some(&b"1"[..])),
+        ("/zookeeper/quota/a", None),
+        ("/zookeeper/quota/a/zookeeper_limits", limits),
+        ("/zookeeper/quota/a/zookeeper_stats", None),
+    ] {
+        client.request(opcode::CREATE, &create(path, data, &EVERYONE, 0));
+    }
+    slow.read(&mut client);
+    client.receive();
+    let before = slow.house.machine.waits();
+    for (code, record) in [
+        (opcode::SET_DATA, set_data("/a/b", Some(b"22"), -1)),
+        (opcode::CREATE, create("/a/s-", Some(b"333"), &EVERYONE, 2)),
+        (opcode::CREATE, create("/a/c", Some(b"4444"), &EVERYONE, 0)),
+        (opcode::DELETE, versioned("/a/b", -1)),
+        (opcode::SET_ACL, set_acl("/a/c", &EVERYONE, -1)),
+    ] {
+        // With the next transaction, what others changed is known to be in the store.
+        client.request(opcode::DELETE, &versioned("/none", -1));
+        client.request(opcode::DELETE, &versioned("/none", -1));
+        slow.read(&mut client);
+        client.request(code, &record);
+        slow.read(&mut client);
+        assert_eq!(slow.house.machine.waits(), before, "opcode {code}");
+    }
+    let told = client.receive();
+    assert!(told.iter().skip(2).step_by(3).all(|line| !line.contains("error")), "{told:?}");
+    client.request(opcode::GET_DATA, &look("/zookeeper/quota/a/zookeeper_stats", false));
+    slow.read(&mut client);
+    assert!(client.receive()[0].contains("\"count=3,bytes=7\""));
+}

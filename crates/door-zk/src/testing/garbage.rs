@@ -14,7 +14,7 @@ use crate::{
 fn replies(pieces: impl Iterator<Item = usize>) -> Vec<u8> {
     let house = House::new(Settings::default());
     let mut client = Client::connect(&house, 10_000, Ticket::default());
-    client.outbox.drain();
+    client.line.receive();
     let bytes = recording();
     let mut rest = &bytes[..];
     for piece in pieces {
@@ -25,7 +25,7 @@ fn replies(pieces: impl Iterator<Item = usize>) -> Vec<u8> {
             break;
         }
     }
-    client.outbox.drain()
+    client.line.receive()
 }
 
 #[test]
@@ -123,7 +123,7 @@ fn a_client_that_does_not_read_is_asked_no_more() {
         client.request(opcode::GET_DATA, &look("/big", false));
     }
     assert!(client.holds_back());
-    assert!(client.outbox.unsent() < 2_000_000, "{} bytes", client.outbox.unsent());
+    assert!(client.line.outbox.unsent() < 2_000_000, "{} bytes", client.line.outbox.unsent());
     // It reads again, and gets all of them.
     let mut got = 0;
     while got < 100 {

@@ -2,16 +2,12 @@
 //! over sockets, replayed against this door. `cargo xtask diff zookeeper --record` writes them.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
-use std::{collections::BTreeMap, fs, io, path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fs, io, path::Path, time::Duration};
 
-use bytes::BytesMut;
-use door::{Budget, Guest, Outbox, Session};
-
-use super::{Durable, House};
+use super::{Durable, House, line::Line};
 use crate::{
     Settings,
     script::{Scene, Stage, Wire, is_explained, parse, print},
-    session::Connection,
 };
 
 const RECORD: &str = "tests/golden/zookeeper-3.9.5.peer.zst";
@@ -21,7 +17,7 @@ const RECORD_BYTES: usize = 32 << 20;
 /// Connections to a house without sockets.
 struct Doorstep {
     house: House,
-    lines: BTreeMap<String, (Connection, Arc<Outbox>)>,
+    lines: BTreeMap<String, Line>,
 }
 
 impl Doorstep {
@@ -38,11 +34,7 @@ impl Doorstep {
 
 impl Wire for Doorstep {
     fn connect(&mut self, who: &str) -> io::Result<()> {
-        let outbox = Arc::new(Outbox::detached());
-        let (peer, budget) = ("127.0.0.1:1".parse().unwrap(), Arc::new(Budget::new(1 << 30)));
-        let guest = Guest { peer, outbox: outbox.clone(), budget, certificate: None };
-        let connection = Connection::new(guest, self.house.service.clone());
-        self.lines.insert(who.to_owned(), (connection, outbox));
+        self.lines.insert(who.to_owned(), Line::new(&self.house, 1 << 30));
         Ok(())
     }
 
@@ -51,19 +43,15 @@ impl Wire for Doorstep {
     }
 
     fn send(&mut self, who: &str, bytes: &[u8]) -> io::Result<()> {
-        let (connection, outbox) = self.lines.get_mut(who).unwrap();
-        let mut input = BytesMut::from(bytes);
-        if connection.feed(&mut input).is_err() {
-            outbox.close();
-        }
+        self.lines.get_mut(who).unwrap().send(bytes);
         Ok(())
     }
 
     fn receive(&mut self, who: &str, into: &mut Vec<u8>) -> io::Result<bool> {
-        let (_, outbox) = &self.lines[who];
-        let bytes = outbox.drain();
+        let line = &self.lines[who];
+        let bytes = line.receive();
         into.extend_from_slice(&bytes);
-        match (bytes.is_empty(), outbox.is_closed()) {
+        match (bytes.is_empty(), line.outbox.is_closed()) {
             (true, false) => Err(io::Error::other("an answer is missing")),
             (_, is_closed) => Ok(!is_closed),
         }

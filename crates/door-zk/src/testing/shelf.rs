@@ -3,7 +3,10 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 #[cfg(test)]
@@ -22,6 +25,8 @@ struct Shelf {
     records: Mutex<BTreeMap<Bytes, Bytes>>,
     /// Where reads have to wait for what was not read a moment ago: what was.
     warm: Option<Mutex<BTreeSet<Bytes>>>,
+    /// How often what is there was read by somebody who waits for the disk.
+    waits: AtomicU64,
     /// Work that waits until it is told to go on, if it does.
     held: Mutex<Option<VecDeque<Job>>>,
 }
@@ -47,11 +52,16 @@ impl Durable {
     /// The same on a slow disk.
     pub(crate) fn cold(&self) -> Durable {
         let (records, warm) = (Mutex::new(self.map()), Some(Mutex::default()));
-        Durable { shelf: Arc::new(Shelf { records, warm, held: Mutex::default() }) }
+        Durable { shelf: Arc::new(Shelf { records, warm, ..Shelf::default() }) }
     }
 
     pub(crate) fn map(&self) -> BTreeMap<Bytes, Bytes> {
         self.shelf.records.lock().unwrap().clone()
+    }
+
+    /// How often what is there was read by somebody who waits for the disk.
+    pub(crate) fn waits(&self) -> u64 {
+        self.shelf.waits.load(Ordering::Relaxed)
     }
 
     /// The very same.
@@ -99,6 +109,8 @@ impl Shelf {
             Patience::Now if warm.remove(key) => Ok(()),
             Patience::Now => Err(Unread::NotNow),
             Patience::Wait => {
+                self.waits
+                    .fetch_add(u64::from(self.records.lock().unwrap().contains_key(key)), Ordering::Relaxed);
                 warm.insert(Bytes::copy_from_slice(key));
                 Ok(())
             }

@@ -15,16 +15,8 @@ use crate::wire::{
 /// Opens a door whose ticks last 50 ms; gives its address and what ends it.
 async fn open_door() -> (SocketAddr, door::ShutdownTrigger, world::task::JoinHandle<()>) {
     let settings = Settings { tick_ms: 50, reap_ms: 20, ..Settings::default() };
-    let (mut machine, door) = crate::new(settings, Clock::real(), Entropy::real());
-    let state = Durable::default();
-    machine.restore(state.handle()).unwrap();
-    let inner = Inner { machine, state, index: 0, held: None, refuse: None, log: Vec::new() };
-    let store = Store {
-        gate: Arc::new(Gate::open()),
-        catalog: Arc::new(Nothing),
-        tables: Arc::new(Nothing),
-        machines: Arc::new(OneMachine { state: Mutex::new(inner) }),
-    };
+    let (machine, door) = crate::new(settings, Clock::real(), Entropy::real());
+    let store = OneMachine::over(machine, Durable::default()).store();
     let listener = world::net::listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let address = listener.local_addr().unwrap();
     let (trigger, shutdown) = door::shutdown();

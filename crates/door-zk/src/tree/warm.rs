@@ -61,17 +61,30 @@ impl Tree {
 
     fn want_for(&mut self, change: &Change<'_>, wants: &mut Vec<Want>) {
         match change {
-            Change::Create { path, mode, .. } if is_sequential(*mode) => self.want(path::above(path), wants),
-            Change::Create { path, .. } | Change::Delete { path, .. } => self.want_both(path, wants),
-            Change::SetData { path, .. } | Change::SetAcl { path, .. } | Change::Check { path, .. } => {
-                self.want(path, wants);
+            // Its name is known when it is applied. That it is not there yet the store says at once,
+            // but for the few names of which its filters cannot tell.
+            Change::Create { path, mode, .. } if is_sequential(*mode) => {
+                let above = path::above(path);
+                self.want(above, wants);
+                self.want_quota_of(above, wants);
             }
+            Change::Create { path, .. } | Change::Delete { path, .. } => self.want_both(path, wants),
+            Change::SetData { path, .. } => {
+                self.want(path, wants);
+                self.want_quota_of(path, wants);
+            }
+            Change::SetAcl { path, .. } | Change::Check { path, .. } => self.want(path, wants),
         }
     }
 
+    /// A znode that comes or goes, which changes its parent.
     fn want_both(&mut self, path: &str, wants: &mut Vec<Want>) {
         self.want(path::above(path), wants);
         self.want(path, wants);
+        self.want_quota_of(path, wants);
+    }
+
+    fn want_quota_of(&mut self, path: &str, wants: &mut Vec<Want>) {
         for path in self.quotas.znodes_of(path).into_iter().flatten() {
             self.want(&path, wants);
         }
