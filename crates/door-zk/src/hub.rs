@@ -31,7 +31,7 @@ use crate::{
     replica::{Effects, Replica},
     sessions::Sessions,
     traffic::Traffic,
-    tree::Want,
+    tree::Missing,
     watches::{LinkId, Listener, Owed, Watches},
     wire::reply,
 };
@@ -147,17 +147,12 @@ impl Hub {
         (self.clock.wall_micros() / 1000) as i64
     }
 
-    /// What an entry needs of the tree and would have to wait for, and where that is read; nothing
-    /// if it need not wait.
-    pub(crate) fn wants_of(&self, entry: &Entry<'_>) -> (Vec<Want>, Option<Arc<dyn MachineState>>) {
+    /// What an entry needs of the tree and would have to wait for, if there is something.
+    pub(crate) fn missing(&self, entry: &Entry<'_>) -> Option<Missing> {
         if self.is_whole.load(Ordering::Relaxed) {
-            return (Vec::new(), None);
+            return None;
         }
-        let mut state = self.lock();
-        let tree = &mut state.replica.tree;
-        let wants = tree.wants_of(&entry.what, entry.session);
-        let store = (!wants.is_empty()).then(|| tree.store().clone());
-        (wants, store)
+        self.lock().replica.tree.missing(&entry.what, entry.session)
     }
 
     /// Says what entries have changed.

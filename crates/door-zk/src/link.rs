@@ -34,7 +34,7 @@ use crate::{
     ops::{ReadFn, Reading},
     sessions::Heard,
     traffic::{Last, Traffic},
-    tree::Stop,
+    tree::{Stop, away},
     watches::{LinkId, Listener},
     wire::{
         jute::{Input, put_i32},
@@ -288,12 +288,11 @@ impl Link {
     fn run(&self, errand: Errand) {
         let Some(link) = self.own.upgrade() else { return };
         let store = self.service.hub.lock().replica.tree.store().clone();
-        let own = store.clone();
-        store.defer(Box::new(move |turn| {
-            let answer = turn.and_then(|()| errand.what.run(&*own));
+        away(&store, move |store| {
+            let answer = store.and_then(|store| errand.what.run(store));
             link.came_back(errand.tag);
             link.deliver(errand.tag, answer);
-        }));
+        });
     }
 
     /// Answers the request if it is a read that may be answered. If it has to wait for something, it

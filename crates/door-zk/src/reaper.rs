@@ -11,7 +11,7 @@ use store::{Principal, waiter};
 use crate::{
     entry::{Entry, What},
     link::Service,
-    tree::{Want, warm},
+    tree::{Missing, Want},
 };
 
 /// Znodes looked at under one hold of the state's lock: a millisecond's work.
@@ -42,10 +42,10 @@ pub(crate) fn reap_some(service: &Arc<Service>, after: &str) -> Option<String> {
     };
     due.paths.iter().for_each(|path| reap(service, path, time_ms));
     if !due.cold.is_empty() {
-        let (service, own) = (service.clone(), store.clone());
-        let wants: Vec<Want> = due.cold.iter().map(|path| Want::Znode(path.as_str().into())).collect();
-        store.defer(Box::new(move |turn| {
-            if let Err(cause) = turn.and_then(|()| warm(&*own, &wants)) {
+        let service = service.clone();
+        let wants = due.cold.iter().map(|path| Want::Znode(path.as_str().into())).collect();
+        Missing { store, wants }.then(move |found| {
+            if let Err(cause) = found {
                 tracing::debug!(%cause, "could not look for znodes that have outlived themselves");
                 return;
             }
@@ -56,7 +56,7 @@ pub(crate) fn reap_some(service: &Arc<Service>, after: &str) -> Option<String> {
                     reap(&service, &path, time_ms);
                 }
             }
-        }));
+        });
     }
     due.last
 }

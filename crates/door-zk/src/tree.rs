@@ -32,7 +32,7 @@ pub(crate) use self::{
     census::Census,
     node::Node,
     stop::Stop,
-    warm::{Want, warm},
+    warm::{Missing, Want, away, warm},
 };
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use metrics::Counter;
 use store::{Action, Done, Principal, Proposal, Store, Target};
 
 use super::Link;
-use crate::{entry::Entry, hub::Hub, tree::warm};
+use crate::{entry::Entry, hub::Hub};
 
 /// What the connections of a door share.
 pub(crate) struct Service {
@@ -32,18 +32,18 @@ impl Service {
         from: Option<(&Arc<Link>, u64)>,
     ) {
         let proposal = Proposal { entry: entry.encode().into(), frees: entry.what.frees() };
-        let (wants, store) = self.hub.wants_of(entry);
-        let Some(store) = store else { return self.propose_now(&who, proposal, done) };
+        let Some(missing) = self.hub.missing(entry) else {
+            return self.propose_now(&who, proposal, done);
+        };
         let from = from.map(|(link, tag)| (link.clone(), tag));
         if let Some((link, tag)) = &from {
             link.send_away(*tag);
         }
-        let (service, own) = (self.clone(), store.clone());
-        store.defer(Box::new(move |turn| {
-            let warmed = turn.and_then(|()| warm(&*own, &wants));
+        let service = self.clone();
+        missing.then(move |found| {
             let link = from.as_ref().map(|(link, _)| link);
             let is_fenced = link.map(|link| link.is_fenced.lock().unwrap_or_else(PoisonError::into_inner));
-            match warmed {
+            match found {
                 Ok(()) if is_fenced.as_deref() == Some(&true) => {
                     done.complete(Err(Cause::busy("the session is on another connection")));
                 }
@@ -54,7 +54,7 @@ impl Service {
             if let Some((link, tag)) = from {
                 link.came_back(tag);
             }
-        }));
+        });
     }
 
     fn propose_now(&self, who: &Principal, proposal: Proposal, done: Done<Bytes>) {

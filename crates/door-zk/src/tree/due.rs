@@ -21,10 +21,11 @@ impl Tree {
         let last = looked_at.last().filter(|_| looked_at.len() == count);
         let mut due = Due { last: last.map(|(path, _)| (**path).to_owned()), ..Due::default() };
         for (path, _) in looked_at.into_iter().filter(|(_, at_ms)| *at_ms <= time_ms) {
-            if self.find(&path) == Err(Stop::Cold) {
-                due.cold.push(path.into());
-            } else if self.is_due(&path, time_ms) {
-                due.paths.push(path.into());
+            match self.look(&path, time_ms) {
+                Ok(true) => due.paths.push(path.into()),
+                Err(Stop::Cold) => due.cold.push(path.into()),
+                // What cannot be read is told of by whoever needs it.
+                Ok(false) | Err(_) => {}
             }
         }
         self.cache.trim(&mut self.acls);
@@ -33,12 +34,16 @@ impl Tree {
 
     /// Whether the znode at `path` has outlived itself, as far as can be told without waiting.
     pub(crate) fn is_due(&mut self, path: &str, time_ms: i64) -> bool {
-        let Ok(Some(place)) = self.find(path) else { return false };
+        self.look(path, time_ms) == Ok(true)
+    }
+
+    fn look(&mut self, path: &str, time_ms: i64) -> Result<bool, Stop> {
+        let Some(place) = self.find(path)? else { return Ok(false) };
         let is_due = self.node(place).is_due(time_ms);
         if !is_due {
             let again_ms = self.node(place).due_after().unwrap_or(NEVER);
             self.ends.look_at(path, again_ms);
         }
-        is_due
+        Ok(is_due)
     }
 }

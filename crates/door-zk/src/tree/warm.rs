@@ -1,5 +1,7 @@
 //! Bringing what is on the disk into the memory of the store, where it is found without waiting.
 
+use std::sync::Arc;
+
 use base::Cause;
 use store::{MachineState, Patience};
 
@@ -20,6 +22,29 @@ pub(crate) enum Want {
     Znode(Box<str>),
     /// The names of its children.
     Names(Box<str>),
+}
+
+/// What is wanted and not in memory, and where it is.
+pub(crate) struct Missing {
+    pub(crate) store: Arc<dyn MachineState>,
+    pub(crate) wants: Vec<Want>,
+}
+
+impl Missing {
+    /// Goes on when it was read, or could not be.
+    pub(crate) fn then(self, go_on: impl FnOnce(Result<(), Cause>) + Send + 'static) {
+        let Missing { store, wants } = self;
+        away(&store, move |store| go_on(store.and_then(|store| warm(store, &wants))));
+    }
+}
+
+/// Has a job done by a thread that may wait for the disk. It gets what to read from, or why it cannot.
+pub(crate) fn away(
+    store: &Arc<dyn MachineState>,
+    job: impl FnOnce(Result<&dyn MachineState, Cause>) + Send + 'static,
+) {
+    let own = store.clone();
+    store.defer(Box::new(move |turn| job(turn.map(|()| &*own))));
 }
 
 /// Reads what is wanted; waits for the disk.
@@ -43,8 +68,8 @@ pub(crate) fn warm(store: &dyn MachineState, wants: &[Want]) -> Result<(), Cause
 }
 
 impl Tree {
-    /// What an entry of this session needs and would have to wait for.
-    pub(crate) fn wants_of(&mut self, what: &What<'_>, session: i64) -> Vec<Want> {
+    /// What an entry of this session needs and would have to wait for, if there is something.
+    pub(crate) fn missing(&mut self, what: &What<'_>, session: i64) -> Option<Missing> {
         let mut wants = Vec::new();
         match what {
             What::Open { .. } | What::Return | What::Refuse(_) => {}
@@ -56,7 +81,7 @@ impl Tree {
             What::One(change) => self.want_for(change, &mut wants),
             What::Multi(changes) => changes.iter().for_each(|change| self.want_for(change, &mut wants)),
         }
-        wants
+        (!wants.is_empty()).then(|| Missing { store: self.store.clone(), wants })
     }
 
     fn want_for(&mut self, change: &Change<'_>, wants: &mut Vec<Want>) {
