@@ -45,6 +45,7 @@ mod runner;
 mod settings;
 mod shared;
 mod spine;
+mod starts;
 mod state;
 mod storage;
 mod tables;
@@ -67,14 +68,13 @@ use store::{Gate, Machine, Node, Store};
 use world::World;
 
 pub use disk_engine::tree::{Compression, TreeSettings};
-pub use identity::DISK_FORMAT;
+pub use identity::{DISK_FORMAT, Identity, ask_as, enter};
 pub use settings::Settings;
 pub use verify::{Finding, Verified, verify};
 
 use crate::{
     catalog::{CATALOG_GROUP, CatalogHandle, CatalogMachine, Command, Published},
     group::Group,
-    identity::Identity,
     machines::MachinesHandle,
     paxos::Paxos,
     replay::Recovered,
@@ -103,6 +103,8 @@ struct Parts {
     shared: Arc<Shared>,
     catalog: Arc<CatalogHandle>,
     log: LogWriter,
+    identity: Identity,
+    start: u64,
 }
 
 impl Fabric {
@@ -115,7 +117,7 @@ impl Fabric {
         machines: Vec<(GroupId, Box<dyn Machine>)>,
         addresses: Addresses,
     ) -> Result<Fabric, Cause> {
-        let (parts, spine, identity, ()) =
+        let (parts, spine, ()) =
             assemble(world, settings, machines, |log| Ok((LogWriter::start(log, world.clock.clone())?, ())))?;
         let groups = spine.groups();
         let threads = start_threads(world, &parts, spine)
@@ -129,7 +131,7 @@ impl Fabric {
         }
         fabric.parts.drop_orphans();
         // The group may have filled the log's queue itself, with a snapshot: that passes.
-        while let Err(cause) = fabric.parts.register(identity, world, addresses.clone()).wait() {
+        while let Err(cause) = fabric.parts.register(world, addresses.clone()).wait() {
             if cause.class != Class::Busy || !fabric.parts.log.stats().has_reserve {
                 return Err(cause);
             }
@@ -141,6 +143,16 @@ impl Fabric {
     /// The waist.
     pub fn store(&self) -> &Store {
         &self.parts.store
+    }
+
+    /// Who this node is.
+    pub fn identity(&self) -> Identity {
+        self.parts.identity
+    }
+
+    /// The number of this start, from 1: no two starts on one disk have the same.
+    pub fn start_number(&self) -> u64 {
+        self.parts.start
     }
 
     /// Sets the gauges that are only worth computing when somebody looks.
@@ -217,8 +229,7 @@ impl Stepped {
         machines: Vec<(GroupId, Box<dyn Machine>)>,
         addresses: Addresses,
     ) -> Result<Stepped, Cause> {
-        let (parts, spine, identity, log) =
-            assemble(world, settings, machines, |log| Ok(LogWriter::stepped(log)))?;
+        let (parts, spine, log) = assemble(world, settings, machines, |log| Ok(LogWriter::stepped(log)))?;
         let upkeep = Upkeep::new(parts.shared.clone(), parts.log.clone(), world.clock.clone());
         let mut node = Stepped { parts, spine, log, upkeep };
         node.settle()?;
@@ -226,7 +237,7 @@ impl Stepped {
             return Err(Cause::busy("the log takes no writes"));
         }
         node.parts.drop_orphans();
-        let registered = node.parts.register(identity, world, addresses);
+        let registered = node.parts.register(world, addresses);
         node.settle()?;
         registered.wait()?;
         Ok(node)
@@ -235,6 +246,16 @@ impl Stepped {
     /// The waist.
     pub fn store(&self) -> &Store {
         &self.parts.store
+    }
+
+    /// Who this node is.
+    pub fn identity(&self) -> Identity {
+        self.parts.identity
+    }
+
+    /// The number of this start, from 1: no two starts on one disk have the same.
+    pub fn start_number(&self) -> u64 {
+        self.parts.start
     }
 
     /// Lets the spine handle what waits; says whether there was anything.
@@ -279,17 +300,12 @@ impl Parts {
         self.shared.upkeep.ring();
     }
 
-    fn register(
-        &self,
-        identity: Identity,
-        world: &World,
-        addresses: Addresses,
-    ) -> store::Waiter<Arc<store::Schema>> {
+    fn register(&self, world: &World, addresses: Addresses) -> store::Waiter<Arc<store::Schema>> {
         let mut tokens: Vec<Token> = (0..TOKENS_PER_NODE).map(|_| world.entropy.u64() as Token).collect();
         tokens.sort_unstable();
         let node = Node {
-            id: identity.node,
-            host_uuid: identity.host_uuid,
+            id: self.identity.node,
+            host_uuid: self.identity.host_uuid,
             datacenter: "datacenter1".to_owned(),
             rack: "rack1".to_owned(),
             tokens,
@@ -308,8 +324,9 @@ fn assemble<L>(
     settings: Settings,
     machines: Vec<(GroupId, Box<dyn Machine>)>,
     run_log: impl FnOnce(Log) -> Result<(LogWriter, L), Cause>,
-) -> Result<(Parts, Spine, Identity, L), Cause> {
+) -> Result<(Parts, Spine, L), Cause> {
     let identity = Identity::load_or_create(&world.disk, &world.entropy)?;
+    let start = starts::begin(&world.disk)?;
     let engine = Engine::open(world.disk.clone(), settings.tree_settings())?;
     let mut recovered = Recovered::default();
     let log = Log::open(
@@ -352,5 +369,5 @@ fn assemble<L>(
         tables: Arc::new(TablesHandle::new(shared.clone(), log.clone(), identity.node)),
         machines,
     };
-    Ok((Parts { store, shared, catalog, log }, spine, identity, running))
+    Ok((Parts { store, shared, catalog, log, identity, start }, spine, running))
 }

@@ -13,7 +13,7 @@ use world::{Disk, DiskError};
 
 use crate::{
     identity::{self, Identity},
-    paxos, records,
+    paxos, records, starts,
 };
 
 /// What [`verify`] has to say. Shown as one line.
@@ -75,6 +75,7 @@ pub struct Verified {
 pub fn verify(disk: &Disk, tell: &mut dyn FnMut(Finding)) -> Result<Verified, Cause> {
     let mut verified = Verified::default();
     verify_identity(disk, &mut verified, tell)?;
+    verify_starts(disk, &mut verified, tell)?;
     let log = disk_log::verify(disk, &mut |finding| tell(of_log(finding)))?;
     verified.files += log.segments;
     verified.bytes += log.bytes;
@@ -114,6 +115,29 @@ fn verify_identity(disk: &Disk, verified: &mut Verified, tell: &mut dyn FnMut(Fi
     };
     verified.faults += 1;
     tell(Finding::Fault { file: identity::FILE.to_owned(), offset: 0, whose: None, why });
+    Ok(())
+}
+
+/// Nor without a sound count of its starts, if it ever had one.
+fn verify_starts(disk: &Disk, verified: &mut Verified, tell: &mut dyn FnMut(Finding)) -> Result<(), Cause> {
+    let bytes = match disk.read(starts::FILE, identity::MAX_BYTES) {
+        Ok(bytes) => Ok(bytes),
+        Err(DiskError::NotFound { .. }) => return Ok(()),
+        Err(error) => Err(error.to_string()),
+    };
+    let why = match bytes.map(|bytes| (bytes.len() as u64, starts::parse(&bytes))) {
+        Ok((length, parsed)) => {
+            verified.files += 1;
+            verified.bytes += length;
+            match parsed {
+                Ok(_) => return Ok(()),
+                Err(cause) => cause.message.into_owned(),
+            }
+        }
+        Err(why) => why,
+    };
+    verified.faults += 1;
+    tell(Finding::Fault { file: starts::FILE.to_owned(), offset: 0, whose: None, why });
     Ok(())
 }
 

@@ -70,9 +70,9 @@ fn suffer(seed: u64, fault: &Fault, end: fn(&SimDisk)) -> bool {
     let (history, ended) = live(&disk, &sim, table, seed, true);
     assert!(sim.injected() > 0, "it never came");
     if let Err(cause) = &ended {
-        // A directory whose identity cannot be read cannot be used.
-        let told =
-            matches!(cause.class, Class::Busy | Class::Uncertain { .. }) || fault.pattern == "IDENTITY";
+        // A directory whose identity cannot be read, or whose start cannot be counted, cannot be used.
+        let told = matches!(cause.class, Class::Busy | Class::Uncertain { .. })
+            || ["", "IDENTITY", "STARTS", "STARTS.new"].contains(&fault.pattern.as_str());
         assert!(told, "nothing is damaged, and nobody else is to blame: {cause}");
     }
     end(&sim);
