@@ -17,12 +17,9 @@ use std::{
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest, Ready};
 
-use crate::{
-    Budget, Limits, Outbox, Session, Shutdown,
-    meters::Meters,
-    outbox::End,
-    tls::{Broken, Channel},
-};
+use ::tls::{Broken, ServerChannel};
+
+use crate::{Budget, Limits, Outbox, Session, Shutdown, meters::Meters, outbox::End};
 
 /// The first read of a connection, and the smallest.
 pub(crate) const READ_MIN: usize = 4 << 10;
@@ -66,7 +63,7 @@ pub(crate) enum Wire {
     /// As they are.
     Clear,
     /// In TLS records. On the heap: connections in clear should not carry its size.
-    Tls(Box<Channel>),
+    Tls(Box<ServerChannel>),
 }
 
 /// What wakes the loop.

@@ -7,6 +7,7 @@
 //! ([`crate::Limits::handshakes`]) below the one on connections, and a crowd of clients that never
 //! finish theirs leaves places to those that need none.
 
+use ::tls::{Certificates, ServerChannel};
 use bytes::{Bytes, BytesMut};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -15,10 +16,9 @@ use tokio::{
 use world::net::Stream;
 
 use crate::{
-    Certificates,
     drive::{Ended, READ_MIN, Wire, part},
     meters::Meters,
-    tls::{Channel, HANDSHAKE_RECORD},
+    tls::HANDSHAKE_RECORD,
 };
 
 /// A client that has arrived.
@@ -56,7 +56,7 @@ pub(crate) async fn greet(
         return if in_clear { Ok(Arrival::in_clear(first)) } else { Err(Ended::Dropped("not TLS")) };
     }
     let _place = handshakes.try_acquire().map_err(|_| Ended::Dropped("too many TLS handshakes"))?;
-    let mut channel = Box::new(Channel::new(certificates.config(), first)?);
+    let mut channel = Box::new(ServerChannel::new(certificates.config(), first)?);
     let mut input = BytesMut::new();
     loop {
         let opened = channel.open(&mut input);
@@ -91,7 +91,7 @@ async fn read(stream: &mut Stream, into: &mut BytesMut, meters: &Meters) -> Resu
     Ok(read)
 }
 
-async fn send(stream: &mut Stream, channel: &mut Channel, meters: &Meters) -> Result<(), Ended> {
+async fn send(stream: &mut Stream, channel: &mut ServerChannel, meters: &Meters) -> Result<(), Ended> {
     let bytes = channel.unsent().len();
     if bytes > 0 {
         stream.write_all(channel.unsent()).await?;

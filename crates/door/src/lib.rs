@@ -25,6 +25,7 @@ mod session;
 mod shutdown;
 mod tls;
 
+pub use crate::tls::Tls;
 pub use budget::Budget;
 pub use limits::Limits;
 pub use meters::request_counter;
@@ -32,4 +33,3 @@ pub use outbox::Outbox;
 pub use serve::serve;
 pub use session::{Close, Guest, Session};
 pub use shutdown::{Shutdown, ShutdownTrigger, shutdown};
-pub use tls::{CertificateFault, CertificateFiles, Certificates, ClientAuth, Tls};

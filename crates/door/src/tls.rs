@@ -4,22 +4,11 @@
 //! which no protocol of the house can begin with: as the first byte of a ZooKeeper length it would
 //! mean 352 MiB, far over what `jute.maxbuffer` may be set to; four-letter words and HTTP begin with
 //! letters; the Cassandra protocol with its version, 22 of which there will not be soon. So a client
-//! in clear pays one comparison, once.
-//!
-//! TLS is rustls, driven by hand ([`channel`]): bytes in, bytes out, no socket inside, which is what
-//! the connection's one task wants. A wrapped socket lost: it keeps buffers of its own for as long as
-//! a connection lives, and hides when it can be read and written.
-//!
-//! Certificates are judged by `world`'s clock. Keys are drawn from the provider's own entropy, which
-//! escapes the simulator; the simulator works above TLS.
-
-mod certificates;
-mod channel;
+//! in clear pays one comparison, once. TLS itself is the crate `tls`.
 
 use std::sync::Arc;
 
-pub use certificates::{CertificateFault, CertificateFiles, Certificates, ClientAuth};
-pub(crate) use channel::{Broken, Channel};
+use tls::Certificates;
 
 /// The type of the record that a TLS connection begins with.
 pub(crate) const HANDSHAKE_RECORD: u8 = 0x16;
@@ -35,6 +24,3 @@ pub enum Tls {
     /// TLS only; who speaks in clear is cut off at the first byte.
     Required(Arc<Certificates>),
 }
-
-#[cfg(test)]
-pub(crate) mod tests;

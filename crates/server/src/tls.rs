@@ -4,7 +4,8 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use serde::Deserialize;
 
-use door::{CertificateFiles, Certificates, ClientAuth, Shutdown};
+use ::tls::{CertificateFiles, Certificates, ClientAuth};
+use door::Shutdown;
 use world::Clock;
 
 use crate::{
@@ -111,7 +112,7 @@ impl Loaded {
     }
 
     /// Looks at the files until the end.
-    pub(crate) async fn keep_fresh(self, shutdown: Shutdown) {
-        self.certificates.keep_fresh(self.period, shutdown).await;
+    pub(crate) async fn keep_fresh(self, mut shutdown: Shutdown) {
+        self.certificates.keep_fresh(self.period, async move { shutdown.wait().await }).await;
     }
 }

@@ -10,9 +10,9 @@ use rustls::{ClientConfig, version};
 use world::Clock;
 
 use super::*;
-use crate::{
+use ::tls::{
     Certificates, ClientAuth,
-    tls::tests::forge::{Authority, Folder, Pair, TlsStream, ask, client_config, connection, dial, tls},
+    forge::{Authority, Folder, Pair, TlsStream, ask, client_config, connection, dial, tls},
 };
 
 /// A server with certificates, its runtime behind it, and the authority that its clients believe.
@@ -222,8 +222,9 @@ fn certificates_are_read_again_and_bad_ones_change_nothing() {
 #[test]
 fn the_timer_reads_them_too_and_ends_with_the_house() {
     let castle = castle("timer", Plan::default());
-    let (trigger, shutdown) = crate::shutdown();
-    let fresh = castle.certificates.clone().keep_fresh(Duration::from_millis(10), shutdown);
+    let (trigger, mut shutdown) = crate::shutdown();
+    let end = async move { shutdown.wait().await };
+    let fresh = castle.certificates.clone().keep_fresh(Duration::from_millis(10), end);
     let fresh = castle.runtime.spawn(fresh);
     castle.folder.put(&castle.authority.sign("the server of old", 2001));
     let changed = (0..1000).any(|_| {

@@ -8,8 +8,10 @@ use std::{mem, sync::Arc};
 
 use bytes::{Buf, Bytes, BytesMut};
 use rustls::{
-    Error, ServerConfig,
-    server::UnbufferedServerConnection,
+    ClientConfig, CommonState, Error, ServerConfig,
+    client::{ClientConnectionData, UnbufferedClientConnection},
+    pki_types::ServerName,
+    server::{ServerConnectionData, UnbufferedServerConnection},
     unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus},
 };
 
@@ -26,7 +28,10 @@ const KEEP: usize = 1 << 10;
 
 /// Why a channel cannot go on; told in the log. An alert that says so may be among what is unsent.
 #[derive(Debug)]
-pub(crate) struct Broken(pub(crate) String);
+pub struct Broken(
+    /// For a person.
+    pub String,
+);
 
 impl From<Error> for Broken {
     fn from(error: Error) -> Broken {
@@ -34,11 +39,52 @@ impl From<Error> for Broken {
     }
 }
 
+/// One of the two ends of a channel.
+pub trait Side {
+    /// What rustls keeps beside for this end.
+    type Data;
+
+    /// Lets rustls look at what was received.
+    fn process<'c, 'i>(&'c mut self, received: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data>;
+
+    /// What both ends have.
+    fn common(&self) -> &CommonState;
+}
+
+impl Side for UnbufferedServerConnection {
+    type Data = ServerConnectionData;
+
+    fn process<'c, 'i>(&'c mut self, received: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data> {
+        self.process_tls_records(received)
+    }
+
+    fn common(&self) -> &CommonState {
+        self
+    }
+}
+
+impl Side for UnbufferedClientConnection {
+    type Data = ClientConnectionData;
+
+    fn process<'c, 'i>(&'c mut self, received: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data> {
+        self.process_tls_records(received)
+    }
+
+    fn common(&self) -> &CommonState {
+        self
+    }
+}
+
+/// The end that was connected to.
+pub type ServerChannel = Channel<UnbufferedServerConnection>;
+/// The end that connected.
+pub type ClientChannel = Channel<UnbufferedClientConnection>;
+
 /// See the module.
-pub(crate) struct Channel {
-    tls: UnbufferedServerConnection,
+pub struct Channel<S> {
+    tls: S,
     /// Received and not opened.
-    pub(crate) received: BytesMut,
+    pub received: BytesMut,
     sealed: Vec<u8>,
     /// How much of `sealed` has left.
     sent: usize,
@@ -47,15 +93,37 @@ pub(crate) struct Channel {
     ended: bool,
 }
 
-impl Channel {
+impl ServerChannel {
     /// A channel that goes by `config` and has received `received`.
-    pub(crate) fn new(config: Arc<ServerConfig>, received: BytesMut) -> Result<Channel, Broken> {
-        let tls = UnbufferedServerConnection::new(config)?;
-        Ok(Channel { tls, received, sealed: Vec::new(), sent: 0, covers: 0, ended: false })
+    ///
+    /// # Errors
+    /// When `config` is of no use.
+    pub fn new(config: Arc<ServerConfig>, received: BytesMut) -> Result<ServerChannel, Broken> {
+        Ok(Channel::over(UnbufferedServerConnection::new(config)?, received))
+    }
+}
+
+impl ClientChannel {
+    /// A channel that goes by `config`, to whoever calls itself `name`. The first [`Channel::open`] gives
+    /// what is to be sent first.
+    ///
+    /// # Errors
+    /// When `config` is of no use.
+    pub fn to(config: Arc<ClientConfig>, name: ServerName<'static>) -> Result<ClientChannel, Broken> {
+        Ok(Channel::over(UnbufferedClientConnection::new(config, name)?, BytesMut::new()))
+    }
+}
+
+impl<S: Side> Channel<S> {
+    fn over(tls: S, received: BytesMut) -> Channel<S> {
+        Channel { tls, received, sealed: Vec::new(), sent: 0, covers: 0, ended: false }
     }
 
     /// Opens what was received, onto the end of `input`. There may be something to send then.
-    pub(crate) fn open(&mut self, input: &mut BytesMut) -> Result<(), Broken> {
+    ///
+    /// # Errors
+    /// When it is no TLS, or the other end is not believed. An alert that says so may be among what is to be sent.
+    pub fn open(&mut self, input: &mut BytesMut) -> Result<(), Broken> {
         let mut outcome = self.advance(input);
         if outcome.is_err() {
             self.take_alert();
@@ -72,7 +140,7 @@ impl Channel {
     /// After a failure: the alert that tells the client why. It is there before anything else is looked
     /// at, and nothing may be looked at any more.
     fn take_alert(&mut self) {
-        let UnbufferedStatus { state, .. } = self.tls.process_tls_records(&mut self.received);
+        let UnbufferedStatus { state, .. } = self.tls.process(&mut self.received);
         if let Ok(ConnectionState::EncodeTlsData(mut alert)) = state {
             // A client that is not told sees the connection end all the same.
             let _ = append(&mut self.sealed, |room| alert.encode(room));
@@ -81,7 +149,7 @@ impl Channel {
 
     fn advance(&mut self, input: &mut BytesMut) -> Result<(), Broken> {
         loop {
-            let UnbufferedStatus { mut discard, state } = self.tls.process_tls_records(&mut self.received);
+            let UnbufferedStatus { mut discard, state } = self.tls.process(&mut self.received);
             let mut waits = false;
             let outcome = match state {
                 Ok(ConnectionState::ReadTraffic(mut traffic)) => loop {
@@ -123,28 +191,31 @@ impl Channel {
         }
     }
 
-    /// Whether client and server have not agreed yet.
-    pub(crate) fn is_handshaking(&self) -> bool {
-        self.tls.is_handshaking()
+    /// Whether the two ends have not agreed yet.
+    pub fn is_handshaking(&self) -> bool {
+        self.tls.common().is_handshaking()
     }
 
-    /// Whether the client sends no more.
-    pub(crate) fn is_ended(&self) -> bool {
+    /// Whether the other end sends no more.
+    pub fn is_ended(&self) -> bool {
         self.ended
     }
 
-    /// The certificate that the client has shown and proven to be its own, in DER.
-    pub(crate) fn certificate(&self) -> Option<Bytes> {
-        let chain = self.tls.peer_certificates()?;
+    /// The certificate that the other end has shown and proven to be its own, in DER.
+    pub fn certificate(&self) -> Option<Bytes> {
+        let chain = self.tls.common().peer_certificates()?;
         chain.first().map(|certificate| Bytes::copy_from_slice(certificate))
     }
 
     /// Seals the beginning of `answers`; how much of them. Only when nothing is unsent.
-    pub(crate) fn seal(&mut self, answers: &[u8]) -> Result<usize, Broken> {
+    ///
+    /// # Errors
+    /// When the two ends have not agreed yet, or the channel has ended.
+    pub fn seal(&mut self, answers: &[u8]) -> Result<usize, Broken> {
         debug_assert!(self.unsent().is_empty(), "what was sealed before leaves first");
         let answers = &answers[..answers.len().min(SEAL_MAX)];
         loop {
-            let UnbufferedStatus { state, .. } = self.tls.process_tls_records(&mut []);
+            let UnbufferedStatus { state, .. } = self.tls.process(&mut []);
             match state? {
                 ConnectionState::WriteTraffic(mut traffic) => {
                     let records = answers.len().div_ceil(RECORD_BYTES);
@@ -166,8 +237,8 @@ impl Channel {
     }
 
     /// Seals the word that nothing follows.
-    pub(crate) fn close(&mut self) {
-        let UnbufferedStatus { state, .. } = self.tls.process_tls_records(&mut []);
+    pub fn close(&mut self) {
+        let UnbufferedStatus { state, .. } = self.tls.process(&mut []);
         if let Ok(ConnectionState::WriteTraffic(mut traffic)) = state {
             // Without it the client only misses that this end was meant.
             let _ = append(&mut self.sealed, |room| traffic.queue_close_notify(room));
@@ -175,13 +246,13 @@ impl Channel {
     }
 
     /// What is to be sent next.
-    pub(crate) fn unsent(&self) -> &[u8] {
+    pub fn unsent(&self) -> &[u8] {
         &self.sealed[self.sent..]
     }
 
     /// Notes that `bytes` of it have left. How many bytes of answers are with the client now that
     /// were not before.
-    pub(crate) fn sent(&mut self, bytes: usize) -> usize {
+    pub fn sent(&mut self, bytes: usize) -> usize {
         self.sent += bytes;
         if self.sent < self.sealed.len() {
             return 0;

@@ -1,5 +1,8 @@
 //! Authorities and certificates for tests, made on the spot, and a client that blocks.
 
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::disallowed_types, reason = "for tests")]
+#![allow(missing_docs, reason = "as tests are")]
+
 use std::{
     fs,
     io::{Read, Write},
@@ -19,20 +22,20 @@ use rustls::{
 use crate::{CertificateFiles, ClientAuth};
 
 /// Somebody who signs certificates.
-pub(crate) struct Authority {
+pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
-    pub(crate) pem: String,
+    pub pem: String,
 }
 
 /// A certificate and its key, in PEM.
 #[derive(Clone)]
-pub(crate) struct Pair {
-    pub(crate) certificate: String,
-    pub(crate) key: String,
+pub struct Pair {
+    pub certificate: String,
+    pub key: String,
 }
 
 impl Authority {
-    pub(crate) fn new(name: &str) -> Authority {
+    pub fn new(name: &str) -> Authority {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.distinguished_name.push(DnType::CommonName, name);
@@ -42,7 +45,7 @@ impl Authority {
     }
 
     /// A certificate for `name`, good until the end of `year`.
-    pub(crate) fn sign(&self, name: &str, year: i32) -> Pair {
+    pub fn sign(&self, name: &str, year: i32) -> Pair {
         let mut params = CertificateParams::new(["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
         params.distinguished_name.push(DnType::CommonName, name);
         params.not_before = date_time_ymd(2000, 1, 1);
@@ -54,29 +57,29 @@ impl Authority {
 }
 
 /// A folder with a server's files.
-pub(crate) struct Folder(PathBuf);
+pub struct Folder(PathBuf);
 
 impl Folder {
-    pub(crate) fn new(name: &str) -> Folder {
+    pub fn new(name: &str) -> Folder {
         let path = std::env::temp_dir().join(format!("holdfast-door-{name}-{}", std::process::id()));
         fs::create_dir_all(&path).unwrap();
         Folder(path)
     }
 
-    pub(crate) fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
 
-    pub(crate) fn write(&self, name: &str, text: &str) {
+    pub fn write(&self, name: &str, text: &str) {
         fs::write(self.path(name), text).unwrap();
     }
 
-    pub(crate) fn put(&self, pair: &Pair) {
+    pub fn put(&self, pair: &Pair) {
         self.write("server.pem", &pair.certificate);
         self.write("server.key", &pair.key);
     }
 
-    pub(crate) fn files(&self, clients: Option<ClientAuth>) -> CertificateFiles {
+    pub fn files(&self, clients: Option<ClientAuth>) -> CertificateFiles {
         CertificateFiles {
             certificate: self.path("server.pem"),
             key: self.path("server.key"),
@@ -92,7 +95,7 @@ impl Drop for Folder {
 }
 
 /// What a client goes by: it believes `authority` and shows `pair`.
-pub(crate) fn client_config(
+pub fn client_config(
     authority: &Authority,
     pair: Option<&Pair>,
     versions: &[&'static SupportedProtocolVersion],
@@ -115,27 +118,27 @@ pub(crate) fn client_config(
 }
 
 /// A connection in TLS.
-pub(crate) type TlsStream = StreamOwned<ClientConnection, TcpStream>;
+pub type TlsStream = StreamOwned<ClientConnection, TcpStream>;
 
 /// A socket on which nothing waits for ever.
-pub(crate) fn dial(address: SocketAddr) -> TcpStream {
+pub fn dial(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     stream.set_write_timeout(Some(Duration::from_secs(10))).unwrap();
     stream
 }
 
-pub(crate) fn connection(config: Arc<ClientConfig>) -> ClientConnection {
+pub fn connection(config: Arc<ClientConfig>) -> ClientConnection {
     ClientConnection::new(config, ServerName::try_from("localhost").unwrap()).unwrap()
 }
 
 /// Connects; the handshake is made by the first read or write.
-pub(crate) fn tls(address: SocketAddr, config: Arc<ClientConfig>) -> TlsStream {
+pub fn tls(address: SocketAddr, config: Arc<ClientConfig>) -> TlsStream {
     StreamOwned::new(connection(config), dial(address))
 }
 
 /// Says `message` and reads as many bytes as `answer` has.
-pub(crate) fn ask(stream: &mut (impl Read + Write), message: &[u8], answer: &[u8]) -> std::io::Result<()> {
+pub fn ask(stream: &mut (impl Read + Write), message: &[u8], answer: &[u8]) -> std::io::Result<()> {
     stream.write_all(message)?;
     stream.flush()?;
     let mut bytes = vec![0; answer.len()];

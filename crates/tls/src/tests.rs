@@ -3,19 +3,19 @@
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::disallowed_types)]
 
-pub(crate) mod forge;
-
 use std::{
     io::{Read, Write},
     sync::Arc,
 };
 
 use bytes::BytesMut;
-use rustls::{ClientConfig, ClientConnection, ServerConfig, version};
+use rustls::{ClientConfig, ClientConnection, ServerConfig, pki_types::ServerName, version};
 use world::{Clock, Entropy};
 
-use super::{Certificates, Channel, ClientAuth};
-use forge::{Authority, Folder, client_config, connection};
+use crate::{
+    Broken, Certificates, Channel, ClientAuth, ClientChannel, ServerChannel, Side,
+    forge::{Authority, Folder, client_config, connection},
+};
 
 /// What a server and a client with certificates go by.
 fn both(name: &str) -> (Arc<ServerConfig>, Arc<ClientConfig>) {
@@ -39,7 +39,7 @@ fn say(client: &mut ClientConnection) -> Vec<u8> {
 }
 
 /// Gives the client everything that the channel has to say, and `heard` what was in it.
-fn hear(client: &mut ClientConnection, channel: &mut Channel, heard: &mut Vec<u8>) -> usize {
+fn hear(client: &mut ClientConnection, channel: &mut ServerChannel, heard: &mut Vec<u8>) -> usize {
     let mut unsent = channel.unsent();
     let length = unsent.len();
     while !unsent.is_empty() {
@@ -55,10 +55,10 @@ fn hear(client: &mut ClientConnection, channel: &mut Channel, heard: &mut Vec<u8
 fn shake(
     server: &Arc<ServerConfig>,
     client: &Arc<ClientConfig>,
-) -> (Channel, ClientConnection, Vec<Vec<u8>>) {
+) -> (ServerChannel, ClientConnection, Vec<Vec<u8>>) {
     let mut client = connection(client.clone());
     client.set_buffer_limit(None);
-    let mut channel = Channel::new(server.clone(), BytesMut::new()).unwrap();
+    let mut channel = ServerChannel::new(server.clone(), BytesMut::new()).unwrap();
     let mut flights = Vec::new();
     while channel.is_handshaking() || client.is_handshaking() {
         let flight = say(&mut client);
@@ -96,7 +96,7 @@ fn an_idle_channel_holds_no_buffers() {
         assert!(channel.unsent().is_empty());
     }
     assert_eq!(input.len(), 100_001);
-    assert!(size_of::<Channel>() <= 2048, "{}", size_of::<Channel>());
+    assert!(size_of::<ServerChannel>() <= 2048, "{}", size_of::<ServerChannel>());
 }
 
 /// A node ends when a thread panics, so nothing that a stranger says may make rustls or us do that.
@@ -120,7 +120,7 @@ fn bytes_that_were_tampered_with_are_refused_in_peace() {
                 }
             }
         }
-        let mut channel = Channel::new(server.clone(), BytesMut::new()).unwrap();
+        let mut channel = ServerChannel::new(server.clone(), BytesMut::new()).unwrap();
         let mut input = BytesMut::new();
         let piece = 1 + entropy.below(bytes.len() as u64) as usize;
         let broken = bytes.chunks(piece).any(|piece| {
@@ -141,7 +141,7 @@ fn bytes_that_were_tampered_with_are_refused_in_peace() {
 #[test]
 fn a_record_that_never_ends_is_not_waited_for() {
     let (server, _) = both("unending");
-    let mut channel = Channel::new(server, BytesMut::new()).unwrap();
+    let mut channel = ServerChannel::new(server, BytesMut::new()).unwrap();
     // A handshake message of 64 KiB in records of a byte.
     let mut head = b"\x16\x03\x01\x00\x04\x01\x00\xff\xff".to_vec();
     let taken = (0..100_000).take_while(|_| {
@@ -151,4 +151,60 @@ fn a_record_that_never_ends_is_not_waited_for() {
     });
     let taken = taken.count();
     assert!(taken < 20_000, "{taken}");
+}
+
+/// What a peer goes by, whose authority is `authority`.
+fn peer(name: &str, authority: &Authority, shown_by: &Authority) -> Arc<Certificates> {
+    let folder = Folder::new(name);
+    folder.put(&shown_by.sign("a node", 2999));
+    folder.write("clients.pem", &authority.pem);
+    let loaded = Certificates::load(folder.files(Some(ClientAuth::Peer)), Clock::real());
+    world::task::runtime(1).unwrap().block_on(loaded).unwrap()
+}
+
+/// What `from` has sealed goes to `to`.
+fn pass<A: Side, B: Side>(
+    from: &mut Channel<A>,
+    to: &mut Channel<B>,
+    input: &mut BytesMut,
+) -> Result<(), Broken> {
+    to.received.extend_from_slice(from.unsent());
+    from.sent(from.unsent().len());
+    to.open(input)
+}
+
+fn meet(a: &Certificates, b: &Certificates) -> Result<(ClientChannel, ServerChannel), Broken> {
+    let name = ServerName::from(std::net::IpAddr::from([127, 0, 0, 1]));
+    let mut client = ClientChannel::to(a.client_config().unwrap(), name)?;
+    let mut server = ServerChannel::new(b.config(), BytesMut::new())?;
+    let mut input = BytesMut::new();
+    client.open(&mut input)?;
+    for _ in 0..4 {
+        let heard = pass(&mut client, &mut server, &mut input);
+        pass(&mut server, &mut client, &mut input)?;
+        heard?;
+    }
+    assert!(!client.is_handshaking() && !server.is_handshaking() && input.is_empty());
+    Ok((client, server))
+}
+
+#[test]
+fn peers_believe_each_other_by_their_authority_whatever_their_names() {
+    let (ours, theirs) = (Authority::new("ours"), Authority::new("theirs"));
+    let (a, b) = (peer("peer-a", &ours, &ours), peer("peer-b", &ours, &ours));
+    let (mut client, mut server) = meet(&a, &b).unwrap();
+    assert!(client.certificate().is_some() && server.certificate().is_some());
+    let mut input = BytesMut::new();
+    client.seal(b"ping").unwrap();
+    pass(&mut client, &mut server, &mut input).unwrap();
+    server.seal(b"pong").unwrap();
+    pass(&mut server, &mut client, &mut input).unwrap();
+    assert_eq!(&input[..], b"pingpong");
+
+    // Signed by another authority, on either side; and by ours, but believing another.
+    let (stranger, deceived) = (peer("stranger", &ours, &theirs), peer("deceived", &theirs, &ours));
+    for (from, to) in [(&a, &stranger), (&stranger, &a), (&a, &deceived), (&deceived, &a)] {
+        let Err(Broken(why)) = meet(from, to) else { panic!("they met") };
+        assert!(why.contains("UnknownIssuer") || why.contains("UnknownCA"), "{why}");
+    }
 }
