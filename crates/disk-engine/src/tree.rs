@@ -4,6 +4,7 @@
 //! Forest    all trees of a disk        apply a batch, read, work          forest, read, upkeep
 //! Memtable  what is in no file yet     frozen when it is full             memtable
 //! Job       a flush or a compaction    sorted sources in, files out       job, source, pick
+//! Stage     a tree before it is there  sorted entries in, files out       stage, ingest, sorted
 //! file      blocks, index, filters     every part checked when read       format, build, stack, file, cursor,
 //!                                                                       block, seal, filter, check
 //! Files     what is at hand of files   open ones, cached blocks           files, cache
@@ -80,9 +81,11 @@ mod row_cache;
 mod rule;
 mod seal;
 mod settings;
+mod sorted;
 mod source;
 mod spent;
 mod stack;
+mod stage;
 mod state;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -101,6 +104,7 @@ pub use read::{Patience, Scan, Step};
 pub use rule::{LastWriteWins, Lifetime, Merge, decode_cell, encode_cell};
 pub use seal::Compression;
 pub use settings::TreeSettings;
+pub use stage::Stage;
 pub use verify::{Finding, Verified, verify};
 
 /// What allows compaction to purge.

@@ -38,7 +38,7 @@ impl StateTree {
     pub(crate) fn new(forest: Forest, group: GroupId, readers: Arc<Readers>) -> StateTree {
         StateTree {
             forest,
-            tree: Engine::machine_tree(group),
+            tree: Engine::machine_tree(group, 0),
             readers,
             #[cfg(test)]
             index_lags: false,

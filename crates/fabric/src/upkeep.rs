@@ -163,7 +163,7 @@ impl Upkeep {
             self.log.trim(records::TABLES, up_to);
         }
         for group in self.shared.group_ids() {
-            let tree = Engine::machine_tree(group);
+            let tree = Engine::machine_tree(group, 0);
             let applied = forest.applied(tree);
             let pinned = forest.pinned(|other| other == tree);
             let flushed = pinned.map_or(applied, |first| Position(first.0 - 1).min(applied));

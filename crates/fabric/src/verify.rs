@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use base::{Cause, GroupId, StreamId};
+use base::{Cause, StreamId};
 use disk_engine::{
     Engine,
     tree::{self, TreeError, TreeId},
@@ -201,10 +201,11 @@ fn tree_name(tree: TreeId) -> String {
             format!("Paxos rounds of table {}", paxos::owner(table))
         }
         Some(table) => format!("table {table}"),
-        None => {
-            let group = GroupId(tree.0 ^ Engine::machine_tree(GroupId(0)).0);
-            format!("state of group {group}")
-        }
+        None => match Engine::machine_of(tree) {
+            Some((group, 0)) => format!("state of group {group}"),
+            Some((group, generation)) => format!("state of group {group}, generation {generation}"),
+            None => "nobody's".to_owned(),
+        },
     }
 }
 
@@ -214,9 +215,12 @@ mod tests {
 
     #[test]
     fn trees_and_streams_are_named_by_what_they_hold() {
-        for (tree, name) in
-            [(7, "table 7"), (7 | 1 << 63, "Paxos rounds of table 7"), (3 | 1 << 62, "state of group 3")]
-        {
+        for (tree, name) in [
+            (7, "table 7"),
+            (7 | 1 << 63, "Paxos rounds of table 7"),
+            (3 | 1 << 62, "state of group 3"),
+            (3 | 1 << 62 | 5 << 40, "state of group 3, generation 5"),
+        ] {
             assert_eq!(tree_name(TreeId(tree)), name);
         }
         for (stream, name) in

@@ -19,6 +19,8 @@ use crate::{
 
 /// The bit of a [`TreeId`] that says: the state of a Machine, and not a table.
 const MACHINE: u64 = 1 << 62;
+/// Below it, in the [`TreeId`] of a Machine: the generation, and in the lower bits the group.
+const GROUP_BITS: u32 = 40;
 
 /// How large a table is, as far as that can be told without reading it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -146,9 +148,25 @@ impl Engine {
         TreeId(table.0)
     }
 
-    /// The tree of a Machine's durable state.
-    pub fn machine_tree(group: GroupId) -> TreeId {
-        TreeId(MACHINE | group.0)
+    /// The tree of a Machine's durable state. A replica that takes over the state of another one has it in
+    /// a tree of the next generation.
+    ///
+    /// # Panics
+    /// If `group` or `generation` is not below [`Engine::MAX_GROUPS`] or [`Engine::MAX_GENERATIONS`].
+    pub fn machine_tree(group: GroupId, generation: u64) -> TreeId {
+        assert!(group.0 < Engine::MAX_GROUPS && generation < Engine::MAX_GENERATIONS, "ids are bounded");
+        TreeId(MACHINE | generation << GROUP_BITS | group.0)
+    }
+
+    /// Ids of groups are below.
+    pub const MAX_GROUPS: u64 = 1 << GROUP_BITS;
+    /// Generations are below.
+    pub const MAX_GENERATIONS: u64 = MACHINE >> GROUP_BITS;
+
+    /// The Machine whose state is in `tree`, and of which generation; `None` if it is a table's.
+    pub fn machine_of(tree: TreeId) -> Option<(GroupId, u64)> {
+        let id = tree.0 ^ MACHINE;
+        (id < tree.0).then_some((GroupId(id % Engine::MAX_GROUPS), id >> GROUP_BITS))
     }
 
     /// The table whose rows are in `tree`; `None` if it is a Machine's.

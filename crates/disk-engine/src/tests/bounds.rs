@@ -101,8 +101,14 @@ fn a_dropped_table_stays_dropped() {
 #[test]
 fn machines_have_trees_of_their_own() {
     let engine = open(&Disk::in_memory());
-    let machine = Engine::machine_tree(GroupId(TABLE.0));
+    let machine = Engine::machine_tree(GroupId(TABLE.0), 0);
     assert_eq!((Engine::table_of(machine), Engine::tree_of(TABLE)), (None, TreeId(1)));
+    for (group, generation) in [(0, 0), (1, 3), (Engine::MAX_GROUPS - 1, Engine::MAX_GENERATIONS - 1)] {
+        let tree = Engine::machine_tree(GroupId(group), generation);
+        assert_eq!(Engine::machine_of(tree), Some((GroupId(group), generation)));
+        assert_eq!(Engine::table_of(tree), None);
+    }
+    assert_eq!(Engine::machine_of(Engine::tree_of(TABLE)), None);
     // The companions of tables have the highest bit.
     let companion = TableId(TABLE.0 | 1 << 63);
     assert_eq!(Engine::table_of(Engine::tree_of(companion)), Some(companion));

@@ -225,6 +225,14 @@ impl Inner {
         TreeError::Fatal(self.fatal.get_or_init(|| why.to_owned()).clone())
     }
 
+    /// What an error of writing means: after a failure of the disk, the end.
+    pub(crate) fn failed(&self, error: TreeError) -> TreeError {
+        match error {
+            TreeError::Disk(error) => self.die(&error.to_string()),
+            error => error,
+        }
+    }
+
     /// Sequences that compaction keeps apart, ascending.
     pub(crate) fn held_sequences(&self) -> Vec<u64> {
         #[cfg(test)]

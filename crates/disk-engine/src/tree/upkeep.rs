@@ -72,6 +72,13 @@ impl Upkeep {
         &mut self.compaction
     }
 
+    /// Gives away the id of a file.
+    pub(crate) fn take_file_id(&mut self) -> u64 {
+        let id = self.manifest.next_file;
+        self.manifest.next_file += 1;
+        id
+    }
+
     pub(crate) fn new(manifest: Manifest) -> Upkeep {
         Upkeep {
             manifest,

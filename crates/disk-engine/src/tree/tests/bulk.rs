@@ -1,4 +1,4 @@
-//! Checkpoints and sorted ingest.
+//! Checkpoints, sorted ingest and staged trees.
 
 use base::{Cell, Position};
 use bytes::Bytes;
@@ -138,4 +138,83 @@ fn an_ingest_that_fails_leaves_nothing() {
     forest.drop_tree(TREE).unwrap();
     forest.ingest(TREE, Position(6), keys(0..100, 5)).unwrap();
     assert_eq!(forest.trees(), [], "void, as all changes of a dropped tree");
+}
+
+/// Values of all keys of a tree.
+fn count(forest: &Forest, tree: TreeId) -> usize {
+    forest.scan(tree, "", None, false).unwrap().map(Result::unwrap).count()
+}
+
+const STAGED: TreeId = TreeId(2);
+
+#[test]
+fn a_staged_tree_is_there_at_once_and_whole() {
+    let disk = Disk::in_memory();
+    let forest = open(&disk);
+    let mut stage = forest.stage(STAGED);
+    // What others do meanwhile has nothing to do with it.
+    for part in 0..4 {
+        stage.add(keys(part * 100..(part + 1) * 100, 5)).unwrap();
+        put(&forest, part + 1, "other");
+        forest.freeze(Position(part + 1));
+        finish_work(&forest, None).unwrap();
+        assert_eq!((forest.trees(), count(&forest, STAGED)), (vec![TREE], 0));
+    }
+    let before = forest.snapshot();
+    stage.install().unwrap();
+    assert_eq!((count(&forest, STAGED), forest.applied(STAGED)), (400, Position(0)));
+    // It is as durable as any, and no position of the log is behind it.
+    drop(before);
+    drop(forest);
+    let forest = open(&disk);
+    assert_eq!((count(&forest, STAGED), forest.verify()), (400, vec![]));
+    let figures = forest.figures(STAGED);
+    assert!(figures.files > 4 && figures.runs == 1, "{figures:?}");
+    let mut batch = Batch::new();
+    batch.put(STAGED, "00007", cell(9));
+    forest.apply(Position(1), batch).unwrap();
+    let value = forest.get(STAGED, b"00007").unwrap().unwrap();
+    assert_eq!(decode_cell(&value).unwrap().timestamp, 9);
+}
+
+#[test]
+fn a_stage_that_does_not_end_well_leaves_nothing() {
+    let (disk, sim) = Disk::simulated(1);
+    let forest = open(&disk);
+    let nothing = |why: &str| {
+        assert_eq!(
+            (disk.list("tree").unwrap(), forest.trees()),
+            (vec!["MANIFEST".to_owned()], vec![]),
+            "{why}"
+        );
+    };
+    let mut stage = forest.stage(STAGED);
+    stage.add(keys(0..200, 5)).unwrap();
+    assert!(disk.list("tree").unwrap().len() > 2);
+    drop(stage);
+    nothing("given up");
+    let mut stage = forest.stage(STAGED);
+    stage.add(keys(0..200, 5)).unwrap();
+    assert!(matches!(stage.add(keys(199..200, 5)), Err(TreeError::Value(_))));
+    drop(stage);
+    nothing("keys that do not ascend");
+    let mut stage = forest.stage(STAGED);
+    stage.add(keys(0..200, 5)).unwrap();
+    sim.inject("full nth(1) create on \"tree/MANIFEST*\"".parse().unwrap());
+    assert_eq!(stage.install(), Err(TreeError::Full));
+    sim.relent();
+    nothing("no room for a manifest");
+    let mut stage = forest.stage(STAGED);
+    stage.add(keys(0..200, 5)).unwrap();
+    stage.install().unwrap();
+    let mut second = forest.stage(STAGED);
+    second.add(keys(0..100, 6)).unwrap();
+    assert!(matches!(second.install(), Err(TreeError::Value(_))), "there is such a tree");
+    assert_eq!((count(&forest, STAGED), forest.verify()), (200, vec![]));
+    forest.drop_tree(STAGED).unwrap();
+    assert!(matches!(forest.stage(STAGED).install(), Err(TreeError::Value(_))), "there was such a tree");
+    nothing("dropped");
+    forest.forget_dropped(STAGED).unwrap();
+    forest.stage(STAGED).install().unwrap();
+    assert_eq!(forest.trees(), [STAGED]);
 }

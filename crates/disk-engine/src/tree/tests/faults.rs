@@ -212,10 +212,12 @@ fn reads_that_fail_now_and_then_are_told_and_stop_no_write() {
 
 const BULK: TreeId = TreeId(1);
 
-/// What an ingest and a checkpoint after it told.
-type Told = [Result<(), TreeError>; 2];
+const STAGED: TreeId = TreeId(2);
 
-fn ingest_and_checkpoint(disk: &Disk) -> Result<(Forest, Told), TreeError> {
+/// What an ingest, a stage and a checkpoint after them told.
+type Told = [Result<(), TreeError>; 3];
+
+fn ingest_stage_and_checkpoint(disk: &Disk) -> Result<(Forest, Told), TreeError> {
     let settings = TreeSettings {
         block_bytes: 512,
         file_bytes: 2 << 10,
@@ -227,40 +229,53 @@ fn ingest_and_checkpoint(disk: &Disk) -> Result<(Forest, Told), TreeError> {
     let mut batch = Batch::new();
     batch.put(BULK, "before", encode_cell(&Cell::live(1, "here".into())));
     forest.apply(Position(1), batch)?;
-    let entries =
-        (0..80).map(|n| (format!("{n:05}").into(), encode_cell(&Cell::live(1, vec![n; 60].into()))));
-    let told = [forest.ingest(BULK, Position(2), entries), forest.checkpoint("one")];
+    let entries = |range: std::ops::Range<u8>| {
+        range.map(|n| (format!("{n:05}").into(), encode_cell(&Cell::live(1, vec![n; 60].into()))))
+    };
+    let ingested = forest.ingest(BULK, Position(2), entries(0..80));
+    let mut stage = forest.stage(STAGED);
+    let staged = stage.add(entries(0..40)).and_then(|()| stage.add(entries(40..80)));
+    let staged = staged.and_then(|()| stage.install());
+    let told = [ingested, staged, forest.checkpoint("one")];
     Ok((forest, told))
 }
 
 /// How many of the ingested keys there are.
 fn ingested(forest: &Forest) -> usize {
-    let keys = forest.scan(BULK, "", Some("a".into()), false).unwrap().map(Result::unwrap);
+    keys_of(forest, BULK)
+}
+
+fn keys_of(forest: &Forest, tree: TreeId) -> usize {
+    let keys = forest.scan(tree, "", Some("a".into()), false).unwrap().map(Result::unwrap);
     keys.count()
 }
 
-/// All of an ingest is there or nothing, and all if it was told as done; a checkpoint that was told
+/// All of an ingest is there or nothing, and all if it was told as done; so is a stage; a checkpoint that was told
 /// as done is whole, and one that was not leaves the forest as it was.
 fn suffer_in_bulk(seed: u64, fault: &Fault) {
     let (disk, sim) = Disk::simulated(seed);
     sim.inject(fault.clone());
-    let Ok((forest, told)) = ingest_and_checkpoint(&disk) else { return };
+    let Ok((forest, told)) = ingest_stage_and_checkpoint(&disk) else { return };
     assert!(told.iter().all(|told| told.as_ref().err().is_none_or(is_told_right)), "{told:?}");
     let done = told.each_ref().map(Result::is_ok);
-    if done[0] || !matches!(told[0], Err(TreeError::Fatal(_))) {
-        assert_eq!(ingested(&forest), if done[0] { 80 } else { 0 });
+    for (nth, tree) in [BULK, STAGED].into_iter().enumerate() {
+        if done[nth] || !matches!(told[nth], Err(TreeError::Fatal(_))) {
+            assert_eq!(keys_of(&forest, tree), if done[nth] { 80 } else { 0 });
+        }
     }
-    if done[1] {
+    if done[2] {
         let copy = Forest::open(disk_of_checkpoint(&disk, "one"), TreeSettings::default(), rules()).unwrap();
         assert_eq!((ingested(&copy), copy.verify()), (ingested(&forest), vec![]));
     }
     drop(forest);
     sim.crash();
     let forest = Forest::open(disk.clone(), TreeSettings::default(), rules()).unwrap();
-    let there = ingested(&forest);
-    assert!(there == 80 || there == 0 && !done[0], "{there} of 80 keys are there");
+    for (nth, tree) in [BULK, STAGED].into_iter().enumerate() {
+        let there = keys_of(&forest, tree);
+        assert!(there == 80 || there == 0 && !done[nth], "{there} of 80 keys are there");
+    }
     assert_eq!(forest.verify(), vec![]);
-    if !done[1] {
+    if !done[2] {
         // It can be made, unless it was: a rename may be told as failed and be done.
         let again = forest.checkpoint("one");
         let exists = matches!(again, Err(TreeError::Disk(DiskError::Exists { .. })));
@@ -271,11 +286,11 @@ fn suffer_in_bulk(seed: u64, fault: &Fault) {
 }
 
 #[test]
-fn an_ingest_and_a_checkpoint_are_whole_or_not_there_whatever_fails() {
+fn an_ingest_a_stage_and_a_checkpoint_are_whole_or_not_there_whatever_fails() {
     let (disk, sim) = Disk::simulated(1);
     sim.record_operations();
-    let (_, told) = ingest_and_checkpoint(&disk).unwrap();
-    assert_eq!(told, [Ok(()), Ok(())]);
+    let (_, told) = ingest_stage_and_checkpoint(&disk).unwrap();
+    assert_eq!(told, [Ok(()), Ok(()), Ok(())]);
     let operations = sim.take_operations();
     for fault in Fault::each_of(&operations, |name| name) {
         for seed in 0..4 {
