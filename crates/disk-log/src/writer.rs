@@ -159,6 +159,11 @@ impl LogWriter {
         Ok(position)
     }
 
+    /// Bytes of records, each with its length and the number of its stream, that one append may have.
+    pub fn longest_append(&self) -> usize {
+        self.0.max_batch_bytes.min(self.0.queue_bytes - Log::BATCH_OVERHEAD) as usize
+    }
+
     /// See [`Log::trim`]; done some time later.
     pub fn trim(&self, stream: StreamId, up_to: Position) {
         let mut queue = self.0.shared.lock();
@@ -201,8 +206,8 @@ impl LogWriter {
             let limit = handle.max_record_bytes;
             return Err(Cause::invalid(format!("a record of {longest} bytes for the log, {limit} at most")));
         }
-        let limit = handle.max_batch_bytes.min(handle.queue_bytes - Log::BATCH_OVERHEAD);
-        if bytes as u64 > limit {
+        let limit = self.longest_append();
+        if bytes > limit {
             return Err(Cause::invalid(format!("{bytes} bytes for the log at once, {limit} at most")));
         }
         Ok(())

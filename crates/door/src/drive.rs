@@ -15,11 +15,19 @@ use std::{
 };
 
 use bytes::BytesMut;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest, Ready};
+use tokio::io::{AsyncReadExt, Interest, Ready};
+use world::{
+    later,
+    net::{ReadHalf, Stream, WriteHalf},
+};
 
 use ::tls::{Broken, ServerChannel};
 
-use crate::{Budget, Limits, Outbox, Session, Shutdown, meters::Meters, outbox::End};
+use crate::{
+    Budget, Limits, Outbox, Session, Shutdown,
+    meters::Meters,
+    outbox::{End, KEEP, Wants},
+};
 
 /// The first read of a connection, and the smallest.
 pub(crate) const READ_MIN: usize = 4 << 10;
@@ -29,8 +37,6 @@ const READ_MAX: usize = 64 << 10;
 /// The largest growth of an unfinished message's buffer in one step, so that a claimed length
 /// takes memory only as its bytes really arrive.
 const GROW_MAX: usize = 1 << 20;
-/// An empty write buffer up to this size is kept for the next answer.
-const KEEP: usize = 1 << 10;
 /// How long a client is listened to after the last answer, unless it closes first.
 const PART: Duration = Duration::from_millis(500);
 
@@ -88,7 +94,7 @@ async fn expiry(deadline: &mut Option<Deadline>) {
 }
 
 /// Waits until the socket can be read (if `reading`) or written (if `writing`).
-async fn ready(stream: &world::net::Stream, reading: bool, writing: bool) -> io::Result<Ready> {
+async fn ready(stream: &ReadHalf, reading: bool, writing: bool) -> io::Result<Ready> {
     let interest = match (reading, writing) {
         (true, true) => Interest::READABLE | Interest::WRITABLE,
         (true, false) => Interest::READABLE,
@@ -99,13 +105,15 @@ async fn ready(stream: &world::net::Stream, reading: bool, writing: bool) -> io:
 }
 
 pub(crate) struct Driver<'a> {
-    pub(crate) stream: world::net::Stream,
+    pub(crate) stream: ReadHalf,
+    /// Until everything is said.
+    pub(crate) writer: Option<Arc<WriteHalf>>,
     pub(crate) wire: Wire,
     pub(crate) session: Box<dyn Session>,
     pub(crate) outbox: Arc<Outbox>,
     pub(crate) budget: Arc<Budget>,
     pub(crate) limits: &'a Limits,
-    pub(crate) meters: &'a Meters,
+    pub(crate) meters: Arc<Meters>,
 }
 
 /// Bytes between socket and session.
@@ -182,9 +190,15 @@ impl Driver<'_> {
                 // Idle connections hold no buffer; requests in flight keep theirs alive by themselves.
                 buffers.input = BytesMut::new();
             }
+            let wants = match blocked {
+                true => Wants::Nothing,
+                // What is decided above does not change by answers that leave.
+                false if reading && handshake.is_none() => Wants::Sending,
+                false => Wants::Pushes,
+            };
             let event = tokio::select! {
                 ready = ready(&self.stream, reading, blocked) => Event::Socket(ready),
-                () = poll_fn(|context| self.outbox.poll(context, !blocked)) => Event::Outbox,
+                () = poll_fn(|context| self.outbox.poll(context, wants)) => Event::Outbox,
                 () = &mut closing, if drain.is_none() => Event::Drain,
                 () = expiry(&mut handshake) => Event::Late("no handshake in time"),
                 () = expiry(&mut stall) => Event::Late("write stalled"),
@@ -214,9 +228,11 @@ impl Driver<'_> {
         if let Wire::Tls(channel) = &mut self.wire {
             channel.close();
             // Everything before it has left, so there is room for these few bytes.
-            let _ = self.stream.try_write(channel.unsent());
+            let _ = try_write(&self.writer, channel.unsent());
         }
-        part(&mut self.stream).await?;
+        // Whoever sends at this moment has it for as long as that takes; the last to let go says goodbye.
+        self.writer = None;
+        silence(self.stream.as_ref()).await;
         Ok(())
     }
 
@@ -253,7 +269,7 @@ impl Driver<'_> {
             && let Err(broken) = channel.open(&mut buffers.input)
         {
             // The alert, if there is one and the socket takes it.
-            let _ = self.stream.try_write(channel.unsent());
+            let _ = try_write(&self.writer, channel.unsent());
             return Err(broken.into());
         }
         if read > 0 && !buffers.input.is_empty() {
@@ -263,7 +279,9 @@ impl Driver<'_> {
     }
 
     fn feed(&mut self, buffers: &mut Buffers) -> Result<(), Ended> {
-        if let Err(close) = self.session.feed(&mut buffers.input) {
+        // One step: all that it asks for is brought on its way together.
+        let fed = later::step(|| self.session.feed(&mut buffers.input));
+        if let Err(close) = fed {
             tracing::debug!(reason = %close, "session closes its connection");
             self.outbox.close();
             buffers.input.clear();
@@ -291,7 +309,7 @@ impl Driver<'_> {
                 Wire::Clear => &buffers.output[buffers.sent..],
                 Wire::Tls(channel) => channel.unsent(),
             };
-            match self.stream.try_write(bytes) {
+            match try_write(&self.writer, bytes) {
                 Ok(written) => {
                     let answered = match &mut self.wire {
                         Wire::Clear => {
@@ -356,11 +374,15 @@ impl Wire {
     }
 }
 
-/// Closes a socket. Closing one that holds unread bytes sends a reset, and a client that meets it
+fn try_write(writer: &Option<Arc<WriteHalf>>, bytes: &[u8]) -> io::Result<usize> {
+    writer.as_ref().expect("it is there until everything is said").try_write(bytes)
+}
+
+/// Waits for the client to close, after it was told that nothing more will be said. Closing a socket
+/// that holds unread bytes sends a reset, and a client that meets it
 /// while it writes forgets the answers it has not read yet; so the rest of what it says is read and
 /// forgotten, for a short while.
-pub(crate) async fn part(stream: &mut world::net::Stream) -> io::Result<()> {
-    stream.shutdown().await?;
+pub(crate) async fn silence(stream: &Stream) {
     let silence = async {
         // On the heap: in the future, every connection would carry it all its life.
         let mut forgotten = vec![0; READ_MIN];
@@ -374,5 +396,4 @@ pub(crate) async fn part(stream: &mut world::net::Stream) -> io::Result<()> {
     };
     // Whether the client closed in time makes no difference to us.
     let _ = world::time::timeout(PART, silence).await;
-    Ok(())
 }

@@ -16,7 +16,7 @@ use tokio::{
 use world::net::Stream;
 
 use crate::{
-    drive::{Ended, READ_MIN, Wire, part},
+    drive::{Ended, READ_MIN, Wire, silence},
     meters::Meters,
     tls::HANDSHAKE_RECORD,
 };
@@ -63,7 +63,8 @@ pub(crate) async fn greet(
         send(stream, &mut channel, meters).await?;
         if let Err(broken) = opened {
             // So that the client reads why.
-            part(stream).await?;
+            stream.shutdown().await?;
+            silence(stream).await;
             return Err(broken.into());
         }
         if !channel.is_handshaking() {

@@ -7,9 +7,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
     Budget, Guest, Limits, Outbox, Session, Shutdown, Tls,
-    drive::{Deadline, Driver, Ended, after},
+    drive::{Deadline, Driver, Ended, Wire, after},
     greet::{Arrival, greet},
     meters::Meters,
+    outbox::Line,
 };
 
 /// How long to wait after a failed accept. It fails when descriptors run out, and then trying
@@ -33,7 +34,7 @@ pub async fn serve(
         room: Arc::new(Semaphore::new(limits.connections as usize)),
         handshakes: Semaphore::new(limits.handshakes as usize),
         tls,
-        meters: Meters::new(door),
+        meters: Arc::new(Meters::new(door)),
         limits,
         make: Box::new(make),
     });
@@ -65,7 +66,7 @@ struct Hall {
     /// Places for TLS handshakes that are going on.
     handshakes: Semaphore,
     tls: Tls,
-    meters: Meters,
+    meters: Arc<Meters>,
     make: Box<dyn Fn(Guest) -> Box<dyn Session> + Send + Sync>,
 }
 
@@ -123,8 +124,13 @@ impl Hall {
     ) -> Result<Ended, Ended> {
         let mut handshake = after(self.limits.handshake_ms);
         let arrival = self.welcome(&mut stream, &mut handshake, &mut shutdown).await?;
-        let outbox =
-            Arc::new(Outbox::new(self.budget.clone(), self.limits.unsent_bytes, self.limits.pause_bytes));
+        let (stream, writer) = stream.into_split();
+        let writer = Arc::new(writer);
+        // What is said in TLS has to be sealed first, which is the task's work.
+        let line = matches!(arrival.wire, Wire::Clear)
+            .then(|| Line { socket: Arc::downgrade(&writer), meters: self.meters.clone() });
+        let (limit, pause) = (self.limits.unsent_bytes, self.limits.pause_bytes);
+        let outbox = Arc::new(Outbox::new(self.budget.clone(), limit, pause, line));
         let session = (self.make)(Guest {
             peer,
             certificate: arrival.certificate,
@@ -133,12 +139,13 @@ impl Hall {
         });
         let mut driver = Driver {
             stream,
+            writer: Some(writer),
             wire: arrival.wire,
             session,
             outbox,
             budget: self.budget.clone(),
             limits: &self.limits,
-            meters: &self.meters,
+            meters: self.meters.clone(),
         };
         Ok(driver.run(arrival.first, handshake, shutdown).await)
     }

@@ -92,6 +92,9 @@ struct Barrier {
     done: Done<()>,
 }
 
+/// What the log adds to a record, at most.
+const RECORD_BYTES: usize = 20;
+
 /// A record on its way to the log.
 pub(crate) struct Outgoing {
     pub(crate) record: Vec<u8>,
@@ -108,6 +111,8 @@ pub(crate) enum Completes {
     Ready(u64),
     /// A base, which stands at a position the group is told with it.
     Base,
+    /// Nothing yet, but the log has room again for what is behind it.
+    Part,
 }
 
 /// One Raft group.
@@ -263,13 +268,25 @@ impl Group {
         }
     }
 
-    /// Works until a record must be brought to the log, and lends it. The caller offers it there,
-    /// and says [`Group::accepted`] or [`Group::refused`].
-    pub(crate) fn turn(&mut self) -> Option<&Outgoing> {
+    /// Works until records must be brought to the log, and lends those that may go there in one call:
+    /// from the first on, about `bytes` of them, and none behind one that completes something. The
+    /// caller offers them there, all or the first, and says [`Group::accepted`] or [`Group::refused`].
+    pub(crate) fn turn(&mut self, bytes: usize) -> impl ExactSizeIterator<Item = &Outgoing> {
         while self.outgoing.is_empty() && self.core.has_ready() {
             self.take_ready();
         }
-        self.outgoing.front()
+        let (mut count, mut sum) = (0, 0);
+        for outgoing in &self.outgoing {
+            sum += outgoing.record.len() + RECORD_BYTES;
+            if count > 0 && sum > bytes {
+                break;
+            }
+            count += 1;
+            if outgoing.completes.is_some() {
+                break;
+            }
+        }
+        self.outgoing.range(..count)
     }
 
     fn take_ready(&mut self) {
@@ -308,9 +325,16 @@ impl Group {
         // the next with records covers this one.
     }
 
-    /// The log has taken the record lent last, at `position`.
-    pub(crate) fn accepted(&mut self, position: Position) {
+    /// The log has taken the first `count` of the records lent last, the first of them at `position`.
+    pub(crate) fn accepted(&mut self, position: Position, count: usize) {
         self.shared.stalled.store(false, Ordering::Release);
+        for nth in 0..count as u64 {
+            self.note_place(Position(position.0 + nth));
+        }
+    }
+
+    /// The first record on its way out stands at `position`.
+    fn note_place(&mut self, position: Position) {
         let Some(outgoing) = self.outgoing.pop_front() else { return };
         let Some((index, term)) = outgoing.entry else { return };
         // An entry replaces those from its index on.
@@ -318,7 +342,7 @@ impl Group {
         self.places.push_back(Place { index, term, position });
     }
 
-    /// The log has no room for the record lent last; soon, or not until the disk has.
+    /// The log has no room for the first of the records lent last; soon, or not until the disk has.
     pub(crate) fn refused(&mut self, cause: &Cause, disk_is_full: bool) {
         if !self.shared.stalled.swap(true, Ordering::AcqRel) {
             tracing::warn!("the log refused a record of a Raft group: {cause}");

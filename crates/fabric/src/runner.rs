@@ -9,6 +9,10 @@
 //! `docs/adr/0003-whoever-has-an-event-runs-the-spine.md`. The technique is known as flat
 //! combining: Hendler et al., SPAA 2010.)
 //!
+//! A thread that brings many events in one step ([`world::later`]), as the log does with a batch,
+//! runs the spine once, at the end of it: entries that became durable together are applied together,
+//! and their changes written together.
+//!
 //! What must not happen on other people's threads, waiting for time, is left to a thread of the
 //! spine's own. Nothing in the spine takes long or waits for the disk.
 
@@ -17,16 +21,22 @@ use std::{
     time::Duration,
 };
 
-use crate::{shared::Shared, spine::Spine};
+use world::later::{self, Later};
+
+use crate::{
+    mailbox::Mailbox,
+    shared::Shared,
+    spine::{Event, Spine},
+};
 
 /// How long a refused write waits before it is tried again, and the finest step of timers.
 const RETRY_AFTER: Duration = Duration::from_millis(50);
 /// Turns that one event's bringer runs for others at most, before the spine's own thread takes over.
 const BORROWED_TURNS_MAX: usize = 64;
 
-/// The place of a spine that runs on threads.
-#[derive(Default)]
+/// The place of a spine that runs on threads, and what it is to do.
 pub(crate) struct Runner {
+    pub(crate) events: Mailbox<Event>,
     /// `None` before the spine is ready, and after it stopped.
     spine: Mutex<Option<Spine>>,
     state: Mutex<State>,
@@ -40,13 +50,28 @@ struct State {
 }
 
 impl Runner {
+    pub(crate) fn new() -> Runner {
+        Runner {
+            events: Mailbox::new(),
+            spine: Mutex::new(None),
+            state: Mutex::default(),
+            bell: Condvar::new(),
+        }
+    }
+
+    /// Brings an event, and runs the spine if nobody does, when this thread's step is done.
+    pub(crate) fn post(self: &Arc<Self>, event: Event) {
+        self.events.push(event);
+        later::put_off(self.clone());
+    }
+
     /// Puts the spine in its place.
     pub(crate) fn place(&self, spine: Spine) {
         *self.spine.lock().unwrap_or_else(PoisonError::into_inner) = Some(spine);
     }
 
     /// Runs the spine if nobody does, for whoever has just put an event into the mailbox.
-    pub(crate) fn run(&self, shared: &Shared) {
+    fn run(&self) {
         for _ in 0..BORROWED_TURNS_MAX {
             let mut place = match self.spine.try_lock() {
                 Ok(place) => place,
@@ -60,7 +85,7 @@ impl Runner {
             if own {
                 self.ring();
             }
-            if shared.events.is_empty() {
+            if self.events.is_empty() {
                 return;
             }
         }
@@ -68,17 +93,23 @@ impl Runner {
     }
 
     /// The body of the spine's own thread; returns when [`Runner::stop`] was called.
-    pub(crate) fn live(&self, shared: &Shared) {
+    pub(crate) fn live(&self) {
         let mut again = None;
         while self.wait(again) {
-            let mut place = self.spine.lock().unwrap_or_else(PoisonError::into_inner);
-            let Some(spine) = place.as_mut() else { return };
-            spine.turn();
-            spine.retry();
-            again = spine.needs_own_thread().then_some(RETRY_AFTER);
-            drop(place);
-            if !shared.events.is_empty() {
-                self.run(shared);
+            let goes_on = later::step(|| {
+                let mut place = self.spine.lock().unwrap_or_else(PoisonError::into_inner);
+                let Some(spine) = place.as_mut() else { return false };
+                spine.turn();
+                spine.retry();
+                again = spine.needs_own_thread().then_some(RETRY_AFTER);
+                drop(place);
+                if !self.events.is_empty() {
+                    self.run();
+                }
+                true
+            });
+            if !goes_on {
+                return;
             }
         }
     }
@@ -113,10 +144,16 @@ impl Runner {
     }
 }
 
+impl Later for Runner {
+    fn call(self: Arc<Self>, _: bool) {
+        later::step(|| self.run());
+    }
+}
+
 /// Starts the spine's own thread.
 pub(crate) fn start(shared: &Arc<Shared>, spine: Spine) -> std::io::Result<std::thread::JoinHandle<()>> {
-    let own = shared.clone();
-    let thread = world::task::spawn_thread("holdfast-spine", move || own.runner.live(&own))?;
+    let own = shared.runner.clone();
+    let thread = world::task::spawn_thread("holdfast-spine", move || own.live())?;
     shared.runner.place(spine);
     // What came while it was on its way.
     shared.runner.ring();

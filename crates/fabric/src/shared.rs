@@ -16,7 +16,6 @@ use world::World;
 use crate::{
     catalog::Published,
     group::GroupShared,
-    mailbox::Mailbox,
     pace::{self, Pace},
     readers::Readers,
     runner::Runner,
@@ -44,8 +43,7 @@ pub(crate) struct Shared {
     pub(crate) settings: Settings,
     pub(crate) engine: Engine,
     pub(crate) published: Published,
-    pub(crate) events: Mailbox<Event>,
-    pub(crate) runner: Runner,
+    pub(crate) runner: Arc<Runner>,
     pub(crate) upkeep: Bell,
     pub(crate) readers: Arc<Readers>,
     pub(crate) pace: Arc<Pace>,
@@ -72,8 +70,7 @@ impl Shared {
             settings,
             engine,
             published,
-            events: Mailbox::new(),
-            runner: Runner::default(),
+            runner: Arc::new(Runner::new()),
             upkeep: Bell::default(),
             readers: Arc::default(),
             pace: Arc::new(Pace::new(world.clock.clone())),
@@ -138,8 +135,7 @@ impl Shared {
 
     /// Brings an event to the spine, and runs it if nobody does.
     pub(crate) fn post(&self, event: Event) {
-        self.events.push(event);
-        self.runner.run(self);
+        self.runner.post(event);
     }
 
     /// The replication factor of a table that exists.

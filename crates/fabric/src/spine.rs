@@ -12,14 +12,14 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use base::{Cause, GroupId, Hlc, Position};
+use base::{Cause, GroupId, Hlc, Position, StreamId};
 use bytes::Bytes;
 use core_quorum::paxos::Acceptor;
-use disk_log::{Durable, LogWriter};
+use disk_log::{Durable, LogWriter, Refused};
 use store::{Cas, CasOutcome, Done, Page, Read};
 
 use crate::{
-    group::{Completes, Group},
+    group::{Completes, Group, Outgoing},
     paxos::{self, Paxos},
     records,
     shared::{Admitted, Shared},
@@ -92,7 +92,7 @@ impl Spine {
     /// Handles what is waiting now; says whether there was anything.
     pub(crate) fn turn(&mut self) -> bool {
         let mut inbox = std::mem::take(&mut self.inbox);
-        self.shared.events.take(&mut inbox);
+        self.shared.runner.events.take(&mut inbox);
         let any = !inbox.is_empty();
         let mut touched = Vec::new();
         for event in inbox.drain(..) {
@@ -149,6 +149,7 @@ impl Spine {
                         let up_to = state.base_persisted(position);
                         self.log.trim(records::stream_of(group), up_to);
                     }
+                    Completes::Part => {}
                 }
                 Some(group)
             }
@@ -194,24 +195,22 @@ impl Spine {
     fn pump(&mut self, id: GroupId) {
         let Some(group) = self.groups.get_mut(&id) else { return };
         let mut last = None;
-        while let Some(outgoing) = group.turn() {
-            let completes = outgoing.completes;
-            let done: Box<dyn Durable> = match completes {
-                None => Box::new(|_| ()),
-                Some(completes) => {
-                    let shared = self.shared.clone();
-                    // An error ends the log, and with it the node.
-                    Box::new(move |outcome: Result<Position, Cause>| {
-                        if let Ok(position) = outcome {
-                            shared.post(Event::GroupDurable { group: id, completes, position });
-                        }
-                    })
-                }
-            };
-            match self.log.append(records::stream_of(id), &outgoing.record, done) {
+        loop {
+            let lent: Vec<&Outgoing> = group.turn(self.log.longest_append()).collect();
+            let mut count = lent.len();
+            if count == 0 {
+                break;
+            }
+            let mut offered = offer(&self.log, &self.shared, id, &lent);
+            if offered.is_err() && count > 1 {
+                // Where there is no room for all, there may be some for one.
+                count = 1;
+                offered = offer(&self.log, &self.shared, id, &lent[..1]);
+            }
+            match offered {
                 Ok(position) => {
-                    last = Some(position);
-                    group.accepted(position);
+                    last = Some(last_of(position, count));
+                    group.accepted(position, count);
                 }
                 Err(refused) => {
                     group.refused(&refused.cause, !self.log.stats().has_reserve);
@@ -229,9 +228,36 @@ impl Spine {
     }
 }
 
+/// Brings records of a group to the log, of which only the last may complete something. Gives the
+/// position of the first.
+fn offer(
+    log: &LogWriter,
+    shared: &Arc<Shared>,
+    group: GroupId,
+    run: &[&Outgoing],
+) -> Result<Position, Refused> {
+    let stream = records::stream_of(group);
+    let records: Vec<(StreamId, &[u8])> = run.iter().map(|outgoing| (stream, &*outgoing.record)).collect();
+    let count = records.len();
+    let completes = run.last().and_then(|last| last.completes).unwrap_or(Completes::Part);
+    let shared = shared.clone();
+    // An error ends the log, and with it the node.
+    let done: Box<dyn Durable> = Box::new(move |outcome: Result<Position, Cause>| {
+        if let Ok(first) = outcome {
+            shared.post(Event::GroupDurable { group, completes, position: last_of(first, count) });
+        }
+    });
+    log.append_many(&records, done)
+}
+
+/// The position of the last of `count` records.
+fn last_of(first: Position, count: usize) -> Position {
+    Position(first.0 + count as u64 - 1)
+}
+
 impl Drop for Spine {
     /// Requests that nobody took up, and those that come after, hear that their outcome is unknown.
     fn drop(&mut self) {
-        self.shared.events.close();
+        self.shared.runner.events.close();
     }
 }

@@ -12,6 +12,7 @@ mod disk;
 mod entropy;
 pub mod garbage;
 pub mod given;
+pub mod later;
 pub mod net;
 pub mod process;
 pub mod task;

@@ -3,7 +3,10 @@
 
 use std::{io, net::SocketAddr};
 
-pub use tokio::net::{TcpListener as Listener, TcpStream as Stream};
+pub use tokio::net::{
+    TcpListener as Listener, TcpStream as Stream,
+    tcp::{OwnedReadHalf as ReadHalf, OwnedWriteHalf as WriteHalf},
+};
 
 /// Listens on `address` (port 0 takes a free one).
 pub async fn listen(address: SocketAddr) -> io::Result<Listener> {

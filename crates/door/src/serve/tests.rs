@@ -1,5 +1,6 @@
 //! The kit with a toy protocol over real sockets: a message is one length byte and that many
-//! bytes, and is echoed; the message `q` closes, `big` is answered by a megabyte, `slow` later.
+//! bytes, and is echoed; the message `q` closes, `big` is answered by a megabyte, `slow` later,
+//! `away` by a thread that answers in two parts, in one step, and `far` by it with a megabyte of `8`.
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::disallowed_types)]
 
@@ -47,6 +48,8 @@ impl Session for Echo {
                         });
                     });
                 }
+                b"away" => self.answer_elsewhere(b"aw", b"ay"),
+                b"far" => self.answer_elsewhere(b"", &vec![8; 1 << 20]),
                 other => self.guest.outbox.push(other),
             }
         }
@@ -59,6 +62,24 @@ impl Session for Echo {
 
     fn in_flight(&self) -> usize {
         self.pending.load(Ordering::SeqCst)
+    }
+}
+
+impl Echo {
+    fn answer_elsewhere(&self, first: &[u8], second: &[u8]) {
+        let (outbox, pending) = (self.guest.outbox.clone(), self.pending.clone());
+        let (first, second) = (first.to_vec(), second.to_vec());
+        self.pending.fetch_add(1, Ordering::SeqCst);
+        world::task::spawn_thread("elsewhere", move || {
+            world::later::step(|| {
+                outbox.push(&first);
+                outbox.write(|out| {
+                    out.extend_from_slice(&second);
+                    pending.fetch_sub(1, Ordering::SeqCst);
+                });
+            });
+        })
+        .unwrap();
     }
 }
 
@@ -307,5 +328,43 @@ fn an_unfinished_message_takes_memory_only_with_leave() {
             sent += chunk.len();
             assert!(sent < 64 << 20, "the message grows without bound");
         }
+    });
+}
+
+#[test]
+fn who_completes_an_answer_may_send_it() {
+    run(async {
+        let house = house(Limits::default()).await;
+        let mut client = house.visit().await;
+        for _ in 0..200 {
+            client.write_all(b"\x04away").await.unwrap();
+            assert_eq!(read_exactly(&mut client, 4).await, b"away");
+            client.write_all(b"\x02in").await.unwrap();
+            assert_eq!(read_exactly(&mut client, 2).await, b"in");
+        }
+        client.write_all(b"\x04away").await.unwrap();
+        world::time::sleep(Duration::from_millis(20)).await;
+        house.trigger.trigger();
+        assert_eq!(read_exactly(&mut client, 4).await, b"away");
+        assert!(is_closed(&mut client).await);
+    });
+}
+
+#[test]
+fn what_the_socket_does_not_take_from_another_thread_the_task_sends() {
+    run(async {
+        let limits = Limits { unsent_bytes: 64 << 20, pause_bytes: 64 << 20, ..Limits::default() };
+        let house = house(limits).await;
+        let mut client = house.visit().await;
+        for _ in 0..10 {
+            client.write_all(b"\x03far").await.unwrap();
+            world::time::sleep(Duration::from_millis(10)).await;
+        }
+        client.write_all(b"\x03end").await.unwrap();
+        let answers = read_exactly(&mut client, (10 << 20) + 3).await;
+        // What comes back from elsewhere is whole; `end` may come before some of it.
+        let eights = answers.iter().filter(|byte| **byte == 8).count();
+        let end = answers.windows(3).position(|part| part == b"end").unwrap();
+        assert_eq!((eights, end % (1 << 20)), (10 << 20, 0));
     });
 }

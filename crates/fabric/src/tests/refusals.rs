@@ -172,3 +172,42 @@ fn what_frees_memory_is_admitted_when_it_is_used_up() {
     assert_eq!(ask(false).unwrap_err().class, Class::Busy);
     assert!(ask(true).is_ok());
 }
+
+/// Proposals that come together go to the log in as few calls as it takes; those behind the last that
+/// fits into its queue wait, and all are applied in their order.
+#[test]
+fn what_comes_together_may_be_more_than_the_log_takes_at_once() {
+    let mut node = Stepped::start(&world(Disk::in_memory(), 1), tiny(), tally(), Addresses::new()).unwrap();
+    let taken = |node: &Stepped| node.parts.log.stats().batches;
+    let offer = |node: &Stepped, numbers: std::ops::Range<u64>| -> Vec<_> {
+        numbers.map(|number| stories::offer(node, number)).collect()
+    };
+    let before = taken(&node);
+    let few = offer(&node, 0..20);
+    node.turn_spine();
+    node.step_log().unwrap();
+    assert_eq!(taken(&node), before + 1);
+    let many = offer(&node, 20..1_000);
+    node.settle().unwrap();
+    for (nth, answer) in few.into_iter().chain(many).enumerate() {
+        let numbers = store::conformance::decode_tally(&answer.wait().unwrap()).unwrap();
+        assert_eq!(numbers, (0..=nth as u64).collect::<Vec<_>>());
+    }
+}
+
+/// Where the log has no room for all that came together, it takes one by one as long as it can.
+#[test]
+fn what_comes_together_is_taken_one_by_one_when_room_is_short() {
+    let mut node = Stepped::start(&world(Disk::in_memory(), 1), tiny(), tally(), Addresses::new()).unwrap();
+    let table = power_cut::define(&mut node);
+    fill_queue(node.store(), table);
+    // Less than a row of 100 bytes, but more than a number.
+    let answers: Vec<_> = (0..20).map(|number| stories::offer(&node, number)).collect();
+    let queued = node.parts.log.queued_bytes();
+    node.turn_spine();
+    let room = node.parts.log.queued_bytes() - queued;
+    assert!((1..20 * 40).contains(&room), "{room}: some, and not all");
+    node.settle().unwrap();
+    let last = answers.into_iter().next_back().unwrap().wait().unwrap();
+    assert_eq!(store::conformance::decode_tally(&last).unwrap().len(), 20);
+}
