@@ -98,6 +98,7 @@ pub(crate) use deletions::{Deletion, Deletions};
 pub use error::{Damage, TreeError};
 pub use figures::{Debt, LevelFigures, TreeFigures};
 pub use forest::{Forest, Rules, Snapshot};
+pub use format::FOLDER;
 pub use latest::{Latest, decode_latest, encode_latest};
 pub(crate) use read::View;
 pub use read::{Patience, Scan, Step};

@@ -47,7 +47,7 @@ mod writer;
 
 pub use batch::Batch;
 pub use error::LogError;
-pub use log::{Log, LogStats};
+pub use log::{FOLDER, Log, LogStats};
 pub use recover::Visit;
 pub use settings::LogSettings;
 pub use stepper::Stepper;

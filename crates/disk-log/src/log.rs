@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// The folder of the log.
-pub(crate) const FOLDER: &str = "log";
+pub const FOLDER: &str = "log";
 /// The segment to be.
 pub(crate) const RESERVE: &str = "log/reserve";
 

@@ -13,7 +13,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -34,6 +34,7 @@ use crate::{
     tree::Missing,
     watches::{LinkId, Listener, Owed, Watches},
     wire::reply,
+    words::TRACE_MASK,
 };
 
 /// What the lock holds.
@@ -57,6 +58,10 @@ pub(crate) struct Hub {
     pub(crate) clock: Clock,
     pub(crate) entropy: Entropy,
     pub(crate) traffic: Traffic,
+    /// What `gtmk` tells and `stmk` sets.
+    pub(crate) trace_mask: AtomicI64,
+    /// The last transaction of the durable state that was taken up.
+    pub(crate) restored_zxid: AtomicI64,
     /// When the door was made, in milliseconds of the boot clock.
     pub(crate) since_ms: u64,
     /// The port of the first listener.
@@ -83,6 +88,8 @@ impl Hub {
             clock,
             entropy,
             traffic: Traffic::default(),
+            trace_mask: AtomicI64::new(TRACE_MASK),
+            restored_zxid: AtomicI64::new(0),
             port: OnceLock::new(),
             last_link: AtomicU64::new(0),
             links: Mutex::default(),
@@ -211,6 +218,7 @@ impl Hub {
             state.sessions.open(*id, session.timeout_ms, now_ms);
         }
         self.is_whole.store(replica.tree.is_whole(), Ordering::Relaxed);
+        self.restored_zxid.store(replica.zxid, Ordering::Relaxed);
         state.replica = replica;
         Ok(())
     }

@@ -37,7 +37,7 @@ mod wire;
 mod words;
 mod x509;
 
-pub use limits::Settings;
+pub use limits::{Folders, Settings};
 pub use serve::{Door, new};
 
 #[cfg(any(test, feature = "fuzzing"))]

@@ -1,5 +1,7 @@
 //! The door's settings, each with its default, range and reason.
 
+use world::Disk;
+
 /// Settings of the ZooKeeper door.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -44,10 +46,12 @@ pub struct Settings {
     /// access control list. Default none, as ZooKeeper's.
     pub super_digest: Option<String>,
     /// Four-letter words that are answered: `srvr` always, and of `ruok`, `isro`, `stat`, `mntr`,
-    /// `conf`, `envi`, `cons`, `dump`, `wchs`, `wchc`, `wchp`, `srst`, `crst` those named here; `*` is
-    /// all. Default `srvr` and `ruok`. ZooKeeper's default is `srvr`; others tell strangers about the
+    /// `conf`, `envi`, `cons`, `dump`, `dirs`, `hash`, `wchs`, `wchc`, `wchp`, `srst`, `crst`, `gtmk`,
+    /// `stmk` those named here; `*` is all. Default `srvr` and `ruok`. ZooKeeper's default is `srvr`; others tell strangers about the
     /// machine and its clients, or cost much.
     pub four_letter_words: Vec<String>,
+    /// What `dirs` tells the sizes of. Default nothing, and in the binary its own.
+    pub folders: Option<Folders>,
     /// Bounds on connections; see there. 20,000 of them by default: sessions are idle for most of
     /// their lives, and clusters have many.
     pub connections: door::Limits,
@@ -71,9 +75,33 @@ impl Default for Settings {
             enforce_quota: false,
             super_digest: None,
             four_letter_words: vec!["srvr".to_owned(), "ruok".to_owned()],
+            folders: None,
             connections: door::Limits { connections: 20_000, ..door::Limits::default() },
             tls: door::Tls::Off,
         }
+    }
+}
+
+/// Where the store keeps what all doors have, for operators.
+#[derive(Clone, Debug)]
+pub struct Folders {
+    /// Where they are.
+    pub disk: Disk,
+    /// The folder of data.
+    pub data: &'static str,
+    /// The folder of the log.
+    pub log: &'static str,
+}
+
+impl Folders {
+    /// Bytes of the files in each. What goes while it is looked at, or cannot be, counts as nothing.
+    pub(crate) fn bytes(&self) -> (u64, u64) {
+        let bytes_of = |folder: &str| {
+            let names = self.disk.list(folder).unwrap_or_default();
+            let len = |name| self.disk.open(&format!("{folder}/{name}")).and_then(|file| file.len());
+            names.into_iter().map(|name| len(name).unwrap_or(0)).sum()
+        };
+        (bytes_of(self.data), bytes_of(self.log))
     }
 }
 

@@ -19,7 +19,7 @@ use crate::{
         jute::{Input, Malformed},
         request::{self, Connect, Credentials, Header, opcode},
     },
-    words,
+    words::{self, Typed},
 };
 
 /// A connection takes no more requests while this much is unsent: what a client does not read it
@@ -59,11 +59,13 @@ impl Connection {
 
     /// The first bytes of a connection.
     fn greet(&mut self, input: &mut BytesMut) -> Result<(), Close> {
-        if let Some(first) = input.first_chunk::<4>()
-            && let Some(word) = words::known(*first)
-        {
-            self.link.guest.outbox.push(words::answer(&self.service().hub, word).as_bytes());
-            return Err(Close::because("a four-letter word was answered"));
+        match words::typed(&self.service().hub, input) {
+            Typed::Word(answer) => {
+                self.link.guest.outbox.push(answer.as_bytes());
+                return Err(Close::because("a four-letter word was answered"));
+            }
+            Typed::Unfinished => return Ok(()),
+            Typed::Nothing => {}
         }
         let body = match frame(input, self.service().hub.settings.message_bytes) {
             Frame::Whole(body) => body,

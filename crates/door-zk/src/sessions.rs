@@ -31,6 +31,13 @@ struct Session {
     on: Option<Attached>,
 }
 
+impl Session {
+    /// When its time is up if it is not heard of again, in milliseconds of the boot clock.
+    fn due_ms(&self) -> u64 {
+        self.heard.load(Ordering::Relaxed) + u64::from(self.timeout_ms)
+    }
+}
+
 struct Attached {
     link: LinkId,
     outbox: Arc<Outbox>,
@@ -119,7 +126,7 @@ impl Sessions {
         {
             self.deadlines.pop_first();
             let Some(session) = self.sessions.get_mut(&id) else { continue };
-            let deadline_ms = session.heard.load(Ordering::Relaxed) + u64::from(session.timeout_ms);
+            let deadline_ms = session.due_ms();
             if deadline_ms > now_ms {
                 session.deadline_ms = Some(deadline_ms);
                 self.deadlines.insert((deadline_ms, id));
@@ -151,6 +158,12 @@ impl Sessions {
         for session in self.sessions.values() {
             session.heard.store(now_ms, Ordering::Relaxed);
         }
+    }
+
+    /// All sessions that are not being closed, each with when its time is up if it is not heard of again.
+    pub(crate) fn ends(&self) -> impl Iterator<Item = (i64, u64)> {
+        let alive = self.sessions.iter().filter(|(_, session)| session.deadline_ms.is_some());
+        alive.map(|(id, session)| (*id, session.due_ms()))
     }
 
     /// The timeout of a session.

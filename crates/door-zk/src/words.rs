@@ -5,6 +5,8 @@
 //! all is an unreasonable length. Answers have ZooKeeper's lines and names of fields; of `mntr` and
 //! `cons`, those fields that this door knows.
 
+mod dump;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::{self, Write},
@@ -15,6 +17,7 @@ use store::Patience;
 
 use crate::{
     hub::Hub,
+    limits::Folders,
     link::{Link, Phase},
     quota,
     watches::LinkId,
@@ -28,46 +31,85 @@ const VERSION: &str = concat!("3.9.5-holdfast-", env!("CARGO_PKG_VERSION"), ", b
 /// Appends a word's answer.
 type Answer = fn(&Hub, &mut String) -> fmt::Result;
 
-/// Every word that ZooKeeper 3.9 knows, with its answer if this door has one.
-const WORDS: [(&str, Option<Answer>); 18] = [
-    ("conf", Some(configuration)),
-    ("cons", Some(connections)),
-    ("crst", Some(reset_connections)),
-    ("dirs", None),
-    ("dump", Some(ephemerals)),
-    ("envi", Some(environment)),
-    ("gtmk", None),
-    ("hash", None),
-    ("isro", Some(|_, text| text.write_str("rw"))),
-    ("mntr", Some(monitor)),
-    ("ruok", Some(|_, text| text.write_str("imok"))),
-    ("srst", Some(reset)),
-    ("srvr", Some(server)),
-    ("stat", Some(statistics)),
-    ("stmk", None),
-    ("wchc", Some(watches_by_session)),
-    ("wchp", Some(watches_by_path)),
-    ("wchs", Some(watches)),
+/// Every word that ZooKeeper 3.9 knows, with its answer.
+const WORDS: [(&str, Answer); 18] = [
+    ("conf", configuration),
+    ("cons", connections),
+    ("crst", reset_connections),
+    ("dirs", directories),
+    ("dump", dump::dump),
+    ("envi", environment),
+    ("gtmk", trace_mask),
+    ("hash", digests),
+    ("isro", |_, text| text.write_str("rw")),
+    ("mntr", monitor),
+    ("ruok", |_, text| text.write_str("imok")),
+    ("srst", reset),
+    ("srvr", server),
+    ("stat", statistics),
+    ("stmk", trace_mask),
+    ("wchc", watches_by_session),
+    ("wchp", watches_by_path),
+    ("wchs", watches),
 ];
 
-/// The word that these bytes are, if any.
-pub(crate) fn known(bytes: [u8; 4]) -> Option<&'static str> {
-    WORDS.into_iter().map(|(word, _)| word).find(|word| word.as_bytes() == bytes)
+/// The one word that has a number behind it: eight bytes, big-endian.
+const SETS_MASK: &str = "stmk";
+
+/// ZooKeeper's mask from the start: requests, packets of servers, sessions, warnings.
+pub(crate) const TRACE_MASK: i64 = 0x132;
+
+/// What the first bytes of a connection are.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Typed {
+    /// No word, or not yet.
+    Nothing,
+    /// A word that wants more bytes than have come.
+    Unfinished,
+    /// A word, and its answer.
+    Word(String),
 }
 
-/// The answer to a word.
-pub(crate) fn answer(hub: &Hub, word: &str) -> String {
+/// Looks for a word at the front of `input`, and does what it says.
+pub(crate) fn typed(hub: &Hub, input: &[u8]) -> Typed {
+    let Some((first, rest)) = input.split_first_chunk::<4>() else { return Typed::Nothing };
+    let Some((word, answer)) = WORDS.into_iter().find(|(word, _)| word.as_bytes() == first) else {
+        return Typed::Nothing;
+    };
     let named = |entry: &String| entry == word || entry == "*";
-    let allowed = word == "srvr" || hub.settings.four_letter_words.iter().any(named);
-    let found = WORDS.iter().find(|(known, _)| *known == word).and_then(|(_, answer)| *answer);
-    match found {
-        Some(answer) if allowed => {
-            let mut text = String::new();
-            answer(hub, &mut text).expect("writing to a string does not fail");
-            text
-        }
-        _ => format!("{word} is not executed because it is not in the whitelist.\n"),
+    if word != "srvr" && !hub.settings.four_letter_words.iter().any(named) {
+        return Typed::Word(format!("{word} is not executed because it is not in the whitelist.\n"));
     }
+    if word == SETS_MASK {
+        let Some(mask) = rest.first_chunk() else { return Typed::Unfinished };
+        hub.trace_mask.store(i64::from_be_bytes(*mask), Ordering::Relaxed);
+    }
+    let mut text = String::new();
+    answer(hub, &mut text).expect("writing to a string does not fail");
+    Typed::Word(text)
+}
+
+/// In ZooKeeper the mask chooses among log lines of the level TRACE, of which there are none here: it is
+/// kept for who sets it.
+fn trace_mask(hub: &Hub, text: &mut String) -> fmt::Result {
+    write!(text, "{}", hub.trace_mask.load(Ordering::Relaxed))
+}
+
+/// The last transactions whose number is a multiple of 128, each with the digest of the tree behind it: 0,
+/// for none is kept, as by a ZooKeeper with `zookeeper.digest.enabled=false`. It would cost every write two
+/// checksums of a path and its data.
+fn digests(hub: &Hub, text: &mut String) -> fmt::Result {
+    const EVERY: i64 = 128;
+    const KEPT: i64 = 1024;
+    let last = hub.lock().replica.zxid / EVERY;
+    let first = (hub.restored_zxid.load(Ordering::Relaxed) / EVERY).max(last.saturating_sub(KEPT));
+    (first..last).try_for_each(|before| writeln!(text, "{:x}: 0", (before + 1) * EVERY))
+}
+
+/// Bytes of what is kept on the disk, for all doors.
+fn directories(hub: &Hub, text: &mut String) -> fmt::Result {
+    let (data_bytes, log_bytes) = hub.settings.folders.as_ref().map_or((0, 0), Folders::bytes);
+    writeln!(text, "datadir_size: {data_bytes}\nlogdir_size: {log_bytes}")
 }
 
 fn server(hub: &Hub, text: &mut String) -> fmt::Result {
@@ -260,17 +302,6 @@ fn connection(link: &Link, text: &mut String) -> fmt::Result {
     )
 }
 
-fn ephemerals(hub: &Hub, text: &mut String) -> fmt::Result {
-    let state = hub.lock();
-    let tree = &state.replica.tree;
-    writeln!(text, "ephemeral nodes dump:\nSessions with Ephemerals ({}):", tree.owners().len())?;
-    for session in tree.owners() {
-        writeln!(text, "0x{session:x}:")?;
-        tree.ephemerals(session).try_for_each(|path| writeln!(text, "\t{path}"))?;
-    }
-    Ok(())
-}
-
 fn watches(hub: &Hub, text: &mut String) -> fmt::Result {
     let state = hub.lock();
     let (mut connections, mut total) = (BTreeSet::new(), 0);
@@ -334,6 +365,8 @@ fn reset_connections(hub: &Hub, text: &mut String) -> fmt::Result {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use world::{Clock, Entropy};
 
     use super::*;
@@ -345,19 +378,76 @@ mod tests {
         Hub::new(settings, Clock::simulated(0), Entropy::seeded(1))
     }
 
+    fn answer(hub: &Hub, word: &str) -> String {
+        match typed(hub, word.as_bytes()) {
+            Typed::Word(answer) => answer,
+            other => panic!("{word}: {other:?}"),
+        }
+    }
+
     #[test]
     fn only_whitelisted_words_are_answered() {
         let some = hub(&["ruok"]);
-        assert_eq!(known(*b"ruok"), Some("ruok"));
-        assert_eq!(known(*b"nope"), None);
+        assert_eq!(typed(&some, b"nope"), Typed::Nothing);
+        assert_eq!(typed(&some, b"ruo"), Typed::Nothing);
         assert_eq!(answer(&some, "ruok"), "imok");
         assert_eq!(answer(&some, "envi"), "envi is not executed because it is not in the whitelist.\n");
         let srvr = answer(&some, "srvr");
         assert!(srvr.starts_with("Zookeeper version: 3.9.5-"), "{srvr}");
         assert!(srvr.ends_with("\nZxid: 0x0\nMode: standalone\nNode count: 5\n"), "{srvr}");
         let all = hub(&["*"]);
-        for (word, has_answer) in WORDS.map(|(word, answer)| (word, answer.is_some())) {
-            assert_eq!(answer(&all, word).contains("whitelist"), !has_answer, "{word}");
+        for (word, _) in WORDS {
+            assert!(!answer(&all, &format!("{word}01234567")).contains("whitelist"), "{word}");
+            assert!(word == "ruok" || word == "srvr" || answer(&some, word).contains("whitelist"), "{word}");
         }
+    }
+
+    /// As ZooKeeper 3.9.5 answers: the mask, and nothing else.
+    #[test]
+    fn the_trace_mask_is_what_was_set_last() {
+        let hub = hub(&["gtmk", "stmk"]);
+        assert_eq!(answer(&hub, "gtmk"), "306");
+        for mask in [2, -1, i64::MIN, 306] {
+            let bytes = [&b"stmk"[..], &mask.to_be_bytes()].concat();
+            for missing in 1..=8 {
+                assert_eq!(typed(&hub, &bytes[..bytes.len() - missing]), Typed::Unfinished);
+            }
+            assert_eq!(typed(&hub, &bytes), Typed::Word(mask.to_string()));
+            assert_eq!(answer(&hub, "gtmk"), mask.to_string());
+        }
+    }
+
+    /// As a ZooKeeper 3.9.5 with `zookeeper.digest.enabled=false` answers after 0x130 transactions.
+    #[test]
+    fn no_digests_are_told_for_the_transactions_that_have_some() {
+        let hub = hub(&["hash"]);
+        let after = |zxid| {
+            hub.lock().replica.zxid = zxid;
+            answer(&hub, "hash")
+        };
+        assert_eq!((after(127).as_str(), after(128).as_str()), ("", "80: 0\n"));
+        assert_eq!(after(0x130), "80: 0\n100: 0\n");
+        let many = after(5000 * 128);
+        assert_eq!(many.lines().count(), 1024);
+        assert!(many.starts_with("7c480: 0\n") && many.ends_with("\n9c400: 0\n"), "{many}");
+        hub.restored_zxid.store(4999 * 128 + 5, Ordering::Relaxed);
+        assert_eq!(after(5000 * 128), "9c400: 0\n", "those before the start are forgotten");
+    }
+
+    #[test]
+    fn the_sizes_of_folders_are_those_of_their_files() {
+        let disk = world::Disk::in_memory();
+        for (name, bytes) in [("data/a", 30), ("data/b", 12), ("journal/a", 5)] {
+            disk.make_folder(name.split_once('/').unwrap().0).unwrap();
+            disk.create(name, bytes).unwrap();
+        }
+        let folders = Folders { disk, data: "data", log: "journal" };
+        let settings = Settings {
+            four_letter_words: vec!["dirs".to_owned()],
+            folders: Some(folders),
+            ..Settings::default()
+        };
+        let hub = Hub::new(settings, Clock::simulated(0), Entropy::seeded(1));
+        assert_eq!(answer(&hub, "dirs"), "datadir_size: 42\nlogdir_size: 5\n");
     }
 }

@@ -67,7 +67,8 @@ use disk_log::{Log, LogWriter, Stepper};
 use store::{Gate, Machine, Node, Store};
 use world::World;
 
-pub use disk_engine::tree::{Compression, TreeSettings};
+pub use disk_engine::tree::{Compression, FOLDER as TREE_FOLDER, TreeSettings};
+pub use disk_log::FOLDER as LOG_FOLDER;
 pub use identity::{DISK_FORMAT, Identity, ask_as, enter};
 pub use settings::Settings;
 pub use verify::{Finding, Verified, verify};

@@ -54,6 +54,8 @@ pub(crate) fn start(options: Start) -> Result<(), Refusal> {
     } else {
         Disk::real(&options.data_dir).map_err(unusable)?
     };
+    let (data, log) = (fabric::TREE_FOLDER, fabric::LOG_FOLDER);
+    rooms.zookeeper.folders = Some(door_zk::Folders { disk: disk.clone(), data, log });
     let _lock = disk.lock().map_err(unusable)?;
     let open = runtime.block_on(place::open_all(&options))?;
 

@@ -247,7 +247,7 @@ pub(crate) fn file_name(id: u64) -> String {
 }
 
 /// The folder of a forest.
-pub(crate) const FOLDER: &str = "tree";
+pub const FOLDER: &str = "tree";
 
 #[cfg(test)]
 mod tests {

@@ -27,7 +27,7 @@ struct Story {
 
 impl Story {
     fn new(memory: Memory) -> Story {
-        let words = "ruok isro stat mntr conf cons dump wchs wchc wchp srst crst";
+        let words = "ruok isro stat mntr conf cons dump dirs gtmk hash wchs wchc wchp srst crst";
         let four_letter_words = words.split(' ').map(str::to_owned).collect();
         // The operator's user is `super` with the password `secret`.
         let super_digest = Some("super:lK75jTNcA+U9vtVEw5vB51mj/w4=".to_owned());

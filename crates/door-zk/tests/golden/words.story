@@ -35,7 +35,15 @@ s> types conf
 s< "tickTime=2000\nmaxClientCnxns=0\nminSessionTimeout=4000\nmaxSessionTimeout=40000\nserverId=0\n"
 s< connection closed
 s> types dump
-s< "ephemeral nodes dump:\nSessions with Ephemerals (1):\n0x18bcfe568000000:\n\t/e\n\t/f\n"
+s< "SessionTracker dump:\nSession Sets (2)/(3):\n2 expire at Tue Nov 14 22:13:30 UTC 2023:\n\t0x18bcfe568000000\n\t0x18bcfe568000002\n1 expire at Tue Nov 14 22:13:40 UTC 2023:\n\t0x18bcfe568000001\nephemeral nodes dump:\nSessions with Ephemerals (1):\n0x18bcfe568000000:\n\t/e\n\t/f\nConnections dump:\nConnections Sets (3)/(5):\n2 expire at Tue Nov 14 22:13:30 UTC 2023:\n\tip: /127.0.0.1:1 sessionId: 0x18bcfe568000000\n\tip: /127.0.0.1:1 sessionId: 0x18bcfe568000002\n2 expire at Tue Nov 14 22:13:32 UTC 2023:\n\tip: /127.0.0.1:1 sessionId: 0x0\n\tip: /127.0.0.1:1 sessionId: 0x0\n1 expire at Tue Nov 14 22:13:40 UTC 2023:\n\tip: /127.0.0.1:1 sessionId: 0x18bcfe568000001\n"
+s< connection closed
+s> types dirs
+s< "datadir_size: 0\nlogdir_size: 0\n"
+s< connection closed
+s> types gtmk
+s< "306"
+s< connection closed
+s> types hash
 s< connection closed
 s> types wchs
 s< "2 connections watching 3 paths\nTotal watches:3\n"
