@@ -11,10 +11,12 @@ HOLDFAST_BIN is the server's binary. A line for each test goes to HOLDFAST_KAZOO
 its name, and if it did not pass why, parted by tabs.
 """
 
+import ctypes
 import json
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import time
 
@@ -32,6 +34,13 @@ START_LIMIT_S = 30
 STOP_LIMIT_S = 30
 SUPER_DIGEST = "-Dzookeeper.DigestAuthenticationProvider.superDigest="
 WORDS = "4lw.commands.whitelist="
+LIBC = ctypes.CDLL(None)
+PR_SET_PDEATHSIG = 1
+
+
+def end_with_parent():
+    """Has the kernel kill this process when pytest ends, however that ends."""
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class Holdfast(common.ManagedZooKeeper):
@@ -52,7 +61,7 @@ class Holdfast(common.ManagedZooKeeper):
             command += ["--set", f"{name}={value}"]
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(command, cwd=self.working_path, stdin=subprocess.DEVNULL,
-                                            stdout=log, stderr=log)
+                                            stdout=log, stderr=log, preexec_fn=end_with_parent)
         self.port = self.wait_until_listening(pathlib.Path(data, "listen.json"))
         self._running = True
 

@@ -153,10 +153,11 @@ const BESIDE: [Beside; 16] = [
     },
     Beside {
         what: "four-letter words",
-        remark: "behind a whitelist",
+        remark: "all that 3.9 knows, behind a whitelist; `hash` without digests",
         shown: &[
             ("words.story", ""),
             ("testing/sockets.rs", "four_letters_are_answered_and_the_connection_ends"),
+            ("words.rs", "words_tell_of_the_disk_of_sessions_and_of_connections"),
         ],
     },
     Beside {

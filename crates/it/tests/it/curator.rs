@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use crate::harness::{Launch, Scratch, eventually, java, root};
+use crate::harness::{Launch, Process, Scratch, java, root};
 
 #[test]
 fn curators_recipes_work() {
@@ -19,8 +19,7 @@ fn curators_recipes_work() {
     let mut command = java::java(&jars);
     command.arg(root().join("crates/it/java/Recipes.java")).arg(server.zookeeper().to_string());
     command.stdout(file.try_clone().unwrap()).stderr(file);
-    let mut program = command.spawn().unwrap();
-    let status = eventually("the recipes are done", Duration::from_secs(180), || program.try_wait().unwrap());
+    let status = Process::start(command).ends_within(Duration::from_secs(180));
     let said = fs::read_to_string(&output).unwrap();
-    assert!(status.success() && said.ends_with("done\n"), "{status}: {said}");
+    assert!(status.is_some_and(|s| s.success()) && said.ends_with("done\n"), "{status:?}: {said}");
 }

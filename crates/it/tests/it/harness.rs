@@ -4,6 +4,7 @@ pub(crate) mod certificates;
 pub(crate) mod cql;
 pub(crate) mod http;
 pub(crate) mod java;
+pub(crate) mod process;
 pub(crate) mod program;
 pub(crate) mod scratch;
 pub(crate) mod server;
@@ -15,6 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub(crate) use process::Process;
 pub(crate) use program::Program;
 pub(crate) use scratch::Scratch;
 pub(crate) use server::{Launch, Server};

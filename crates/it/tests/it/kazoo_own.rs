@@ -8,12 +8,12 @@
 use std::{
     collections::BTreeMap,
     fs::{self, File},
-    process::{Child, Command, ExitStatus, Stdio},
-    time::{Duration, Instant},
+    process::{Command, ExitStatus, Stdio},
+    time::Duration,
 };
 
 use crate::{
-    harness::{self, Scratch, program, server, signal},
+    harness::{self, Process, Scratch, program, server},
     need_python,
 };
 
@@ -65,7 +65,7 @@ fn run(scratch: &Scratch) -> BTreeMap<String, String> {
     command.env("TMPDIR", scratch.path()).current_dir(scratch.path()).stdin(Stdio::null());
     let file = File::create(&output).unwrap();
     command.stdout(file.try_clone().unwrap()).stderr(file);
-    let status = ends(command.spawn().unwrap());
+    let status = ends(Process::start(command));
     // 0 is all passed, 1 some failed; everything else means that they did not run.
     let ran = status.is_some_and(|status| matches!(status.code(), Some(0 | 1)));
     assert!(ran, "{status:?}: {}", fs::read_to_string(&output).unwrap_or_default());
@@ -73,24 +73,11 @@ fn run(scratch: &Scratch) -> BTreeMap<String, String> {
 }
 
 /// Waits for pytest's end. Past the limit it is interrupted, so that it stops its server.
-fn ends(mut pytest: Child) -> Option<ExitStatus> {
-    let wait = |pytest: &mut Child, limit| {
-        let deadline = Instant::now() + limit;
-        while Instant::now() < deadline {
-            if let Some(status) = pytest.try_wait().unwrap() {
-                return Some(status);
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        None
-    };
-    if let Some(status) = wait(&mut pytest, LIMIT) {
-        return Some(status);
+fn ends(mut pytest: Process) -> Option<ExitStatus> {
+    let ended = pytest.ends_within(LIMIT);
+    if ended.is_none() {
+        pytest.signal("INT");
+        pytest.ends_within(LAST_WORDS);
     }
-    signal(pytest.id(), "INT");
-    if wait(&mut pytest, LAST_WORDS).is_none() {
-        pytest.kill().unwrap();
-        pytest.wait().unwrap();
-    }
-    None
+    ended
 }

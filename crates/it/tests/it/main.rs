@@ -27,4 +27,5 @@ mod startup;
 mod tls;
 mod verify;
 mod witness;
+mod words;
 mod zkcli;

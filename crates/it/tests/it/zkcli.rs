@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use crate::harness::{Scratch, Server, eventually, java};
+use crate::harness::{Process, Scratch, Server, java};
 
 const TOLD: &str = include_str!("zkcli.peer");
 
@@ -84,9 +84,10 @@ fn run(jars: &Path, server: &str, commands: &[&str]) -> String {
     command.args(["org.apache.zookeeper.ZooKeeperMain", "-server", server]).current_dir(scratch.path());
     command.stdin(Stdio::from(File::open(&input).unwrap()));
     command.stdout(file.try_clone().unwrap()).stderr(file);
-    let mut shell = command.spawn().unwrap();
-    eventually("the shell is done with its script", LIMIT, || shell.try_wait().unwrap());
-    fs::read_to_string(&output).unwrap()
+    let ended = Process::start(command).ends_within(LIMIT);
+    let said = fs::read_to_string(&output).unwrap();
+    assert!(ended.is_some(), "the shell is not done with its script within {LIMIT:?}: {said}");
+    said
 }
 
 /// What the shell says of itself, and the two lines above each event.

@@ -5,12 +5,12 @@ use std::{
     fs::File,
     io::{BufRead, BufReader, Write},
     path::PathBuf,
-    process::{Child, ChildStdin, Command, Stdio},
+    process::{ChildStdin, Command, Stdio},
     sync::mpsc::{Receiver, RecvTimeoutError, channel},
     time::{Duration, Instant},
 };
 
-use super::{Scratch, Server, root, signal};
+use super::{Process, Scratch, Server, root};
 
 /// A program has ended within this, unless its test says otherwise.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -43,7 +43,7 @@ macro_rules! need_python {
 /// A running program. Killed when dropped.
 pub(crate) struct Program {
     name: String,
-    child: Child,
+    process: Process,
     input: Option<ChildStdin>,
     lines: Receiver<String>,
     seen: Vec<String>,
@@ -74,10 +74,10 @@ impl Program {
         }
         command.envs(env.iter().copied());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(File::create(&errors).unwrap());
-        let mut child = command.spawn().unwrap();
-        let input = child.stdin.take();
-        let lines = lines_of(child.stdout.take().unwrap());
-        Program { name: name.to_owned(), child, input, lines, seen: Vec::new(), errors, _scratch: scratch }
+        let mut process = Process::start(command);
+        let input = process.child().stdin.take();
+        let lines = lines_of(process.child().stdout.take().unwrap());
+        Program { name: name.to_owned(), process, input, lines, seen: Vec::new(), errors, _scratch: scratch }
     }
 
     /// Runs it to its end; it must succeed. Its output, in lines.
@@ -85,13 +85,9 @@ impl Program {
         Program::start(server, name, args).finish()
     }
 
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
     /// Sends it a signal.
     pub(crate) fn signal(&self, with: &str) {
-        signal(self.pid(), with);
+        self.process.signal(with);
     }
 
     /// Tells it something by a line on its standard input.
@@ -147,7 +143,7 @@ impl Program {
                 Err(RecvTimeoutError::Timeout) => self.fail(&format!("did not end within {limit:?}")),
             }
         }
-        let status = self.child.wait().unwrap();
+        let status = self.process.child().wait().unwrap();
         if !status.success() {
             self.fail(&format!("ended with {status}"));
         }
@@ -156,20 +152,13 @@ impl Program {
 
     /// `kill -9`, and its end.
     pub(crate) fn kill(&mut self) {
-        let _ = self.child.kill();
-        self.child.wait().unwrap();
+        let _ = self.process.child().kill();
+        self.process.child().wait().unwrap();
     }
 
     fn fail(&self, what: &str) -> ! {
         let errors = std::fs::read_to_string(&self.errors).unwrap_or_default();
         panic!("{} {what}\nit said:\n{}\nand on stderr:\n{errors}", self.name, self.seen.join("\n"))
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

@@ -5,11 +5,11 @@ use std::{
     fs::{self, File, OpenOptions},
     net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Command, ExitStatus, Stdio},
     time::Duration,
 };
 
-use super::{Scratch, eventually, http, signal};
+use super::{Process, Scratch, eventually, http};
 
 /// A server is ready, or has refused to start, within this. Far above what it needs, because the
 /// machine may be busy compiling.
@@ -112,8 +112,8 @@ impl Launch {
     /// Starts it and waits until it is ready.
     pub(crate) fn start(self) -> Server {
         let log = self.scratch.path().join("server.log");
-        let child = spawn(self.command(), &log);
-        let mut server = Server { launch: self, log, child: Some(child), doors: BTreeMap::new() };
+        let process = spawn(self.command(), &log);
+        let mut server = Server { launch: self, log, process: Some(process), doors: BTreeMap::new() };
         server.wait_until_ready();
         server
     }
@@ -122,12 +122,9 @@ impl Launch {
     pub(crate) fn refused(&self) -> (i32, String) {
         let log = self.scratch.path().join("refused.log");
         let _ = fs::remove_file(&log);
-        let mut child = spawn(self.command(), &log);
-        let status = eventually_ends(&mut child, START_LIMIT).unwrap_or_else(|| {
-            let _ = child.kill();
-            let _ = child.wait();
-            panic!("the server was to refuse, and runs: {}", said(&log))
-        });
+        let status = spawn(self.command(), &log)
+            .ends_within(START_LIMIT)
+            .unwrap_or_else(|| panic!("the server was to refuse, and runs: {}", said(&log)));
         (status.code().expect("an exit, not a signal"), said(&log))
     }
 }
@@ -137,7 +134,7 @@ impl Launch {
 pub(crate) struct Server {
     launch: Launch,
     log: PathBuf,
-    child: Option<Child>,
+    process: Option<Process>,
     doors: BTreeMap<String, SocketAddr>,
 }
 
@@ -177,7 +174,7 @@ impl Server {
     }
 
     pub(crate) fn pid(&self) -> u32 {
-        self.child.as_ref().expect("running").id()
+        self.process.as_ref().expect("running").pid()
     }
 
     /// What it wrote to standard output and error since its first start.
@@ -187,34 +184,30 @@ impl Server {
 
     /// Whether the process is still there.
     pub(crate) fn runs(&mut self) -> bool {
-        self.child.as_mut().is_some_and(|child| child.try_wait().is_ok_and(|status| status.is_none()))
+        self.process.as_mut().is_some_and(|process| process.ended().is_none())
     }
 
     /// `kill -9`.
     pub(crate) fn kill(&mut self) {
-        let mut child = self.child.take().expect("running");
-        child.kill().unwrap();
-        child.wait().unwrap();
+        drop(self.process.take().expect("running"));
     }
 
     /// Asks it to stop with `signal`, and waits until it did.
     pub(crate) fn stop(&mut self, with: &str) -> ExitStatus {
-        signal(self.pid(), with);
-        let mut child = self.child.take().expect("running");
-        eventually_ends(&mut child, STOP_LIMIT).unwrap_or_else(|| {
-            let _ = child.kill();
-            let _ = child.wait();
+        let mut process = self.process.take().expect("running");
+        process.signal(with);
+        process.ends_within(STOP_LIMIT).unwrap_or_else(|| {
             panic!("SIG{with} did not stop the server within {STOP_LIMIT:?}:\n{}", self.said())
         })
     }
 
     /// Starts it again, over the same data and on the same ports, and waits until it is ready.
     pub(crate) fn restart(&mut self) {
-        assert!(self.child.is_none(), "stop it first");
+        assert!(self.process.is_none(), "stop it first");
         for (door, address) in &self.doors {
             self.launch.listen.insert(door.clone(), address.to_string());
         }
-        self.child = Some(spawn(self.launch.command(), &self.log));
+        self.process = Some(spawn(self.launch.command(), &self.log));
         self.wait_until_ready();
     }
 
@@ -228,14 +221,14 @@ impl Server {
     fn wait_until_ready(&mut self) {
         let what = format!("the server is ready (its log: {})", self.log.display());
         let doors = eventually(&what, START_LIMIT, || {
-            let child = self.child.as_mut().expect("just started");
-            if let Some(status) = child.try_wait().unwrap() {
+            let process = self.process.as_mut().expect("just started");
+            if let Some(status) = process.ended() {
                 panic!("the server ended with {status} instead of starting:\n{}", said(&self.log));
             }
             let doors = if self.launch.in_memory {
                 printed_doors(&said(&self.log))
             } else {
-                listed_doors(&self.launch.data, child.id())
+                listed_doors(&self.launch.data, process.pid())
             }?;
             let ready = match (doors.get("http"), doors.values().next()) {
                 (Some(http), _) => http::get(*http, "/ready").is_ok_and(|(status, _)| status == 200),
@@ -250,10 +243,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+        drop(self.process.take());
         if std::thread::panicking() {
             let said = said(&self.log);
             let tail: Vec<&str> = said.lines().rev().take(40).collect();
@@ -283,25 +273,14 @@ pub(crate) fn verify(data: &Path) -> (i32, String) {
     (output.status.code().expect("an exit, not a signal"), String::from_utf8_lossy(&said).into_owned())
 }
 
-fn spawn(mut command: Command, log: &Path) -> Child {
+fn spawn(mut command: Command, log: &Path) -> Process {
     let file: File = OpenOptions::new().create(true).append(true).open(log).unwrap();
     command.stdout(file.try_clone().unwrap()).stderr(file);
-    command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"))
+    Process::start(command)
 }
 
 fn said(log: &Path) -> String {
     fs::read(log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
-}
-
-fn eventually_ends(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
-    let deadline = std::time::Instant::now() + limit;
-    while std::time::Instant::now() < deadline {
-        if let Some(status) = child.try_wait().unwrap() {
-            return Some(status);
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    None
 }
 
 /// The addresses in `listen.json`, once they are this process's.
