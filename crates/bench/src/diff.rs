@@ -115,6 +115,12 @@ impl Both {
         self.ours.get(at).zip(self.theirs.get(at)).is_some_and(|(ours, theirs)| has_hung_up(ours, theirs))
     }
 
+    /// The first scene that shows a fault of one side: one that differs, unless all that it says is that
+    /// ZooKeeper has hung up.
+    fn fault(&self) -> Option<usize> {
+        if self.has_hung_up() { None } else { self.difference().0 }
+    }
+
     /// The first scene that differs, if one does, and how many differ as is explained.
     fn difference(&self) -> (Option<usize>, usize) {
         let mut explained = 0;
@@ -156,6 +162,26 @@ impl Pair {
         Ok(Pair { ours: Side::new(ours)?, theirs: Side::new(theirs)? })
     }
 
+    /// Plays a program on both, on fresh servers where there are none in `pair`, and again on fresh servers
+    /// when ZooKeeper hangs up; gives how often that was. The inner result is that of the last time.
+    ///
+    /// # Errors
+    /// When servers do not start.
+    async fn play(pair: &mut Option<Pair>, program: &[Block]) -> Outcome<Outcome<(Both, usize)>> {
+        let mut again = 0;
+        loop {
+            let servers = match pair {
+                Some(servers) => servers,
+                None => pair.insert(Pair::start().await?),
+            };
+            match servers.perform(program) {
+                Ok(both) if both.has_hung_up() && again < HANG_UPS => *pair = None,
+                played => return Ok(played.map(|both| (both, again))),
+            }
+            again += 1;
+        }
+    }
+
     /// Plays a program on both at the same time.
     fn perform(&mut self, program: &[Block]) -> Outcome<Both> {
         let Pair { ours, theirs } = self;
@@ -180,22 +206,15 @@ const SUPER: &str = "super:lK75jTNcA+U9vtVEw5vB51mj/w4=";
 /// # Errors
 /// When a server cannot be started or does not answer.
 pub async fn run(plan: Plan) -> Outcome<Found> {
-    let mut pair = Pair::start().await?;
+    let mut pair = None;
     let mut found = Found::default();
     let (began, mut told) = (Instant::now(), Instant::now());
     let mut seed = plan.seed;
     while found.operations < plan.operations && found.differences < ENOUGH_DIFFERENCES {
         let program = program(seed, PROGRAM_OPERATIONS.min(plan.operations - found.operations));
-        let told_seed = |error| format!("seed {seed}: {error}");
-        let mut both = pair.perform(&program).map_err(told_seed)?;
-        for _ in 0..HANG_UPS {
-            if both.has_hung_up() {
-                found.again += 1;
-                drop(pair);
-                pair = Pair::start().await?;
-                both = pair.perform(&program).map_err(told_seed)?;
-            }
-        }
+        let played = Pair::play(&mut pair, &program).await?;
+        let (both, again) = played.map_err(|error| format!("seed {seed}: {error}"))?;
+        found.again += again;
         found.operations +=
             both.ours.iter().map(|scene| count(std::slice::from_ref(&scene.block))).sum::<usize>();
         found.programs += 1;
@@ -204,11 +223,10 @@ pub async fn run(plan: Plan) -> Outcome<Found> {
         if let Some(at) = difference {
             found.differences += 1;
             println!("seed {seed} differs:\n{}", shrink::story(&both, at));
-            drop(pair);
+            pair = None;
             if plan.shrinks {
                 shrink::shrink(&program[..program.len().min(at + 1)]).await?;
             }
-            pair = Pair::start().await?;
         }
         if told.elapsed() > TELL_EVERY {
             told = Instant::now();
@@ -241,4 +259,26 @@ pub async fn record(plan: Plan) -> Outcome<Vec<Scene>> {
         seed += 1;
     }
     Ok(scenes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn both(ours: &str, theirs: &str) -> Both {
+        Both { ours: door_zk::script::parse(ours), theirs: door_zk::script::parse(theirs) }
+    }
+
+    #[test]
+    fn a_peer_that_hangs_up_shows_no_fault_and_another_difference_does() {
+        let same = "c0> ping\nc0< -2: ok zxid=9\n\n";
+        let answered = format!("{same}x1> ping\nx1< -2: ok zxid=9\n");
+        let hung_up = format!("{same}x1> ping\nx1< connection closed\n");
+        assert_eq!(both(&answered, &answered).fault(), None);
+        assert!(both(&answered, &hung_up).has_hung_up());
+        assert_eq!(both(&answered, &hung_up).fault(), None);
+        assert_eq!(both(&hung_up, &answered).fault(), Some(1), "this door may not");
+        let before = answered.replace("zxid=9\n\n", "zxid=8\n\n");
+        assert_eq!(both(&before, &hung_up).fault(), Some(0), "what is told before it counts");
+    }
 }
