@@ -5,6 +5,9 @@
 //! checks nothing itself: what a fitting cluster, version, start or position is, the owner knows.
 
 use base::{Malformed, NodeId, Reader, Writer};
+use bytes::Bytes;
+
+use crate::Answer;
 
 /// What a node says of itself when a connection begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,6 +76,12 @@ pub trait Judge: Send + Sync {
     /// # Errors
     /// Why not.
     fn judge(&self, theirs: &Hello) -> Result<(), Refusal>;
+
+    /// Somebody asks something ([`crate::ask()`]), who has shown a certificate and is no node yet. Must not wait: the
+    /// answer may be given later. A node that has nothing to say drops it.
+    fn ask(&self, question: Bytes, answer: Answer) {
+        drop((question, answer));
+    }
 }
 
 #[cfg(test)]

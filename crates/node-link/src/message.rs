@@ -5,6 +5,8 @@ use std::{fmt, ops::Deref};
 use base::NodeId;
 use bytes::Bytes;
 
+use crate::room::Place;
+
 /// What kind of message. Messages of one class stay in order; between classes there is none. Bulk never
 /// delays the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -85,15 +87,22 @@ pub trait Receive: Send + Sync {
 #[derive(Debug)]
 pub struct Received {
     bytes: Bytes,
+    _place: Option<Place>,
 }
 
 impl Received {
     /// A message that takes nobody's room, as simulators and tests make it.
     pub fn new(bytes: Bytes) -> Received {
-        Received { bytes }
+        Received { bytes, _place: None }
     }
 
-    /// The bytes, to share or slice; what was made of them keeps their memory, and no longer the room.
+    /// A message and the place that it takes.
+    pub(crate) fn in_place(bytes: Bytes, place: Place) -> Received {
+        Received { bytes, _place: Some(place) }
+    }
+
+    /// The bytes, to share or slice; what was made of them keeps their memory, and no longer the room. Small
+    /// messages that came together share theirs: to keep one of them for long, copy it.
     pub fn bytes(&self) -> &Bytes {
         &self.bytes
     }
