@@ -178,7 +178,7 @@ impl Catalog for Nothing {
     }
 
     fn cluster(&self) -> Arc<Cluster> {
-        Arc::new(Cluster { name: String::new(), local: base::NodeId(1), nodes: Vec::new() })
+        Arc::new(Cluster { local: base::NodeId(1), ..Cluster::default() })
     }
 
     fn change(&self, _: Permit, _: SchemaChange, done: Done<Arc<Schema>>) {

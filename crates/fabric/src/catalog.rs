@@ -1,21 +1,23 @@
 //! The catalog: nodes, spaces, tables. It is a Machine like any other, in the first Raft group.
 //!
-//! [`state`] is what it knows and its rules, [`durable`] how that is kept, [`codec`] the bytes of its
-//! commands, [`machine`] puts them together. This file is what others see of
-//! it: a [`CatalogHandle`] with the definitions last applied here, published as immutable values so
+//! [`state`] and [`members`] are what it knows and its rules, [`durable`] how that is kept, [`codec`] the
+//! bytes of its commands, [`machine`] puts them together; [`placement`] and [`reconcile`] decide what is
+//! proposed to it. This file is what others see of it: a [`CatalogHandle`] with the definitions last applied here, published as immutable values so
 //! that a reader takes one reference and no lock is held while it works.
 
 mod codec;
 mod durable;
 mod machine;
+mod members;
+mod placement;
+#[cfg_attr(not(test), expect(dead_code, reason = "groups have one member until nodes are connected"))]
+mod reconcile;
 mod state;
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use base::{Cause, GroupId, NodeId};
-use store::{
-    Action, Cluster, Done, Inbox, Node, Permit, Proposal, Schema, SchemaChange, SchemaEvent, Target,
-};
+use store::{Action, Cluster, Done, Inbox, Permit, Proposal, Schema, SchemaChange, SchemaEvent, Target};
 use tokio::sync::broadcast;
 
 pub(crate) use codec::Command;
@@ -39,7 +41,7 @@ pub(crate) struct Published {
 
 impl Published {
     pub(crate) fn new(local: NodeId, cluster_name: &str) -> Published {
-        let cluster = Cluster { name: cluster_name.to_owned(), local, nodes: Vec::new() };
+        let cluster = Cluster { name: cluster_name.to_owned(), local, ..Cluster::default() };
         Published {
             local,
             schema: RwLock::new(Arc::new(Schema::default())),
@@ -60,9 +62,8 @@ impl Published {
         *self.schema.write().unwrap_or_else(PoisonError::into_inner) = schema;
     }
 
-    fn publish_cluster(&self, name: String, nodes: Vec<Node>) {
-        let cluster = Arc::new(Cluster { name, local: self.local, nodes });
-        *self.cluster.write().unwrap_or_else(PoisonError::into_inner) = cluster;
+    fn publish_cluster(&self, cluster: Cluster) {
+        *self.cluster.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(cluster);
     }
 
     fn announce(&self, event: SchemaEvent) {
@@ -82,10 +83,14 @@ impl CatalogHandle {
         CatalogHandle { shared, machines }
     }
 
-    /// Proposes a command; answered once applied.
-    pub(crate) fn command(&self, command: &Command, done: Done<Arc<Schema>>) {
+    /// Proposes a command; answered once applied, with the id that it gave, or 0.
+    pub(crate) fn command(&self, command: &Command, done: Done<u64>) {
+        self.propose(command, Answer::Number(done));
+    }
+
+    fn propose(&self, command: &Command, answer: Answer) {
         let answer =
-            Arc::new(CommandAnswer { shared: self.shared.clone(), done: std::sync::Mutex::new(Some(done)) });
+            Arc::new(CommandAnswer { shared: self.shared.clone(), answer: Mutex::new(Some(answer)) });
         let proposal = Proposal { entry: command.encode().into(), frees: !command.grows() };
         self.machines.propose_unchecked(CATALOG_GROUP, proposal, Done::new(answer, 0));
     }
@@ -102,7 +107,7 @@ impl store::Catalog for CatalogHandle {
 
     fn change(&self, permit: Permit, change: SchemaChange, done: Done<Arc<Schema>>) {
         match permit.check(Action::Define, Target::Cluster) {
-            Ok(()) => self.command(&Command::Change(change), done),
+            Ok(()) => self.propose(&Command::Change(change), Answer::Schema(done)),
             Err(cause) => done.complete(Err(cause)),
         }
     }
@@ -112,16 +117,27 @@ impl store::Catalog for CatalogHandle {
     }
 }
 
-/// Turns the Machine's result bytes into the definitions after the command.
+/// Who is answered, and with what.
+enum Answer {
+    /// With the definitions after the command.
+    Schema(Done<Arc<Schema>>),
+    /// With the id that the command gave, or 0.
+    Number(Done<u64>),
+}
+
+/// Turns the Machine's result bytes into the answer.
 struct CommandAnswer {
     shared: Arc<Shared>,
-    done: std::sync::Mutex<Option<Done<Arc<Schema>>>>,
+    answer: Mutex<Option<Answer>>,
 }
 
 impl Inbox<bytes::Bytes> for CommandAnswer {
     fn deliver(&self, _tag: u64, answer: Result<bytes::Bytes, Cause>) {
-        let Some(done) = self.done.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
         let outcome = answer.and_then(|bytes| codec::decode_result(&bytes)?);
-        done.complete(outcome.map(|()| self.shared.published.schema()));
+        match self.answer.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(Answer::Schema(done)) => done.complete(outcome.map(|_| self.shared.published.schema())),
+            Some(Answer::Number(done)) => done.complete(outcome),
+            None => {}
+        }
     }
 }

@@ -4,7 +4,7 @@ use base::{Cell, ColumnId, GroupId, Hlc, Mutation, NodeId, Reader, TableId, Writ
 use bytes::Bytes;
 use core_quorum::paxos::Acceptor;
 use raft::eraftpb::{Entry, HardState};
-use store::{Column, ColumnKind, Node, SchemaChange, TableDraft};
+use store::{Column, ColumnKind, Locality, Node, NodeState, Replicas, SchemaChange, TableDraft, Versions};
 use world::garbage::Target;
 
 use crate::{
@@ -95,8 +95,10 @@ fn commands() -> Vec<Vec<u8>> {
     let node = Node {
         id: NodeId(1),
         host_uuid: 7,
-        datacenter: "dc".to_owned(),
-        rack: "r".to_owned(),
+        locality: Locality::default(),
+        state: NodeState::Member,
+        versions: Versions::BUILD,
+
         tokens: vec![-5, 9],
         addresses: [("cql".to_owned(), ([127, 0, 0, 1].into(), 9042))].into(),
     };
@@ -111,7 +113,16 @@ fn commands() -> Vec<Vec<u8>> {
         Command::Change(SchemaChange::TruncateTable { space: space.clone(), name: name.clone() }),
         Command::Change(SchemaChange::DropTable { space: space.clone(), name }),
         Command::Change(SchemaChange::DropSpace { name: space }),
-        Command::RegisterNode { cluster_name: "c".to_owned(), node },
+        Command::RegisterNode { cluster: 7, cluster_name: "c".to_owned(), node: node.clone() },
+        Command::JoinNode { node, replaces: Some(NodeId(3)) },
+        Command::DefineGroup { id: GroupId(5), name: "tally".to_owned() },
+        Command::Place {
+            group: GroupId(5),
+            wanted: Replicas { voters: vec![NodeId(1)], learners: vec![NodeId(2)] },
+        },
+        Command::RaiseVersion(2),
+        Command::MarkNode { id: NodeId(2), state: NodeState::Gone },
+        Command::Restore(vec![(Bytes::from_static(b"m"), Bytes::from_static(b"1"))]),
     ];
     all.iter().map(Command::encode).collect()
 }

@@ -64,7 +64,7 @@ use std::{
 use base::{Cause, Class, GroupId, Token};
 use disk_engine::Engine;
 use disk_log::{Log, LogWriter, Stepper};
-use store::{Gate, Machine, Node, Store};
+use store::{Gate, Machine, Node, NodeState, Store};
 use world::World;
 
 pub use disk_engine::tree::{Compression, FOLDER as TREE_FOLDER, TreeSettings};
@@ -301,20 +301,22 @@ impl Parts {
         self.shared.upkeep.ring();
     }
 
-    fn register(&self, world: &World, addresses: Addresses) -> store::Waiter<Arc<store::Schema>> {
+    fn register(&self, world: &World, addresses: Addresses) -> store::Waiter<u64> {
         let mut tokens: Vec<Token> = (0..TOKENS_PER_NODE).map(|_| world.entropy.u64() as Token).collect();
         tokens.sort_unstable();
         let node = Node {
             id: self.identity.node,
             host_uuid: self.identity.host_uuid,
-            datacenter: "datacenter1".to_owned(),
-            rack: "rack1".to_owned(),
+            locality: self.shared.settings.locality.clone(),
+            state: NodeState::Member,
+            versions: self.shared.settings.versions,
             tokens,
             addresses,
         };
         let (done, waiter) = store::waiter();
         let cluster_name = self.shared.settings.cluster_name.clone();
-        self.catalog.command(&Command::RegisterNode { cluster_name, node }, done);
+        self.catalog
+            .command(&Command::RegisterNode { cluster: self.identity.cluster, cluster_name, node }, done);
         waiter
     }
 }

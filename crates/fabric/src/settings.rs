@@ -1,6 +1,7 @@
 //! What can be set about the spine.
 
 use disk_engine::tree::TreeSettings;
+use store::{Locality, Versions};
 
 /// Settings of the spine.
 #[derive(Clone, Debug)]
@@ -22,6 +23,11 @@ pub struct Settings {
     pub log: disk_log::LogSettings,
     /// The name of the cluster, shown to clients; fixed at the first start. Default `holdfast`.
     pub cluster_name: String,
+    /// Where this node stands. Default: Cassandra's names for what was not said.
+    pub locality: Locality,
+    /// Versions of the cluster that this node can work with. Those of the build; others are for tests
+    /// of what happens when builds differ.
+    pub versions: Versions,
     /// What to do wrong.
     #[cfg(test)]
     pub(crate) sabotage: Option<Sabotage>,
@@ -46,6 +52,8 @@ impl Default for Settings {
             in_flight_bytes: 64 << 20,
             log: disk_log::LogSettings::default(),
             cluster_name: "holdfast".to_owned(),
+            locality: Locality::default(),
+            versions: Versions::BUILD,
             #[cfg(test)]
             sabotage: None,
         }

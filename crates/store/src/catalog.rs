@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
-use base::{ColumnId, NodeId, SpaceId, TableId, Token};
+use base::{ColumnId, GroupId, NodeId, SpaceId, TableId, Token};
 use tokio::sync::broadcast;
 
 use crate::{Done, Permit};
@@ -159,38 +159,133 @@ pub struct SchemaEvent {
     pub schema: Arc<Schema>,
 }
 
+/// Where a node stands: what is likely to fail together has one name here.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Locality {
+    /// Far apart from others: Cassandra's datacenter.
+    pub region: String,
+    /// What fails together within a region: Cassandra's rack.
+    pub zone: String,
+}
+
+impl Default for Locality {
+    /// Cassandra's names for what was not said.
+    fn default() -> Locality {
+        Locality { region: "datacenter1".to_owned(), zone: "rack1".to_owned() }
+    }
+}
+
+/// What a node is to its cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NodeState {
+    /// It was given its id, and has not started with it yet.
+    Joining,
+    /// It takes part.
+    Member,
+    /// What it holds is to be moved to others.
+    Leaving,
+    /// Its id is not used any more, and never again.
+    Gone,
+}
+
+impl NodeState {
+    /// In a word.
+    pub fn name(self) -> &'static str {
+        match self {
+            NodeState::Joining => "joining",
+            NodeState::Member => "member",
+            NodeState::Leaving => "leaving",
+            NodeState::Gone => "gone",
+        }
+    }
+}
+
+/// Versions of the cluster that a build can work with. What came with a version is used when the
+/// cluster has that version ([`Cluster::version`]), which it has when every node can.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Versions {
+    /// The lowest.
+    pub min: u32,
+    /// The highest.
+    pub max: u32,
+}
+
+impl Versions {
+    /// Those of this build.
+    pub const BUILD: Versions = Versions { min: 1, max: 1 };
+
+    /// Whether a build can work in a cluster of this version.
+    pub fn can(self, version: u32) -> bool {
+        (self.min..=self.max).contains(&version)
+    }
+}
+
 /// A node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
     /// Its id.
     pub id: NodeId,
-    /// The id shown to clients (a UUID).
+    /// The id shown to clients (a UUID), drawn with its disk.
     pub host_uuid: u128,
-    /// Datacenter, in Cassandra's sense.
-    pub datacenter: String,
-    /// Rack, in Cassandra's sense.
-    pub rack: String,
+    /// Where it stands.
+    pub locality: Locality,
+    /// What it is to the cluster.
+    pub state: NodeState,
+    /// Versions of the cluster that it can work with.
+    pub versions: Versions,
     /// The tokens it owns, ascending.
     pub tokens: Vec<Token>,
-    /// The address at which clients reach each door, by the door's name, and the port.
+    /// The address at which each door is reached, by the door's name, and the port. That of `node` is
+    /// for the other nodes.
     pub addresses: BTreeMap<String, (IpAddr, u16)>,
 }
 
-/// The cluster as this node sees it.
+/// The replicas of a group, ascending. Learners have the state and no vote.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Replicas {
+    /// A majority of them decides.
+    pub voters: Vec<NodeId>,
+    /// They follow.
+    pub learners: Vec<NodeId>,
+}
+
+/// A Raft group, as the catalog wants it to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// Its id.
+    pub id: GroupId,
+    /// What its Machine is, in a word.
+    pub name: String,
+    /// Where its replicas should be. Its members get there one step at a time.
+    pub wanted: Replicas,
+}
+
+/// The cluster as this node sees it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cluster {
+    /// Its id (a UUID).
+    pub id: u128,
     /// Its name; equal on all nodes.
     pub name: String,
+    /// What all its nodes can work with; 0 before the first has started.
+    pub version: u32,
     /// This node.
     pub local: NodeId,
-    /// All nodes, this one included.
+    /// All nodes, this one included, and those that are gone.
     pub nodes: Vec<Node>,
+    /// All groups.
+    pub groups: Vec<Group>,
 }
 
 impl Cluster {
     /// This node.
     pub fn local_node(&self) -> Option<&Node> {
         self.nodes.iter().find(|node| node.id == self.local)
+    }
+
+    /// Nodes that are not gone.
+    pub fn present(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.iter().filter(|node| node.state != NodeState::Gone)
     }
 }
 

@@ -19,7 +19,8 @@ mod tables;
 
 pub use base::{Page, PartitionRows, Place, Row, Selection, Slice};
 pub use catalog::{
-    Catalog, Cluster, Column, ColumnKind, Node, Schema, SchemaChange, SchemaEvent, Space, Table, TableDraft,
+    Catalog, Cluster, Column, ColumnKind, Group, Locality, Node, NodeState, Replicas, Schema, SchemaChange,
+    SchemaEvent, Space, Table, TableDraft, Versions,
 };
 pub use done::{Done, Inbox, Waiter, waiter};
 pub use gate::{Action, Gate, Permit, Principal, Target};

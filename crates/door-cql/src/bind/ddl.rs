@@ -121,7 +121,7 @@ fn create_keyspace(
     let durable_writes = durable_writes?;
     let mut datacenters: BTreeMap<String, u32> = BTreeMap::new();
     for node in &scope.cluster.nodes {
-        *datacenters.entry(node.datacenter.clone()).or_default() += 1;
+        *datacenters.entry(node.locality.region.clone()).or_default() += 1;
     }
     let (replication, warnings) = options::replication(name, given, &datacenters)?;
     let change = SchemaChange::CreateSpace { name: name.to_owned(), replication, durable_writes };

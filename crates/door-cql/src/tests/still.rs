@@ -44,7 +44,12 @@ impl Still {
         let nodes = vec![node(1, "127.0.0.1", &[-5, 300]), node(2, "127.0.0.2", &[7])];
         Arc::new(Still {
             schema: Arc::new(Schema { epoch: 1, version: 0xfeed, spaces }),
-            cluster: Arc::new(Cluster { name: "test".to_owned(), local: NodeId(1), nodes }),
+            cluster: Arc::new(Cluster {
+                name: "test".to_owned(),
+                local: NodeId(1),
+                nodes,
+                ..Cluster::default()
+            }),
             events: broadcast::channel(16).0,
             damaged: AtomicBool::new(false),
         })
@@ -117,8 +122,9 @@ fn node(id: u64, address: &str, tokens: &[i64]) -> Node {
     Node {
         id: NodeId(id),
         host_uuid: 0x1000 + u128::from(id),
-        datacenter: "datacenter1".to_owned(),
-        rack: "rack1".to_owned(),
+        locality: store::Locality::default(),
+        state: store::NodeState::Member,
+        versions: store::Versions::BUILD,
         tokens: tokens.to_vec(),
         addresses: [("cql".to_owned(), (address, 9042))].into(),
     }

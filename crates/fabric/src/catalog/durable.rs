@@ -3,7 +3,9 @@
 //!
 //! ```text
 //! key                        value
-//! m                          1 | epoch varint | last space id varint | last table id varint | cluster name
+//! g  group id u64            1 | name | voters | learners
+//! m                          1 | epoch varint | last space id varint | last table id varint | last node id varint
+//!                              | cluster id u128 | cluster name | cluster version varint
 //! n  node id u64             1 | node, as in commands
 //! s  space id u64            1 | name | replication map | durable u8
 //! t  space id u64  name      1 | table id varint | uuid u128 | columns | options map
@@ -14,12 +16,13 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use base::{Cause, Malformed, Reader, SpaceId, TableId, Writer};
+use base::{Cause, GroupId, Malformed, Reader, SpaceId, TableId, Writer};
 use bytes::Bytes;
-use store::{Changes, Node, Space, Table};
+use store::{Changes, Group, Node, Space, Table};
 
 use super::{codec, state::State};
 
+const GROUP: u8 = b'g';
 const COUNTERS: u8 = b'm';
 const NODE: u8 = b'n';
 const SPACE: u8 = b's';
@@ -46,13 +49,16 @@ fn value() -> Writer {
     out
 }
 
-/// Writes what counts up, and the cluster's name.
+/// Writes what counts up, and the cluster's id and name.
 pub(super) fn put_counters(state: &State, changes: &mut Changes) {
     let mut out = value();
     out.varint(state.epoch);
     out.varint(state.last_space);
     out.varint(state.last_table);
+    out.varint(state.last_node);
+    out.u128(state.cluster);
     out.str(&state.cluster_name);
+    out.varint(u64::from(state.version));
     changes.put(vec![COUNTERS], out.into_vec());
 }
 
@@ -61,6 +67,14 @@ pub(super) fn put_node(node: &Node, changes: &mut Changes) {
     let mut out = value();
     codec::put_node(&mut out, node);
     changes.put(numbered(NODE, node.id.0), out.into_vec());
+}
+
+/// Writes a group.
+pub(super) fn put_group(group: &Group, changes: &mut Changes) {
+    let mut out = value();
+    out.str(&group.name);
+    codec::put_replicas(&mut out, &group.wanted);
+    changes.put(numbered(GROUP, group.id.0), out.into_vec());
 }
 
 /// Writes a space without its tables.
@@ -108,6 +122,44 @@ pub(super) fn restore(
     Ok(state)
 }
 
+/// The state with a part of a backup, in the order of its keys, taken up. Of the cluster itself only its
+/// name is: nodes and groups are those there are.
+///
+/// # Errors
+/// `Exists` if there are definitions that did not come from it, `Corrupt` for what is no backup.
+pub(super) fn take_up(
+    state: &State,
+    records: &[(Bytes, Bytes)],
+    changes: &mut Changes,
+) -> Result<State, Cause> {
+    let mut now = state.clone();
+    let mut names: BTreeMap<SpaceId, String> =
+        now.spaces.values().map(|space| (space.id, space.name.clone())).collect();
+    let mut taken = Vec::new();
+    for (key, value) in records {
+        match key.first() {
+            Some(&COUNTERS) => {
+                if !state.spaces.is_empty() || state.epoch > 0 {
+                    return Err(Cause::exists("a backup is restored into an empty catalog only"));
+                }
+                let mut old = State::default();
+                take(&mut old, &mut BTreeMap::new(), key, value)?;
+                (now.epoch, now.last_space, now.last_table) = (old.epoch, old.last_space, old.last_table);
+                now.cluster_name = old.cluster_name;
+            }
+            Some(&(SPACE | TABLE)) => {
+                take(&mut now, &mut names, key, value)?;
+                taken.push((key, value));
+            }
+            Some(&(NODE | GROUP)) => {}
+            _ => return Err(Malformed("catalog key").into()),
+        }
+    }
+    put_counters(&now, changes);
+    taken.into_iter().for_each(|(key, value)| changes.put(key, value));
+    Ok(now)
+}
+
 fn take(
     state: &mut State,
     names: &mut BTreeMap<SpaceId, String>,
@@ -125,7 +177,18 @@ fn take(
             state.epoch = value.varint("epoch")?;
             state.last_space = value.varint("last space")?;
             state.last_table = value.varint("last table")?;
+            state.last_node = value.varint("last node")?;
+            state.cluster = value.u128("cluster id")?;
             state.cluster_name = codec::take_string(&mut value)?;
+            state.version = codec::take_version(&mut value)?;
+        }
+        GROUP => {
+            let group = Group {
+                id: GroupId(take_number(&mut key)?),
+                name: codec::take_string(&mut value)?,
+                wanted: codec::take_replicas(&mut value)?,
+            };
+            state.groups.push(group);
         }
         NODE => {
             let node = codec::take_node(&mut value)?;
@@ -181,7 +244,7 @@ mod tests {
 
     use base::{ColumnId, NodeId};
     use proptest::{collection::vec, prelude::*, sample::select};
-    use store::{Column, ColumnKind, SchemaChange, TableDraft};
+    use store::{Column, ColumnKind, Locality, NodeState, Replicas, SchemaChange, TableDraft, Versions};
 
     use super::*;
 
@@ -222,9 +285,10 @@ mod tests {
     fn node(id: u64, port: u16) -> Node {
         Node {
             id: NodeId(id),
-            host_uuid: 7,
-            datacenter: "datacenter1".to_owned(),
-            rack: "rack1".to_owned(),
+            host_uuid: u128::from(id) + 5,
+            locality: Locality::default(),
+            state: NodeState::Joining,
+            versions: Versions::BUILD,
             tokens: vec![-3, 5],
             addresses: [("cql".to_owned(), ("127.0.0.1".parse().unwrap(), port))].into(),
         }
@@ -234,6 +298,11 @@ mod tests {
     enum Step {
         Change(SchemaChange),
         Register(u64, u16),
+        Join(u64, Option<NodeId>),
+        Define(u64),
+        Place(u64, Vec<u64>),
+        Raise(u32),
+        Mark(u64, NodeState),
     }
 
     fn step() -> impl Strategy<Value = Step> {
@@ -253,7 +322,29 @@ mod tests {
             3 => (name(), name())
                 .prop_map(|(space, name)| Step::Change(SchemaChange::TruncateTable { space, name })),
             1 => (1..4u64, 1..3u16).prop_map(|(id, port)| Step::Register(id, port)),
+            1 => (1..6u64, proptest::option::of(1..4u64))
+                .prop_map(|(host, replaces)| Step::Join(host, replaces.map(NodeId))),
+            1 => (0..3u64).prop_map(Step::Define),
+            1 => (0..3u64, vec(1..4u64, 0..3)).prop_map(|(group, voters)| Step::Place(group, voters)),
+            1 => (0..3u32).prop_map(Step::Raise),
+            1 => (1..4u64, select(vec![NodeState::Leaving, NodeState::Gone, NodeState::Member]))
+                .prop_map(|(id, state)| Step::Mark(id, state)),
         ]
+    }
+
+    fn carry_out(state: &mut State, step: Step, changes: &mut Changes) -> Result<(), Cause> {
+        match step {
+            Step::Change(change) => state.change(&change, changes).map(drop),
+            Step::Register(id, port) => state.register(9, "cluster".to_owned(), node(id, port), changes),
+            Step::Join(host, replaces) => state.join(node(host, 1), replaces, changes).map(drop),
+            Step::Define(id) => state.define_group(GroupId(id), "tally".to_owned(), changes),
+            Step::Place(group, voters) => {
+                let wanted = Replicas { voters: voters.into_iter().map(NodeId).collect(), learners: vec![] };
+                state.place(GroupId(group), wanted, changes)
+            }
+            Step::Raise(version) => state.raise_version(version, changes),
+            Step::Mark(id, mark) => state.mark_node(NodeId(id), mark, changes),
+        }
     }
 
     proptest! {
@@ -263,16 +354,9 @@ mod tests {
             let (mut state, mut tree, mut changes) = (State::default(), Tree::new(), Changes::new());
             for step in steps {
                 let before = state.clone();
-                match step {
-                    Step::Change(change) => {
-                        if state.change(&change, &mut changes).is_err() {
-                            prop_assert!(changes.is_empty());
-                            prop_assert_eq!(&state, &before);
-                        }
-                    }
-                    Step::Register(id, port) => {
-                        state.register("cluster".to_owned(), node(id, port), &mut changes);
-                    }
+                if carry_out(&mut state, step, &mut changes).is_err() {
+                    prop_assert!(changes.is_empty());
+                    prop_assert_eq!(&state, &before);
                 }
                 write(&mut tree, &mut changes);
                 prop_assert_eq!(restored(&tree), Ok(state.clone()));
@@ -280,7 +364,7 @@ mod tests {
         }
 
         #[test]
-        fn arbitrary_bytes_are_damage(key: Vec<u8>, value: Vec<u8>, kind in select(b"mnst".to_vec())) {
+        fn arbitrary_bytes_are_damage(key: Vec<u8>, value: Vec<u8>, kind in select(b"gmnst".to_vec())) {
             for key in [key.clone(), [&[kind], &key[..]].concat()] {
                 for value in [value.clone(), [&[VERSION], &value[..]].concat()] {
                     if let Err(cause) = restored(&[(key.clone().into(), value.into())].into()) {
@@ -295,7 +379,8 @@ mod tests {
     #[test]
     fn state_is_as_drawn() {
         let (mut state, mut changes) = (State::default(), Changes::new());
-        state.register("c".to_owned(), node(2, 9042), &mut changes);
+        state.register(1, "c".to_owned(), node(2, 9042), &mut changes).unwrap();
+        state.define_group(GroupId(5), "tally".to_owned(), &mut changes).unwrap();
         let replication = [("class".to_owned(), "S".to_owned())].into();
         let create = SchemaChange::CreateSpace { name: "s".to_owned(), replication, durable_writes: true };
         state.change(&create, &mut changes).unwrap();
@@ -310,9 +395,10 @@ mod tests {
         assert_eq!(told, GOLDEN);
     }
 
-    const GOLDEN: [&str; 4] = [
-        "6d = 010301020163",
-        "6e0000000000000002 = 0102070000000000000000000000000000000b6461746163656e74657231057261636b3102fdffffffffffffff0500000000000000010363716c047f000001d246",
+    const GOLDEN: [&str; 5] = [
+        "670000000000000005 = 010574616c6c79010200",
+        "6d = 010301020201000000000000000000000000000000016301",
+        "6e0000000000000002 = 0102070000000000000000000000000000000b6461746163656e74657231057261636b3101010102fdffffffffffffff0500000000000000010363716c047f000001d246",
         "730000000000000001 = 0101730105636c617373015301",
         "74000000000000000174 = 010209000000000000000000000000000000030101610003696e740201620203696e740301630403696e74011067635f67726163655f7365636f6e64730139",
     ];

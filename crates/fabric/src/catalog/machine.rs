@@ -27,21 +27,33 @@ impl CatalogMachine {
         CatalogMachine { state: State::default(), shared }
     }
 
-    fn run(&mut self, command: Command, changes: &mut Changes) -> Result<(), Cause> {
+    /// Carries out a command; returns the id it has given, or 0.
+    fn run(&mut self, command: Command, changes: &mut Changes) -> Result<u64, Cause> {
+        let state = &mut self.state;
+        let mut given = 0;
         match command {
             Command::Change(change) => {
-                let gone = self.state.change(&change, changes)?;
+                let gone = state.change(&change, changes)?;
                 let schema = self.publish();
                 // Only now: who finds a table empty can tell whether it is gone.
                 gone.into_iter().for_each(|table| self.shared.drop_table(table));
                 self.shared.published.announce(SchemaEvent { change, schema });
+                return Ok(0);
             }
-            Command::RegisterNode { cluster_name, node } => {
-                self.state.register(cluster_name, node, changes);
-                self.publish();
+            Command::RegisterNode { cluster, cluster_name, node } => {
+                state.register(cluster, cluster_name, node, changes)?;
+            }
+            Command::JoinNode { node, replaces } => given = state.join(node, replaces, changes)?.0,
+            Command::DefineGroup { id, name } => state.define_group(id, name, changes)?,
+            Command::Place { group, wanted } => state.place(group, wanted, changes)?,
+            Command::RaiseVersion(version) => state.raise_version(version, changes)?,
+            Command::MarkNode { id, state: mark } => state.mark_node(id, mark, changes)?,
+            Command::Restore(records) => {
+                *state = durable::take_up(state, &records, changes)?;
             }
         }
-        Ok(())
+        self.publish();
+        Ok(given)
     }
 
     /// What is new can be used before it is told of, and what is gone is told to be gone before it
@@ -54,7 +66,7 @@ impl CatalogMachine {
         both.extend(tables_of(&schema));
         self.shared.publish_tables(both);
         published.publish_schema(schema.clone());
-        published.publish_cluster(self.state.cluster_name.clone(), self.state.nodes.clone());
+        published.publish_cluster(self.state.cluster(published.local));
         self.shared.publish_tables(tables_of(&schema));
         schema
     }

@@ -1,12 +1,12 @@
 //! What the catalog knows, and which changes of it are allowed.
 //!
 //! A change is made in memory and told to the durable state in the same breath ([`durable`]); one
-//! that is refused has done neither.
+//! that is refused has done neither. Nodes and groups are in [`members`](super::members).
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use base::{Cause, ColumnId, SpaceId, TableId, Writer, token_of};
-use store::{Changes, Column, Node, Schema, SchemaChange, Space, Table, TableDraft};
+use store::{Changes, Column, Group, Node, Schema, SchemaChange, Space, Table, TableDraft};
 
 use super::{codec, durable};
 
@@ -21,8 +21,16 @@ pub(super) struct State {
     /// The last ids given, which are never given again.
     pub(super) last_space: u64,
     pub(super) last_table: u64,
+    pub(super) last_node: u64,
+    /// The cluster's id; 0 before its founder has started.
+    pub(super) cluster: u128,
     pub(super) cluster_name: String,
+    /// What all nodes can work with; 0 before the founder has started.
+    pub(super) version: u32,
+    /// By id, ascending; also those that are gone, so that their ids stay theirs.
     pub(super) nodes: Vec<Node>,
+    /// By id, ascending.
+    pub(super) groups: Vec<Group>,
     pub(super) spaces: BTreeMap<String, Arc<Space>>,
 }
 
@@ -131,28 +139,6 @@ impl State {
         self.spaces.get_mut(name).map(Arc::make_mut).ok_or_else(|| no_space(name))
     }
 
-    /// Makes a node known, or its new addresses; the first names the cluster.
-    pub(super) fn register(&mut self, cluster_name: String, node: Node, changes: &mut Changes) {
-        if self.cluster_name.is_empty() {
-            self.cluster_name = cluster_name;
-            durable::put_counters(self, changes);
-        }
-        match self.nodes.iter_mut().find(|known| known.id == node.id) {
-            Some(known) if known.addresses == node.addresses => {}
-            // Identity and tokens are for life; addresses may change at every start.
-            Some(known) => {
-                known.addresses = node.addresses;
-                durable::put_node(known, changes);
-            }
-            None => {
-                durable::put_node(&node, changes);
-                self.nodes.push(node);
-                // As they come back from the durable state.
-                self.nodes.sort_by_key(|node| node.id);
-            }
-        }
-    }
-
     /// The definitions as others see them.
     pub(super) fn schema(&self) -> Schema {
         Schema { epoch: self.epoch, version: self.version(), spaces: self.spaces.clone() }
@@ -183,7 +169,7 @@ impl State {
     }
 }
 
-fn bounded(name: &str) -> Result<(), Cause> {
+pub(super) fn bounded(name: &str) -> Result<(), Cause> {
     if name.len() > MAX_NAME_BYTES {
         return Err(Cause::invalid(format!("a name has at most {MAX_NAME_BYTES} bytes")));
     }

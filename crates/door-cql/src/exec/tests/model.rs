@@ -222,12 +222,18 @@ impl Catalog for Model {
         let node = Node {
             id: NodeId(1),
             host_uuid: 1,
-            datacenter: "datacenter1".to_owned(),
-            rack: "rack1".to_owned(),
+            locality: store::Locality::default(),
+            state: store::NodeState::Member,
+            versions: store::Versions::BUILD,
             tokens: vec![0],
             addresses: BTreeMap::new(),
         };
-        Arc::new(Cluster { name: "test".to_owned(), local: NodeId(1), nodes: vec![node] })
+        Arc::new(Cluster {
+            name: "test".to_owned(),
+            local: NodeId(1),
+            nodes: vec![node],
+            ..Cluster::default()
+        })
     }
 
     fn change(&self, _: Permit, change: SchemaChange, done: Done<Arc<Schema>>) {
