@@ -9,7 +9,7 @@ use world::garbage::Target;
 
 use crate::{
     catalog::Command,
-    records::{GroupRecord, decode_clock_bound, encode_clock_bound, group_of, stream_of},
+    records::{GroupRecord, decode_clock_bound, encode_clock_bound, group_of, stream_of, voters_only},
 };
 
 /// Every reader. What they have in common is the law: what is read is written and read again as the same.
@@ -24,11 +24,14 @@ fn records() -> Vec<Vec<u8>> {
     let hard_state = HardState { term: 3, vote: 1, commit: 9, ..HardState::default() };
     let mut entry = Entry { index: 9, term: 3, ..Entry::default() };
     entry.data = b"what a door proposed".to_vec().into();
+    let mut asked = entry.clone();
+    asked.context = b"who asked for it".to_vec().into();
     let all = [
-        GroupRecord::Born { voters: vec![1, 2, 300] },
+        GroupRecord::Born { members: voters_only(&[1, 2, 300]) },
+        GroupRecord::Entry(asked),
         GroupRecord::Entry(entry),
         GroupRecord::HardState(hard_state.clone()),
-        GroupRecord::Base { index: 9, term: 3, voters: vec![1], hard_state },
+        GroupRecord::Base { index: 9, term: 3, members: voters_only(&[1]), hard_state },
     ];
     let bound = encode_clock_bound(Hlc(77 << 20));
     all.iter().map(GroupRecord::encode).chain([bound]).collect()

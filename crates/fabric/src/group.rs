@@ -4,7 +4,14 @@
 //! told when that is durable. The consensus core (the `raft` crate) hands out a `Ready`; its vote
 //! and entries go to the log in that order, and only when the last is durable does the core hear
 //! of it, commit, and let entries be applied. The log keeps order and a crash leaves a prefix, so
-//! the records of one `Ready` need not be atomic.
+//! the records of one `Ready` need not be atomic. What a replica says to others waits as well until what
+//! it says is durable; only a leader's messages leave at once, so that its followers write while it does,
+//! and even those wait for the vote that made it leader.
+//!
+//! [`message`] is what replicas say to each other, [`requests`] how a follower's proposals come to the
+//! leader and are applied once, [`reads`] linearizable reads, [`members`] who takes part, [`lead`] what
+//! is asked of a leader and of time, [`log`] what may be forgotten. A group of one voter pays for none
+//! of it.
 //!
 //! The log may refuse a record for want of space, at the call. Then nothing further is taken from
 //! the core, proposals are refused as busy, and the same record is offered again later: nothing
@@ -14,6 +21,13 @@
 //! tree's files do. When they do, a *base* record says so, and everything before it that has become
 //! useless is trimmed: entries that are in files, older bases, votes.
 
+mod lead;
+mod log;
+pub(crate) mod members;
+pub(crate) mod message;
+pub(crate) mod reads;
+pub(crate) mod requests;
+
 use std::{
     collections::VecDeque,
     sync::{
@@ -22,18 +36,26 @@ use std::{
     },
 };
 
-use base::{Cause, GroupId, NodeId, Position};
+use base::{Cause, Class, GroupId, NodeId, Position, Reader, Writer};
 use bytes::Bytes;
 use raft::{
     Config, RawNode, StateRole,
-    eraftpb::{ConfState, Entry, EntryType},
+    eraftpb::{ConfState, Entry, EntryType, HardState, Message, MessageType},
 };
 use store::{Changes, Done, Machine};
 
+use self::{
+    lead::{Time, Wish},
+    members::Members,
+    message::GroupMessage,
+    reads::Reads,
+    requests::{RequestId, Requests, Turn, Windows},
+};
 use crate::{
-    records::{GroupRecord, encode_entry},
+    records::{BORN_INDEX, BORN_TERM, GroupRecord, born_hard_state, encode_entry, put_members, take_members},
+    settings::{GroupSettings, Sabotage},
     shared::Admitted,
-    state::StateTree,
+    state::{GROUPS, StateTree},
     storage::GroupStorage,
 };
 
@@ -54,6 +76,8 @@ pub(crate) struct GroupShared {
 #[derive(Default)]
 pub(crate) struct Replayed {
     pub(crate) storage: GroupStorage,
+    /// The members the group was born with; none if it was not born here.
+    pub(crate) born: ConfState,
     /// Where the entries behind the base stand in the log.
     pub(crate) places: VecDeque<Place>,
     /// Whether a base record was seen that covers what is missing.
@@ -85,11 +109,53 @@ struct Pending {
     _room: Admitted,
 }
 
-struct Barrier {
-    /// Set once the core has confirmed leadership.
-    index: Option<u64>,
-    id: u64,
-    done: Done<()>,
+/// Which replica a group is, and how it is to behave.
+pub(crate) struct Replica {
+    pub(crate) group: GroupId,
+    pub(crate) node: NodeId,
+    /// How often the node has started, for the ids of requests.
+    pub(crate) start: u64,
+    /// The first members, if the group may be born here. If not, and nothing is known of it, it waits to
+    /// be told by a leader.
+    pub(crate) born: Option<Members>,
+    /// For its election timeouts.
+    pub(crate) seed: u64,
+    pub(crate) settings: GroupSettings,
+    pub(crate) sabotage: Option<Sabotage>,
+}
+
+/// How a replica is, for whoever looks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupStatus {
+    /// The group.
+    pub group: GroupId,
+    /// Its term of election.
+    pub term: u64,
+    /// Who leads, as far as this replica knows.
+    pub leader: Option<NodeId>,
+    /// Whether this replica leads.
+    pub leads: bool,
+    /// The last entry in this replica's log.
+    pub last: u64,
+    /// The last entry it knows to be committed.
+    pub committed: u64,
+    /// The last entry it has applied.
+    pub applied: u64,
+    /// The members, as of the last entry applied; while they change, those they will be.
+    pub members: Members,
+    /// The voters they were, while they change.
+    pub leaving: Vec<NodeId>,
+    /// Whether time does not count for it, because it has nothing to do.
+    pub asleep: bool,
+    /// What the leader knows that each member has, itself included; empty elsewhere.
+    pub matched: Vec<(NodeId, u64)>,
+}
+
+/// What applied entries are kept for followers.
+#[derive(Clone, Copy)]
+struct Keep {
+    entries: usize,
+    bytes: usize,
 }
 
 /// What the log adds to a record, at most.
@@ -115,14 +181,37 @@ pub(crate) enum Completes {
     Part,
 }
 
+/// The key under which the members are kept in the Machine's tree.
+const MEMBERS_KEY: [u8; 2] = [GROUPS, 1];
+
 /// One Raft group.
 pub(crate) struct Group {
     core: RawNode<GroupStorage>,
     machine: Box<dyn Machine>,
     pub(crate) shared: Arc<GroupShared>,
+    id: GroupId,
+    node: NodeId,
+    start: u64,
+    /// The members it was born with.
+    born: ConfState,
     pending: VecDeque<Pending>,
-    barriers: Vec<Barrier>,
-    next_barrier: u64,
+    requests: Requests,
+    reads: Reads,
+    wishes: Vec<Wish>,
+    time: Time,
+    /// The last requests applied.
+    windows: Windows,
+    /// The last requests proposed here in this term, while this replica leads.
+    proposed: Windows,
+    /// What is kept of members and windows with the next batch.
+    of_group: Vec<(Bytes, Bytes)>,
+    /// Messages that may leave now.
+    mail: Vec<(NodeId, GroupMessage)>,
+    /// Messages that may leave when everything up to the `Ready` of this number is durable.
+    held: VecDeque<(u64, Message)>,
+    /// The `Ready` with a vote or term that is not durable yet.
+    vote_in: Option<u64>,
+    last_ready: u64,
     /// Records the log has not accepted yet, in order.
     outgoing: VecDeque<Outgoing>,
     /// `Ready`s with records that are not durable yet.
@@ -141,28 +230,34 @@ pub(crate) struct Group {
     written_base: u64,
     base_at: Position,
     base_under_way: bool,
+    keep: Keep,
+    lag_entries: u64,
+    sabotage: Option<Sabotage>,
 }
 
 impl Group {
-    /// Takes up a group where its log and its tree left it. A new group's only member is `node`; the
-    /// record that says so goes out first.
+    /// Takes up a replica where its log and its tree left it. If it is born here, the record that says so
+    /// goes out first.
     pub(crate) fn new(
-        id: GroupId,
-        node: NodeId,
+        replica: Replica,
         mut machine: Box<dyn Machine>,
         replayed: Replayed,
         state: StateTree,
     ) -> Result<Group, Cause> {
-        let Replayed { mut storage, places, base_at, .. } = replayed;
+        let Replica { group: id, node, start, settings, .. } = replica;
+        let Replayed { mut storage, mut born, places, base_at, .. } = replayed;
         let mut outgoing = VecDeque::new();
-        if storage.conf_state == ConfState::default() {
-            let voters = vec![node.0];
-            storage.conf_state = crate::records::conf_state(&voters);
-            let record = GroupRecord::Born { voters }.encode();
+        let is_new = storage.last() == 0 && storage.hard_state == HardState::default();
+        if let Some(members) = replica.born.filter(|_| is_new) {
+            born = members.to_conf();
+            storage.hard_state = born_hard_state();
+            storage.compact(BORN_INDEX, BORN_TERM);
+            let record = GroupRecord::Born { members: born.clone() }.encode();
             outgoing.push_back(Outgoing { record, entry: None, completes: None });
         }
         let base = (storage.snapshot_index, storage.snapshot_term);
-        let applied = state.applied()?;
+        // The state of a group that was born has nothing to say of its birth.
+        let applied = state.applied()?.max(base.0.min(BORN_INDEX));
         if applied < base.0 || applied > storage.last() {
             return Err(Cause::corrupt(format!(
                 "the state of Raft group {id} is that of entry {applied}, but its log holds entries {} to {}",
@@ -170,6 +265,11 @@ impl Group {
                 storage.last()
             )));
         }
+        storage.conf_state = match state.of_group(&MEMBERS_KEY)? {
+            Some(members) => take_members(&mut Reader::new(&members))?,
+            None => born.clone(),
+        };
+        let windows = Windows::load(state.all_of_group(&requests::WINDOW_KEYS)?)?;
         // It came from files.
         let in_files = places.iter().find(|place| place.index == applied).copied();
         let batches = in_files.map(|last| KeptBatch { position: Position(0), last }).into_iter().collect();
@@ -177,30 +277,30 @@ impl Group {
         // own), but never behind the state, which holds committed entries only.
         storage.hard_state.commit = storage.hard_state.commit.max(applied).min(storage.last());
         machine.restore(Arc::new(state.clone()))?;
-        let config = Config {
-            id: node.0,
-            applied,
-            election_tick: 10,
-            heartbeat_tick: 3,
-            check_quorum: true,
-            pre_vote: true,
-            max_size_per_msg: 1 << 20,
-            max_inflight_msgs: 256,
-            max_committed_size_per_ready: 4 << 20,
-            ..Config::default()
-        };
-        let logger = raft_logger();
-        let core = RawNode::new(&config, storage, &logger)
+        let core = RawNode::new(&config(node, applied, &settings), storage, &raft_logger())
             .map_err(|error| Cause::corrupt(format!("Raft group {id} cannot start: {error}")))?;
         let shared = Arc::new(GroupShared::default());
         shared.weight_bytes.store(machine.weight(), Ordering::Relaxed);
-        Ok(Group {
+        let mut group = Group {
             core,
             machine,
             shared,
+            id,
+            node,
+            start,
+            born,
             pending: VecDeque::new(),
-            barriers: Vec::new(),
-            next_barrier: 0,
+            requests: Requests::new(node, start),
+            reads: Reads::default(),
+            wishes: Vec::new(),
+            time: Time::new(replica.seed),
+            windows,
+            proposed: Windows::default(),
+            of_group: Vec::new(),
+            mail: Vec::new(),
+            held: VecDeque::new(),
+            vote_in: None,
+            last_ready: 0,
             outgoing,
             persisting: 0,
             places,
@@ -212,7 +312,54 @@ impl Group {
             written_base: base.0,
             base_at,
             base_under_way: false,
-        })
+            keep: Keep { entries: settings.kept_entries, bytes: settings.kept_bytes },
+            lag_entries: settings.lag_entries,
+            sabotage: replica.sabotage,
+        };
+        // The first batch has to say it, because later nothing else does.
+        group.keep_members();
+        group.set_timeout();
+        Ok(group)
+    }
+
+    /// Whether nobody else takes part.
+    pub(crate) fn is_single(&self) -> bool {
+        let ConfState { learners, learners_next, .. } = &self.core.store().conf_state;
+        self.is_sole_voter() && learners.is_empty() && learners_next.is_empty()
+    }
+
+    /// The other members.
+    pub(crate) fn others(&self) -> impl Iterator<Item = NodeId> {
+        members::others(&self.core.store().conf_state, self.node.0).into_iter().map(NodeId)
+    }
+
+    /// Whether this replica decides alone.
+    fn is_sole_voter(&self) -> bool {
+        let ConfState { voters, voters_outgoing, .. } = &self.core.store().conf_state;
+        voters_outgoing.is_empty() && voters[..] == [self.node.0]
+    }
+
+    /// How it is.
+    pub(crate) fn status(&self) -> GroupStatus {
+        let raft = &self.core.raft;
+        let conf = &self.core.store().conf_state;
+        let leads = raft.state == StateRole::Leader;
+        let progress = raft.prs().iter().filter(|_| leads);
+        let mut matched: Vec<_> = progress.map(|(id, progress)| (NodeId(*id), progress.matched)).collect();
+        matched.sort_unstable();
+        GroupStatus {
+            group: self.id,
+            term: raft.term,
+            leader: (raft.leader_id != raft::INVALID_ID).then_some(NodeId(raft.leader_id)),
+            leads,
+            last: raft.raft_log.last_index(),
+            committed: raft.raft_log.committed,
+            applied: self.applied,
+            members: Members::of_conf(conf),
+            leaving: conf.voters_outgoing.iter().copied().map(NodeId).collect(),
+            asleep: self.time.asleep,
+            matched,
+        }
     }
 
     /// The term and vote that must never be forgotten.
@@ -221,24 +368,43 @@ impl Group {
         (self.core.raft.term, self.core.raft.vote)
     }
 
-    /// Asks to lead. A group of one voter then leads after its vote is durable.
-    pub(crate) fn campaign(&mut self) {
+    /// Asks to lead, if nobody else could. It then leads after its vote is durable.
+    pub(crate) fn campaign_if_sole(&mut self) {
+        if !self.is_sole_voter() {
+            return;
+        }
         // Fails only for a node that may not campaign, which a lone voter always may.
         if let Err(error) = self.core.campaign() {
             tracing::warn!("cannot campaign: {error}");
         }
+        self.set_timeout();
     }
 
-    /// Whether it leads and has applied everything that was committed before it did.
+    /// Whether it leads alone and has applied everything that was committed before it did.
     pub(crate) fn is_leading(&self) -> bool {
         self.shared.alone_and_leading.load(Ordering::Acquire)
     }
 
-    /// Proposes an entry.
+    /// Proposes an entry, here or at whoever leads.
     pub(crate) fn propose(&mut self, entry: Bytes, done: Done<Bytes>, room: Admitted) {
+        let raft = &self.core.raft;
+        if !self.is_sole_voter() {
+            self.wake();
+            let raft = &self.core.raft;
+            let takes = raft.state == StateRole::Leader && raft.lead_transferee.is_none();
+            // What was asked before comes first.
+            if !takes || !self.requests.is_empty() {
+                self.requests.push(entry, done, room);
+                return self.send_requests();
+            }
+            if self.lags() {
+                return done.complete(Err(Cause::busy("the group's entries are applied too slowly")));
+            }
+        } else if raft.state != StateRole::Leader {
+            return done.complete(Err(Cause::new(Class::Moved, "this node does not lead yet")));
+        }
         if let Err(error) = self.core.propose(Vec::new(), Vec::from(entry)) {
-            done.complete(Err(Cause::new(base::Class::Moved, format!("this node does not lead: {error}"))));
-            return;
+            return done.complete(Err(Cause::busy(format!("the group takes no proposals now: {error}"))));
         }
         let raft = &self.core.raft;
         self.pending.push_back(Pending {
@@ -249,23 +415,119 @@ impl Group {
         });
     }
 
-    /// Answers `done` once the state includes everything acknowledged until now.
-    pub(crate) fn barrier(&mut self, done: Done<()>) {
-        let id = self.next_barrier;
-        self.next_barrier += 1;
-        self.barriers.push(Barrier { index: None, id, done });
-        self.ask_read_index();
+    /// Whether too much is in the log that is not applied.
+    fn lags(&self) -> bool {
+        self.core.raft.raft_log.last_index() - self.applied > self.lag_entries
     }
 
-    /// The core drops read requests until it has committed in its own term, so they are asked
-    /// again after each entry applied; a request is told by its context.
-    fn ask_read_index(&mut self) {
-        if self.core.raft.state != StateRole::Leader || !self.core.raft.commit_to_current_term() {
+    /// Sends requests to whoever leads, as many as may be under way.
+    fn send_requests(&mut self) {
+        let raft = &self.core.raft;
+        let leads = raft.state == StateRole::Leader;
+        let leader = NodeId(raft.leader_id);
+        if leader.0 == raft::INVALID_ID {
             return;
         }
-        for barrier in self.barriers.iter().filter(|barrier| barrier.index.is_none()) {
-            self.core.read_index(barrier.id.to_le_bytes().to_vec());
+        while let Some((id, entry)) = self.requests.send() {
+            if leads {
+                self.propose_request(id, entry);
+            } else {
+                self.mail.push((leader, GroupMessage::Propose { id, entry }));
+            }
         }
+    }
+
+    /// As the leader: proposes what a follower, or this replica when it was one, asks for. It is asked
+    /// again if that fails.
+    fn propose_request(&mut self, id: RequestId, entry: Bytes) {
+        let busy = self.core.raft.state != StateRole::Leader || self.lags();
+        if busy || (self.sabotage != Some(Sabotage::ApplyTwice) && self.proposed.take_turn(&id) != Turn::Next)
+        {
+            return;
+        }
+        if self.core.propose(id.context(), Vec::from(entry)).is_err() {
+            self.proposed.clear();
+        }
+    }
+
+    /// Answers `done` once the state includes everything acknowledged until now.
+    pub(crate) fn barrier(&mut self, done: Done<()>) {
+        self.wake();
+        self.reads.push(done);
+        self.ask_reads();
+    }
+
+    /// The core drops read requests while there is no leader, and a leader does until it has committed in
+    /// its own term, so they are asked again later.
+    fn ask_reads(&mut self) {
+        let Some(number) = self.reads.to_ask() else { return };
+        let raft = &self.core.raft;
+        let leads = raft.state == StateRole::Leader;
+        let early = leads && !raft.commit_to_current_term();
+        if early && self.sabotage == Some(Sabotage::ReadBeforeOwnTerm) {
+            let committed = raft.raft_log.committed;
+            self.reads.answered(number, committed);
+            return self.reads.applied(self.applied);
+        }
+        if early || raft.leader_id == raft::INVALID_ID {
+            return;
+        }
+        // Other nodes' reads are with the same leader.
+        let mut context = Writer::with_capacity(24);
+        [self.node.0, self.start, number].into_iter().for_each(|part| context.u64(part));
+        self.core.read_index(context.into_vec());
+        self.reads.asked();
+    }
+
+    /// A message has come from another replica.
+    pub(crate) fn step(&mut self, from: NodeId, message: GroupMessage) {
+        match message {
+            GroupMessage::Raft(message) => self.step_raft(from, *message),
+            GroupMessage::Propose { id, entry } => {
+                self.wake();
+                // Who asks is told by the link; nobody asks in the name of others.
+                if id.origin == from {
+                    self.propose_request(id, entry);
+                }
+            }
+            GroupMessage::Change { members } => {
+                self.wake();
+                let members = Members::of_conf(&members);
+                if members.is_valid() && self.core.raft.state == StateRole::Leader {
+                    // Who asks finds out from its own replica.
+                    let _ = self.propose_change(&members);
+                }
+            }
+            GroupMessage::Sleep { term, index } => self.told_to_sleep(from, term, index),
+        }
+    }
+
+    fn step_raft(&mut self, from: NodeId, mut message: Message) {
+        // It answers what was sent before this leader fell asleep.
+        if !self.time.asleep || message.msg_type != MessageType::MsgHeartbeatResponse {
+            self.wake();
+        }
+        message.from = from.0;
+        message.to = self.node.0;
+        let raft = &self.core.raft;
+        let last = raft.raft_log.last_index();
+        // What a leader says is committed here, it has heard that this replica had.
+        if message.msg_type == MessageType::MsgHeartbeat && message.term >= raft.term && message.commit > last
+        {
+            self.failed = Some(Cause::corrupt(format!(
+                "the log of Raft group {} ends at entry {last}, but had entry {} before",
+                self.id, message.commit
+            )));
+            return;
+        }
+        // What the core does not want, it drops: a message that is late, or of a stranger.
+        let _ = self.core.step(message);
+        self.set_timeout();
+    }
+
+    /// Messages that may leave now.
+    pub(crate) fn take_mail(&mut self) -> std::vec::Drain<'_, (NodeId, GroupMessage)> {
+        self.mail.drain(..)
     }
 
     /// Works until records must be brought to the log, and lends those that may go there in one call:
@@ -291,20 +553,14 @@ impl Group {
 
     fn take_ready(&mut self) {
         let mut ready = self.core.ready();
+        let number = ready.number();
         for state in ready.take_read_states() {
             self.read_confirmed(&state.request_ctx, state.index);
         }
         let committed = ready.take_committed_entries();
-        // A group of one voter has nobody to send to; when there are more, messages leave here: a
-        // leader's at once, others' when the records below are durable.
         let entries = ready.take_entries();
         if let Some(hard_state) = ready.hs() {
-            self.core.mut_store().hard_state = hard_state.clone();
-            // A commit index alone is not worth a write: it is found again from the votes.
-            if ready.must_sync() {
-                let record = GroupRecord::HardState(hard_state.clone()).encode();
-                self.outgoing.push_back(Outgoing { record, entry: None, completes: None });
-            }
+            self.keep_hard_state(hard_state.clone(), number, ready.must_sync());
         }
         self.outgoing.extend(entries.iter().map(|entry| Outgoing {
             record: encode_entry(entry),
@@ -312,17 +568,96 @@ impl Group {
             completes: None,
         }));
         self.core.mut_store().append(&entries);
-        let number = ready.number();
+        let (now, later) = (ready.take_messages(), ready.take_persisted_messages());
+        let moved = ready.ss().is_some();
         self.core.advance_append_async(ready);
+        self.last_ready = number;
+        self.send_or_hold(number, now, later);
+        if moved {
+            self.lead_moved();
+        }
         self.apply(committed);
         if let Some(last) = self.outgoing.back_mut() {
             last.completes = Some(Completes::Ready(number));
             self.persisting += 1;
+            if self.sabotage == Some(Sabotage::LeaderCountsEarly) {
+                self.core.on_persist_ready(number);
+            }
         } else if self.persisting == 0 {
-            self.core.on_persist_ready(number);
+            self.durable(number);
         }
         // Otherwise an earlier one is still under way, and the core wants them in order; hearing of
-        // the next with records covers this one.
+        // that covers this one.
+    }
+
+    fn keep_hard_state(&mut self, hard_state: HardState, number: u64, must_sync: bool) {
+        let before = std::mem::replace(&mut self.core.mut_store().hard_state, hard_state.clone());
+        // A commit index alone is not worth a write: it is found again from the votes.
+        if !must_sync || self.sabotage == Some(Sabotage::VoteNotPersisted) {
+            return;
+        }
+        if (before.term, before.vote) != (hard_state.term, hard_state.vote) {
+            self.vote_in = Some(number);
+        }
+        let record = GroupRecord::HardState(hard_state).encode();
+        self.outgoing.push_back(Outgoing { record, entry: None, completes: None });
+    }
+
+    /// A leader's messages leave at once, unless its own vote is still under way: a lone voter leads
+    /// before that, and might forget that it did and tell its learners something else in the same term.
+    fn send_or_hold(&mut self, number: u64, now: Vec<Message>, later: Vec<Message>) {
+        if now.is_empty() && later.is_empty() {
+            return;
+        }
+        let hold_all = self.vote_in.is_some();
+        for message in now {
+            if hold_all {
+                self.held.push_back((number, message));
+            } else {
+                self.post(message);
+            }
+        }
+        for message in later {
+            let early = self.sabotage == Some(Sabotage::AckBeforeFsync)
+                && message.msg_type == MessageType::MsgAppendResponse;
+            if early {
+                self.post(message);
+            } else {
+                self.held.push_back((number, message));
+            }
+        }
+    }
+
+    fn post(&mut self, message: Message) {
+        self.mail.push((NodeId(message.to), GroupMessage::Raft(Box::new(message))));
+    }
+
+    /// Everything up to `Ready` number `number` is durable.
+    fn durable(&mut self, number: u64) {
+        self.core.on_persist_ready(number);
+        self.vote_in.take_if(|vote_in| *vote_in <= number);
+        while let Some((_, message)) = self.held.pop_front_if(|(held, _)| *held <= number) {
+            self.post(message);
+        }
+    }
+
+    /// Somebody else leads, or nobody, or this replica does.
+    fn lead_moved(&mut self) {
+        if self.core.raft.state != StateRole::Leader {
+            // They may be committed by the next leader, or not.
+            for pending in self.pending.drain(..) {
+                pending.done.complete(Err(Cause::uncertain("the lead of the group was lost meanwhile")));
+            }
+        }
+        if self.is_single() {
+            return;
+        }
+        self.proposed.clear();
+        self.requests.send_again();
+        self.send_requests();
+        self.reads.ask_again();
+        self.ask_reads();
+        self.grant_wishes();
     }
 
     /// The log has taken the first `count` of the records lent last, the first of them at `position`.
@@ -349,9 +684,8 @@ impl Group {
         }
         // They wait for an entry of this term, which must wait as well: a start on a full disk
         // must not wait in silence.
-        let hopeless = if disk_is_full { self.barriers.len() } else { 0 };
-        for barrier in self.barriers.drain(..hopeless) {
-            barrier.done.complete(Err(cause.clone()));
+        if disk_is_full {
+            self.reads.fail(cause);
         }
     }
 
@@ -363,7 +697,8 @@ impl Group {
     /// Every record of `Ready` number `number` is durable.
     pub(crate) fn persisted(&mut self, number: u64) {
         self.persisting -= 1;
-        self.core.on_persist_ready(number);
+        // Those behind the last one with records have none.
+        self.durable(if self.persisting == 0 { self.last_ready } else { number });
     }
 
     fn apply(&mut self, committed: Vec<Entry>) {
@@ -385,15 +720,14 @@ impl Group {
         self.core.advance_apply_to(last);
         self.shared.weight_bytes.store(self.machine.weight(), Ordering::Relaxed);
         let raft = &self.core.raft;
-        let alone = self.core.store().conf_state.voters.len() == 1;
-        let leading = alone && raft.state == StateRole::Leader && raft.term == term;
-        if alone {
-            // Nobody will ask for it.
-            self.core.mut_store().compact(last, term);
-        }
+        let leading = self.is_sole_voter() && raft.state == StateRole::Leader && raft.term == term;
         self.shared.alone_and_leading.store(leading, Ordering::Release);
-        self.ask_read_index();
-        self.answer_barriers();
+        self.step_down_if_removed();
+        self.trim_memory(term);
+        self.reads.applied(last);
+        self.ask_reads();
+        self.send_requests();
+        self.grant_wishes();
     }
 
     /// Brings what the entries from `first` to `last` have changed into the tree. Their answers may be
@@ -405,100 +739,95 @@ impl Group {
             *place.expect("an entry that is applied and in no base has its place")
         };
         let batch = KeptBatch { position: place(first).position, last: place(last) };
-        if let Err(cause) = self.state.write(batch.position, last, changes) {
+        self.windows.take_changed(&mut self.of_group);
+        if let Err(cause) = self.state.write(batch.position, last, changes, &mut self.of_group) {
             self.failed = Some(cause);
         }
         self.batches.push_back(batch);
     }
 
+    /// Puts the members into the next batch.
+    fn keep_members(&mut self) {
+        let mut out = Writer::new();
+        put_members(&mut out, &self.core.store().conf_state);
+        self.of_group.push((Bytes::from_static(&MEMBERS_KEY), out.into_vec().into()));
+    }
+
     fn apply_one(&mut self, entry: &Entry, changes: &mut Changes) -> Result<(), Cause> {
         self.applied = entry.index;
-        // The leader's first entry of a term is empty; changes of membership are none of the
-        // Machine's business.
-        let result = match entry.entry_type {
-            EntryType::EntryNormal if !entry.data.is_empty() => {
-                self.machine.apply(entry.index, &entry.data, changes)?
+        match entry.entry_type {
+            // The leader's first entry of a term is empty.
+            EntryType::EntryNormal if entry.data.is_empty() => Ok(()),
+            EntryType::EntryNormal if entry.context.is_empty() => {
+                let result = self.machine.apply(entry.index, &entry.data, changes)?;
+                self.answer(entry, result);
+                Ok(())
             }
-            _ => return Ok(()),
-        };
-        while let Some(pending) = self.pending.front() {
-            if pending.index > entry.index {
-                break;
-            }
-            let Some(pending) = self.pending.pop_front() else { break };
+            EntryType::EntryNormal => self.apply_request(entry, changes),
+            EntryType::EntryConfChange | EntryType::EntryConfChangeV2 => self.apply_change(&entry.context),
+        }
+    }
+
+    /// Answers what was proposed here as this entry.
+    fn answer(&mut self, entry: &Entry, result: Bytes) {
+        while let Some(pending) = self.pending.pop_front_if(|pending| pending.index <= entry.index) {
             if pending.index == entry.index && pending.term == entry.term {
-                pending.done.complete(Ok(result));
-                return Ok(());
+                return pending.done.complete(Ok(result));
             }
             let lost = "another leader's entry took its place in the log";
-            pending.done.complete(Err(Cause::new(base::Class::Conflict, lost)));
+            pending.done.complete(Err(Cause::new(Class::Conflict, lost)));
+        }
+    }
+
+    /// An entry that somebody asked its leader for.
+    fn apply_request(&mut self, entry: &Entry, changes: &mut Changes) -> Result<(), Cause> {
+        let id = RequestId::of_context(&entry.context)?;
+        let own = self.requests.is_own(&id);
+        let turn = match self.windows.take_turn(&id) {
+            Turn::Repeated if self.sabotage == Some(Sabotage::ApplyTwice) => Turn::Next,
+            turn => turn,
+        };
+        match turn {
+            Turn::Next => {
+                let result = self.machine.apply(entry.index, &entry.data, changes)?;
+                if own {
+                    self.requests.applied(id.number, result);
+                }
+            }
+            Turn::Gap if own => self.requests.send_again(),
+            Turn::Repeated if own => self.requests.overtaken(&self.windows),
+            Turn::Gap | Turn::Repeated => {}
         }
         Ok(())
     }
 
     fn read_confirmed(&mut self, context: &[u8], index: u64) {
-        let Ok(id) = <[u8; 8]>::try_from(context).map(u64::from_le_bytes) else { return };
-        for barrier in self.barriers.iter_mut().filter(|barrier| barrier.id == id) {
-            barrier.index = Some(index);
-        }
-        self.answer_barriers();
-    }
-
-    fn answer_barriers(&mut self) {
-        let applied = self.applied;
-        for barrier in self.barriers.extract_if(.., |barrier| barrier.index.is_some_and(|i| i <= applied)) {
-            barrier.done.complete(Ok(()));
+        let mut context = Reader::new(context);
+        let mut part = || context.u64("read");
+        let (Ok(node), Ok(start), Ok(number)) = (part(), part(), part()) else { return };
+        if (node, start) == (self.node.0, self.start) {
+            self.reads.answered(number, index);
+            self.reads.applied(self.applied);
+            self.ask_reads();
         }
     }
+}
 
-    // What the log may forget.
-
-    /// Files hold the batches of the state up to `flushed`: a base has to say so.
-    pub(crate) fn flushed(&mut self, flushed: Position) {
-        let mut moved = false;
-        while let Some(batch) = self.batches.pop_front_if(|batch| batch.position <= flushed) {
-            self.base = (batch.last.index, batch.last.term);
-            moved = true;
-        }
-        if moved {
-            self.write_base();
-        }
-    }
-
-    /// The log wants to forget what stands before `floor`: the base is written once more, behind it.
-    pub(crate) fn raise_floor(&mut self, floor: Position) {
-        if self.base_at < floor {
-            self.write_base();
-        }
-    }
-
-    fn write_base(&mut self) {
-        if std::mem::replace(&mut self.base_under_way, true) {
-            return;
-        }
-        let storage = self.core.store();
-        let record = GroupRecord::Base {
-            index: self.base.0,
-            term: self.base.1,
-            voters: storage.conf_state.voters.clone(),
-            hard_state: storage.hard_state.clone(),
-        };
-        self.written_base = self.base.0;
-        let completes = Some(Completes::Base);
-        self.outgoing.push_back(Outgoing { record: record.encode(), entry: None, completes });
-    }
-
-    /// The base is durable, at `position`. Returns up to where the stream may be trimmed.
-    pub(crate) fn base_persisted(&mut self, position: Position) -> Position {
-        self.base_under_way = false;
-        self.base_at = position;
-        while self.places.pop_front_if(|place| place.index <= self.written_base).is_some() {}
-        let first = self.places.front().map_or(position, |place| place.position.min(position));
-        if self.base.0 > self.written_base {
-            // Files were made while it was on its way.
-            self.write_base();
-        }
-        Position(first.0 - 1)
+fn config(node: NodeId, applied: u64, settings: &GroupSettings) -> Config {
+    Config {
+        id: node.0,
+        applied,
+        election_tick: lead::ELECTION_TICKS.start,
+        min_election_tick: lead::ELECTION_TICKS.start,
+        max_election_tick: lead::ELECTION_TICKS.end,
+        heartbeat_tick: 2,
+        check_quorum: true,
+        pre_vote: true,
+        max_size_per_msg: settings.message_bytes,
+        max_inflight_msgs: settings.messages_in_flight,
+        max_uncommitted_size: settings.uncommitted_bytes,
+        max_committed_size_per_ready: 4 << 20,
+        ..Config::default()
     }
 }
 

@@ -27,6 +27,7 @@
 //! leads and has applied what it held. A node is one replica of everything so far; the rounds,
 //! groups and counts are those that several nodes will use.
 
+mod among;
 mod catalog;
 mod consistency;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -36,8 +37,10 @@ mod group;
 mod identity;
 mod machines;
 mod mailbox;
+mod neighbours;
 mod pace;
 mod paxos;
+mod peers;
 mod readers;
 mod records;
 mod replay;
@@ -67,16 +70,20 @@ use disk_log::{Log, LogWriter, Stepper};
 use store::{Gate, Machine, Node, NodeState, Store};
 use world::World;
 
+pub use among::{Among, Standing};
 pub use disk_engine::tree::{Compression, FOLDER as TREE_FOLDER, TreeSettings};
 pub use disk_log::FOLDER as LOG_FOLDER;
+pub use group::{GroupStatus, members::Members};
 pub use identity::{DISK_FORMAT, Identity, ask_as, enter};
-pub use settings::Settings;
+pub use peers::PeerStatus;
+pub use settings::{GroupSettings, Sabotage, Settings};
 pub use verify::{Finding, Verified, verify};
 
 use crate::{
     catalog::{CATALOG_GROUP, CatalogHandle, CatalogMachine, Command, Published},
-    group::Group,
+    group::{Group, Replica, message::Life},
     machines::MachinesHandle,
+    neighbours::Neighbours,
     paxos::Paxos,
     replay::Recovered,
     shared::Shared,
@@ -118,12 +125,29 @@ impl Fabric {
         machines: Vec<(GroupId, Box<dyn Machine>)>,
         addresses: Addresses,
     ) -> Result<Fabric, Cause> {
-        let (parts, spine, ()) =
-            assemble(world, settings, machines, |log| Ok((LogWriter::start(log, world.clock.clone())?, ())))?;
-        let groups = spine.groups();
+        Fabric::start_among(world, settings, machines, addresses, Among::default())
+    }
+
+    /// As [`Fabric::start`], for a node among others. If a group has members elsewhere, this does not wait:
+    /// reads and writes of it do, until it has a leader.
+    pub fn start_among(
+        world: &World,
+        settings: Settings,
+        machines: Vec<(GroupId, Box<dyn Machine>)>,
+        addresses: Addresses,
+        among: Among,
+    ) -> Result<Fabric, Cause> {
+        let run_log = |log| Ok((LogWriter::start(log, world.clock.clone())?, ()));
+        let (parts, spine, ()) = assemble(world, settings, machines, among, run_log)?;
+        let (groups, is_alone) = (spine.groups(), spine.is_alone());
         let threads = start_threads(world, &parts, spine)
             .map_err(|error| Cause::busy(format!("cannot start a thread: {error}")))?;
         let fabric = Fabric { parts, threads: Mutex::new(threads) };
+        if !is_alone {
+            // Answered to nobody; whoever runs the cluster sees it in the catalog.
+            drop(fabric.parts.register(world, addresses));
+            return Ok(fabric);
+        }
         // A barrier is answered by a leader that has applied everything committed before.
         for group in groups {
             let (done, ready) = store::waiter();
@@ -154,6 +178,10 @@ impl Fabric {
     /// The number of this start, from 1: no two starts on one disk have the same.
     pub fn start_number(&self) -> u64 {
         self.parts.start
+    }
+
+    fn shared(&self) -> &Arc<Shared> {
+        &self.parts.shared
     }
 
     /// Sets the gauges that are only worth computing when somebody looks.
@@ -230,9 +258,25 @@ impl Stepped {
         machines: Vec<(GroupId, Box<dyn Machine>)>,
         addresses: Addresses,
     ) -> Result<Stepped, Cause> {
-        let (parts, spine, log) = assemble(world, settings, machines, |log| Ok(LogWriter::stepped(log)))?;
+        Stepped::start_among(world, settings, machines, addresses, Among::default())
+    }
+
+    /// As [`Fabric::start_among`].
+    pub fn start_among(
+        world: &World,
+        settings: Settings,
+        machines: Vec<(GroupId, Box<dyn Machine>)>,
+        addresses: Addresses,
+        among: Among,
+    ) -> Result<Stepped, Cause> {
+        let (parts, spine, log) =
+            assemble(world, settings, machines, among, |log| Ok(LogWriter::stepped(log)))?;
         let upkeep = Upkeep::new(parts.shared.clone(), parts.log.clone(), world.clock.clone());
         let mut node = Stepped { parts, spine, log, upkeep };
+        if !node.spine.is_alone() {
+            drop(node.parts.register(world, addresses));
+            return Ok(node);
+        }
         node.settle()?;
         if !node.spine.is_ready() {
             return Err(Cause::busy("the log takes no writes"));
@@ -257,6 +301,14 @@ impl Stepped {
     /// The number of this start, from 1: no two starts on one disk have the same.
     pub fn start_number(&self) -> u64 {
         self.parts.start
+    }
+
+    fn shared(&self) -> &Arc<Shared> {
+        &self.parts.shared
+    }
+
+    fn spine(&mut self) -> &mut Spine {
+        &mut self.spine
     }
 
     /// Lets the spine handle what waits; says whether there was anything.
@@ -321,11 +373,13 @@ impl Parts {
     }
 }
 
-/// Opens the disk, replays the log and puts the parts together; groups have begun to campaign.
+/// Opens the disk, replays the log and puts the parts together; groups that a node decides for alone have
+/// begun to campaign.
 fn assemble<L>(
     world: &World,
     settings: Settings,
     machines: Vec<(GroupId, Box<dyn Machine>)>,
+    among: Among,
     run_log: impl FnOnce(Log) -> Result<(LogWriter, L), Cause>,
 ) -> Result<(Parts, Spine, L), Cause> {
     let identity = Identity::load_or_create(&world.disk, &world.entropy)?;
@@ -338,24 +392,35 @@ fn assemble<L>(
         &world.entropy,
         &mut |position, stream, payload| recovered.visit(&engine, position, stream, payload),
     )?;
+    let found_at = log.next_position().0 - 1;
     let (log, running) = run_log(log)?;
     let published = Published::new(identity.node, &settings.cluster_name);
     let shared = Arc::new(Shared::new(settings, engine, published, world));
     shared.tables_at.store(recovered.tables_at.0, std::sync::atomic::Ordering::Release);
 
     let paxos = Paxos::new(identity.node, world, recovered.clock_bound, recovered.clock_bound_at);
-    let mut spine = Spine::new(shared.clone(), log.clone(), paxos);
+    let Among { link, mut founders } = among;
+    let is_alone = link.is_none();
+    let life = Life { start, life: world.entropy.u64(), found: found_at };
+    let neighbours =
+        link.map(|link| Neighbours::new(link, life, identity.node, std::mem::take(&mut recovered.starts)));
+    let mut spine = Spine::new(shared.clone(), log.clone(), paxos, neighbours);
     let catalog: (GroupId, Box<dyn Machine>) = (CATALOG_GROUP, Box::new(CatalogMachine::new(shared.clone())));
     for (id, machine) in std::iter::once(catalog).chain(machines) {
         let replayed = recovered.take_group(id)?;
         let state = StateTree::new(shared.engine.forest().clone(), id, shared.readers.clone());
-        #[cfg(test)]
-        let state = {
-            let mut state = state;
-            state.sabotage(shared.settings.sabotage);
-            state
+        let sabotage = shared.settings.planted();
+        let state = state.sabotaged(sabotage);
+        let replica = Replica {
+            group: id,
+            node: identity.node,
+            start,
+            born: if is_alone { Some(Members::of([identity.node])) } else { founders.remove(&id) },
+            seed: world.entropy.u64(),
+            settings: shared.settings.groups,
+            sabotage,
         };
-        let group = Group::new(id, identity.node, machine, replayed, state)?;
+        let group = Group::new(replica, machine, replayed, state)?;
         spine.add_group(id, group);
     }
     if let Some(group) = recovered.unclaimed() {

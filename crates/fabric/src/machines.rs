@@ -35,8 +35,8 @@ impl MachinesHandle {
             return Err(Cause::busy("the log has no room now"));
         }
         let limit = self.shared.settings.log.max_record_bytes as usize;
-        // The record adds a kind, an index, a term and a type.
-        if bytes + 32 > limit {
+        // The record adds a kind, an index, a term and a type, and who asked.
+        if bytes + 96 > limit {
             return Err(Cause::invalid(format!("an entry of {bytes} bytes is over the limit of {limit}")));
         }
         if frees { Ok(self.shared.reserve(bytes)) } else { self.shared.admit(bytes) }

@@ -5,12 +5,12 @@
 
 use std::collections::BTreeMap;
 
-use base::{Cause, GroupId, Hlc, Mutation, Position, Reader, StreamId};
+use base::{Cause, GroupId, Hlc, Mutation, NodeId, Position, Reader, StreamId};
 use disk_engine::{Engine, tree::Work};
 
 use crate::{
     group::{Place, Replayed},
-    records::{self, GroupRecord},
+    records::{self, BORN_INDEX, BORN_TERM, GroupRecord},
 };
 
 /// What the log held.
@@ -21,6 +21,8 @@ pub(crate) struct Recovered {
     pub(crate) clock_bound: Hlc,
     /// Where the record that says so stands.
     pub(crate) clock_bound_at: Position,
+    /// The highest start heard of each other node, and where the record that says so stands.
+    pub(crate) starts: (Vec<(NodeId, u64)>, Position),
     /// The last record of mutations.
     pub(crate) tables_at: Position,
 }
@@ -52,6 +54,10 @@ impl Recovered {
             records::NODE => {
                 self.clock_bound = self.clock_bound.max(records::decode_clock_bound(payload)?);
                 self.clock_bound_at = position;
+                Ok(())
+            }
+            records::STARTS => {
+                self.starts = (records::decode_starts(payload)?, position);
                 Ok(())
             }
             _ => {
@@ -93,17 +99,25 @@ fn make_room(engine: &Engine) -> Result<(), Cause> {
 
 impl Replayed {
     fn visit(&mut self, position: Position, record: GroupRecord) -> Result<(), Cause> {
-        let Replayed { storage, places, has_base, base_at } = self;
+        let Replayed { storage, born, places, has_base, base_at } = self;
         match record {
-            GroupRecord::Born { voters } => {
-                storage.conf_state = records::conf_state(&voters);
+            GroupRecord::Born { members } => {
+                *born = members;
+                storage.hard_state = records::born_hard_state();
+                storage.compact(BORN_INDEX, BORN_TERM);
+                *has_base = true;
                 *base_at = position;
             }
             GroupRecord::Entry(entry) => {
                 // Trimming may leave entries that a base to come covers. One that came before the
                 // gap does not.
-                if entry.index > storage.last() + 1 && storage.last() == storage.snapshot_index {
-                    storage.compact(entry.index - 1, 0);
+                // And trimming may leave an entry that another leader's took the place of, without those
+                // that stood before it: then the log begins with what took their place.
+                let gap = entry.index > storage.last() + 1 && storage.last() == storage.snapshot_index;
+                let replaced = entry.index <= storage.snapshot_index && !*has_base;
+                if gap || replaced {
+                    storage.restart_at(entry.index - 1);
+                    places.clear();
                     *has_base = false;
                 }
                 if entry.index <= storage.snapshot_index || entry.index > storage.last() + 1 {
@@ -118,7 +132,7 @@ impl Replayed {
                 storage.append(&[entry]);
             }
             GroupRecord::HardState(hard_state) => storage.hard_state = hard_state,
-            GroupRecord::Base { index, term, voters, hard_state } => {
+            GroupRecord::Base { index, term, members, hard_state } => {
                 // An older one, which trimming left, covers less than entries show to be gone.
                 if index < storage.snapshot_index {
                     return Ok(());
@@ -127,7 +141,7 @@ impl Replayed {
                 *base_at = position;
                 storage.compact(index, term);
                 while places.pop_front_if(|place| place.index <= index).is_some() {}
-                storage.conf_state = records::conf_state(&voters);
+                *born = members;
                 if hard_state.term >= storage.hard_state.term {
                     storage.hard_state = hard_state;
                 }
@@ -144,12 +158,16 @@ mod tests {
     use super::*;
 
     fn entry(index: u64) -> GroupRecord {
-        GroupRecord::Entry(Entry { index, term: 1, ..Entry::default() })
+        entry_of(index, 1)
+    }
+
+    fn entry_of(index: u64, term: u64) -> GroupRecord {
+        GroupRecord::Entry(Entry { index, term, ..Entry::default() })
     }
 
     fn base(index: u64) -> GroupRecord {
         let hard_state = HardState { term: 1, vote: 1, commit: index, ..HardState::default() };
-        GroupRecord::Base { index, term: 1, voters: vec![1], hard_state }
+        GroupRecord::Base { index, term: 1, members: records::voters_only(&[1]), hard_state }
     }
 
     fn replay(records: Vec<GroupRecord>) -> Result<Replayed, Cause> {
@@ -176,5 +194,14 @@ mod tests {
     #[test]
     fn a_gap_behind_the_last_base_is_damage() {
         assert!(replay(vec![base(3), entry(5)]).is_err());
+    }
+
+    /// Of entries that another leader's took the place of, trimming leaves the last ones.
+    #[test]
+    fn what_trimming_left_of_entries_that_were_replaced_does_not_count() {
+        let records = vec![entry(6), entry_of(5, 2), entry_of(6, 2), base(4), entry_of(7, 2)];
+        let replayed = replay(records).expect("entry 5 of term 2 replaces both of term 1");
+        assert_eq!((replayed.storage.snapshot_index, replayed.storage.last()), (4, 7));
+        assert_eq!(replayed.places.iter().map(|place| place.term).collect::<Vec<_>>(), [2, 2, 2]);
     }
 }

@@ -46,6 +46,8 @@ pub(crate) struct Runner {
 #[derive(Default)]
 struct State {
     wanted: bool,
+    /// The spine's own thread wakes by itself soon.
+    timed: bool,
     stopped: bool,
 }
 
@@ -83,7 +85,7 @@ impl Runner {
             let own = spine.needs_own_thread();
             drop(place);
             if own {
-                self.ring();
+                self.time_matters();
             }
             if self.events.is_empty() {
                 return;
@@ -101,6 +103,7 @@ impl Runner {
                 let Some(spine) = place.as_mut() else { return false };
                 spine.turn();
                 spine.retry();
+                spine.time_passed();
                 again = spine.needs_own_thread().then_some(RETRY_AFTER);
                 drop(place);
                 if !self.events.is_empty() {
@@ -122,6 +125,14 @@ impl Runner {
         drop(spine);
     }
 
+    /// Has the spine's own thread wake from time to time, if it does not anyway.
+    fn time_matters(&self) {
+        let timed = self.state.lock().unwrap_or_else(PoisonError::into_inner).timed;
+        if !timed {
+            self.ring();
+        }
+    }
+
     fn ring(&self) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if !std::mem::replace(&mut state.wanted, true) {
@@ -131,7 +142,8 @@ impl Runner {
 
     /// Waits to be wanted, or for `limit`; says whether to go on.
     fn wait(&self, limit: Option<Duration>) -> bool {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.timed = limit.is_some();
         let idle = |state: &mut State| !state.wanted && !state.stopped;
         let mut state = match limit {
             None => self.bell.wait_while(state, idle).unwrap_or_else(PoisonError::into_inner),

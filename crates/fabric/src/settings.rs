@@ -28,19 +28,70 @@ pub struct Settings {
     /// Versions of the cluster that this node can work with. Those of the build; others are for tests
     /// of what happens when builds differ.
     pub versions: Versions,
+    /// Bounds of Raft groups.
+    pub groups: GroupSettings,
     /// What to do wrong.
-    #[cfg(test)]
-    pub(crate) sabotage: Option<Sabotage>,
+    #[cfg(any(test, feature = "sabotage"))]
+    pub sabotage: Option<Sabotage>,
 }
 
-/// Bugs planted by tests, to see the tests that guard against them fail.
-#[cfg(test)]
+/// Bounds of each Raft group.
+#[derive(Clone, Copy, Debug)]
+pub struct GroupSettings {
+    /// Applied entries that are kept in memory for followers that lag behind; one that lags further gets a
+    /// snapshot. Default 4096.
+    pub kept_entries: usize,
+    /// Their bytes. Default 1 MiB.
+    pub kept_bytes: usize,
+    /// Entries that are in a leader's log and not applied there, above which it refuses proposals as busy.
+    /// Default 65,536.
+    pub lag_entries: u64,
+    /// Bytes of entries that are in a leader's log and not committed, above which it refuses proposals as
+    /// busy. Default 64 MiB.
+    pub uncommitted_bytes: u64,
+    /// Bytes of entries in one message to a follower, but for the first entry. Default 128 KiB.
+    pub message_bytes: u64,
+    /// Messages with entries that are on their way to a follower at a time. Default 64.
+    pub messages_in_flight: usize,
+}
+
+impl Default for GroupSettings {
+    fn default() -> GroupSettings {
+        GroupSettings {
+            kept_entries: 4096,
+            kept_bytes: 1 << 20,
+            lag_entries: 65_536,
+            uncommitted_bytes: 64 << 20,
+            message_bytes: 128 << 10,
+            messages_in_flight: 64,
+        }
+    }
+}
+
+/// Bugs that tests plant, to see the tests that guard against them fail. Nothing else can: only tests, and builds with
+/// the feature `sabotage`, have a setting for them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Sabotage {
+pub enum Sabotage {
     /// The log forgets what is applied, not what is in files.
     TrimAtApplied,
     /// The index in a Machine's tree is that of the entry before the last applied.
     IndexLags,
+    /// A vote and its term are not written.
+    VoteNotPersisted,
+    /// A follower says that it has entries before they are durable.
+    AckBeforeFsync,
+    /// A leader counts itself before its entries are durable.
+    LeaderCountsEarly,
+    /// A leader answers reads before an entry of its own term is committed.
+    ReadBeforeOwnTerm,
+    /// A change of several members is made at once, without both majorities.
+    NoJointMajority,
+    /// A proposal that was sent twice is applied twice.
+    ApplyTwice,
+    /// A leader forgets entries that a follower lacks, and gives it no snapshot.
+    TruncatePastFollower,
+    /// A node whose disk was set back to an older state is believed.
+    BelieveAnyLife,
 }
 
 impl Default for Settings {
@@ -54,13 +105,22 @@ impl Default for Settings {
             cluster_name: "holdfast".to_owned(),
             locality: Locality::default(),
             versions: Versions::BUILD,
-            #[cfg(test)]
+            groups: GroupSettings::default(),
+            #[cfg(any(test, feature = "sabotage"))]
             sabotage: None,
         }
     }
 }
 
 impl Settings {
+    /// The bug that is planted: none, but in tests.
+    pub(crate) fn planted(&self) -> Option<Sabotage> {
+        #[cfg(any(test, feature = "sabotage"))]
+        return self.sabotage;
+        #[cfg(not(any(test, feature = "sabotage")))]
+        None
+    }
+
     /// The engine's settings with its shares of the memory: three eighths for blocks of files, an
     /// eighth for memtables that are being filled, and as much again for those that wait for their
     /// files. The rest, three eighths, is for Machines and requests.

@@ -11,7 +11,7 @@ use std::{
 use base::{Cause, GroupId, Mutation, Position, TableId};
 use disk_engine::Engine;
 use store::Done;
-use world::World;
+use world::{Clock, World};
 
 use crate::{
     catalog::Published,
@@ -41,6 +41,7 @@ type Facts = BTreeMap<TableId, TableFacts>;
 /// State with more than one reader. The spine's thread owns everything else.
 pub(crate) struct Shared {
     pub(crate) settings: Settings,
+    pub(crate) clock: Clock,
     pub(crate) engine: Engine,
     pub(crate) published: Published,
     pub(crate) runner: Arc<Runner>,
@@ -68,6 +69,7 @@ impl Shared {
             memtables_max: settings.memtables_max(),
             cache_bytes: settings.tree_settings().cache_bytes,
             settings,
+            clock: world.clock.clone(),
             engine,
             published,
             runner: Arc::new(Runner::new()),

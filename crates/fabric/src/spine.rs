@@ -1,7 +1,7 @@
 //! The spine: one owner of all Raft groups and Paxos rounds, one event at a time.
 //!
-//! Events come from doors (proposals, conditional writes), from the log (something is durable) and
-//! from the clock. A turn takes all that are waiting, hands each to the group or round it is for,
+//! Events come from doors (proposals, conditional writes), from the log (something is durable), from other
+//! nodes and from the clock. A turn takes all that are waiting, hands each to the group or round it is for,
 //! and then brings what these want written to the log. No lock is held, nothing is awaited: what
 //! a turn starts comes back as another event. (An earlier shape with a task a group and a mutex
 //! a group is what most Raft embeddings start with; it costs a wake-up a step and an order that
@@ -10,20 +10,37 @@
 //! On a node whoever brings an event runs the spine (see [`crate::runner`]); a test calls
 //! [`Spine::turn`] by hand, between steps of the log, and so decides what happens before what.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
-use base::{Cause, GroupId, Hlc, Position, StreamId};
+use base::{Cause, GroupId, Hlc, NodeId, Position, StreamId};
 use bytes::Bytes;
 use core_quorum::paxos::Acceptor;
 use disk_log::{Durable, LogWriter, Refused};
+use node_link::Received;
 use store::{Cas, CasOutcome, Done, Page, Read};
 
 use crate::{
-    group::{Completes, Group, Outgoing},
+    group::{
+        Completes, Group, GroupStatus, Outgoing,
+        members::Members,
+        message::{Frame, Life},
+    },
+    neighbours::Neighbours,
     paxos::{self, Paxos},
+    peers::PeerStatus,
     records,
     shared::{Admitted, Shared},
 };
+
+/// What groups count time in.
+pub(crate) const TICK: Duration = Duration::from_millis(50);
+/// A node that slept, or was not given the processor, does not make up for more ticks than this: it would
+/// take its own absence for that of others.
+const TICKS_AT_ONCE: u32 = 2;
 
 /// What the spine reacts to.
 pub(crate) enum Event {
@@ -49,6 +66,29 @@ pub(crate) enum Event {
     PaxosDurable { token: u64 },
     /// An upper bound of the clock is durable.
     ClockBoundDurable { bound: Hlc, position: Position },
+    /// A frame from another node. The room that it takes is given back when it was handled.
+    Frame { from: NodeId, life: Life, frame: Frame, received: Received },
+    /// Messages reach this node from now on.
+    Connected { node: NodeId },
+    /// Messages may have been lost, and none reach this node now.
+    Disconnected { node: NodeId },
+    /// What is known of the starts of other nodes is durable.
+    StartsDurable { position: Position },
+    /// A group should have these members.
+    Change { group: GroupId, members: Members, done: Done<()> },
+    /// A group should be led by this node.
+    Transfer { group: GroupId, to: NodeId, done: Done<()> },
+    /// How are the groups, and the other nodes?
+    Inspect { done: Done<Standing> },
+}
+
+/// How a node's groups are, and what it knows of other nodes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// The groups, by their id.
+    pub groups: Vec<GroupStatus>,
+    /// The other nodes, by their id.
+    pub peers: Vec<PeerStatus>,
 }
 
 /// The owner.
@@ -58,17 +98,26 @@ pub(crate) struct Spine {
     groups: BTreeMap<GroupId, Group>,
     paxos: Paxos,
     inbox: Vec<Event>,
+    /// `None` on a node alone, for which no time passes.
+    neighbours: Option<Neighbours>,
+    ticked_at: Duration,
 }
 
 impl Spine {
-    pub(crate) fn new(shared: Arc<Shared>, log: LogWriter, paxos: Paxos) -> Spine {
-        Spine { shared, log, groups: BTreeMap::new(), paxos, inbox: Vec::new() }
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        log: LogWriter,
+        paxos: Paxos,
+        neighbours: Option<Neighbours>,
+    ) -> Spine {
+        let inbox = Vec::new();
+        Spine { shared, log, groups: BTreeMap::new(), paxos, inbox, neighbours, ticked_at: Duration::ZERO }
     }
 
     /// Takes on a group.
     pub(crate) fn add_group(&mut self, id: GroupId, mut group: Group) {
         self.shared.register_group(id, group.shared.clone());
-        group.campaign();
+        group.campaign_if_sole();
         self.groups.insert(id, group);
         self.shared.count_machines();
         self.pump(id);
@@ -77,6 +126,19 @@ impl Spine {
     /// Whether every group leads here and has caught up.
     pub(crate) fn is_ready(&self) -> bool {
         self.groups.values().all(Group::is_leading)
+    }
+
+    /// Whether no group has members elsewhere.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.groups.values().all(Group::is_single)
+    }
+
+    /// How groups and neighbours are.
+    pub(crate) fn standing(&self) -> Standing {
+        Standing {
+            groups: self.groups.values().map(Group::status).collect(),
+            peers: self.neighbours.as_ref().map(Neighbours::status).unwrap_or_default(),
+        }
     }
 
     /// The groups here.
@@ -103,16 +165,58 @@ impl Spine {
             }
         }
         self.inbox = inbox;
-        for group in touched {
-            self.pump(group);
+        if !touched.is_empty() {
+            touched.into_iter().for_each(|group| self.pump(group));
+            self.shared.count_machines();
         }
         self.paxos.turn(&self.shared, &self.log);
+        self.send();
         any
     }
 
     /// Whether something waits for time to pass.
     pub(crate) fn needs_own_thread(&self) -> bool {
-        self.paxos.has_timers() || self.groups.values().any(Group::is_stalled)
+        self.neighbours.is_some() || self.paxos.has_timers() || self.groups.values().any(Group::is_stalled)
+    }
+
+    /// Time has passed: as much as the clock shows.
+    pub(crate) fn time_passed(&mut self) {
+        if self.neighbours.is_none() {
+            return;
+        }
+        let now = self.shared.clock.boot();
+        for _ in 0..TICKS_AT_ONCE {
+            if now.saturating_sub(self.ticked_at) < TICK {
+                return;
+            }
+            self.ticked_at += TICK;
+            self.tick();
+        }
+        self.ticked_at = now;
+    }
+
+    /// 50 ms have passed.
+    pub(crate) fn tick(&mut self) {
+        let Some(neighbours) = &mut self.neighbours else { return };
+        let lost = neighbours.tick(&self.shared, &self.log, &self.groups);
+        for node in lost {
+            self.groups.values_mut().for_each(|group| group.lost(node));
+        }
+        let mut awake = Vec::new();
+        for (id, group) in &mut self.groups {
+            if group.tick() {
+                awake.push(*id);
+            }
+        }
+        awake.into_iter().for_each(|group| self.pump(group));
+        self.send();
+    }
+
+    /// Sends what groups have for other nodes.
+    fn send(&mut self) {
+        if let Some(neighbours) = &mut self.neighbours {
+            neighbours.flush();
+        }
     }
 
     /// Offers the log again what it refused.
@@ -142,6 +246,9 @@ impl Spine {
                 Some(group)
             }
             Event::GroupDurable { group, completes, position } => {
+                if let Some(neighbours) = &mut self.neighbours {
+                    neighbours.durable(position);
+                }
                 let state = self.groups.get_mut(&group)?;
                 match completes {
                     Completes::Ready(number) => state.persisted(number),
@@ -159,9 +266,47 @@ impl Spine {
             }
             Event::RaiseFloor { floor } => {
                 self.paxos.raise_floor(&self.shared, &self.log, floor);
+                if let Some(neighbours) = &mut self.neighbours {
+                    neighbours.raise_floor(floor);
+                }
                 self.groups.values_mut().for_each(|group| group.raise_floor(floor));
                 let all: Vec<GroupId> = self.groups.keys().copied().collect();
                 all.into_iter().for_each(|group| self.pump(group));
+                None
+            }
+            Event::Frame { from, life, frame, received } => {
+                self.frame(from, life, frame);
+                drop(received);
+                None
+            }
+            Event::Connected { node } => {
+                self.neighbours.as_mut()?.greet(node);
+                None
+            }
+            Event::Disconnected { node } => {
+                self.groups.values_mut().for_each(|group| group.unreachable(node));
+                None
+            }
+            Event::StartsDurable { position } => {
+                self.neighbours.as_mut()?.starts_durable(&self.log, position);
+                None
+            }
+            Event::Change { group, members, done } => {
+                match self.groups.get_mut(&group) {
+                    Some(state) => state.change(&members, done),
+                    None => done.complete(Err(Cause::absent(format!("no Machine has the id {group}")))),
+                }
+                Some(group)
+            }
+            Event::Transfer { group, to, done } => {
+                match self.groups.get_mut(&group) {
+                    Some(state) => state.transfer(to, done),
+                    None => done.complete(Err(Cause::absent(format!("no Machine has the id {group}")))),
+                }
+                Some(group)
+            }
+            Event::Inspect { done } => {
+                done.complete(Ok(self.standing()));
                 None
             }
             Event::PaxosLoaded { key, acceptor } => {
@@ -191,6 +336,24 @@ impl Spine {
         }
     }
 
+    /// A frame has come from another node.
+    fn frame(&mut self, from: NodeId, life: Life, frame: Frame) {
+        let Some(neighbours) = &mut self.neighbours else { return };
+        let Some(heard) = neighbours.hear(&self.shared, from, life, frame) else { return };
+        if heard.reborn {
+            self.groups.values_mut().for_each(|group| group.lost(from));
+        }
+        let mut touched = BTreeSet::new();
+        for (id, message) in heard.messages {
+            // Of a group that is not here: whoever sends it will hear of the members soon.
+            let Some(group) = self.groups.get_mut(&id) else { continue };
+            group.step(from, message);
+            touched.insert(id);
+        }
+        touched.into_iter().for_each(|group| self.pump(group));
+        self.shared.count_machines();
+    }
+
     /// Lets a group work and brings what it wants written to the log.
     fn pump(&mut self, id: GroupId) {
         let Some(group) = self.groups.get_mut(&id) else { return };
@@ -211,6 +374,9 @@ impl Spine {
                 Ok(position) => {
                     last = Some(last_of(position, count));
                     group.accepted(position, count);
+                    if let Some(neighbours) = &mut self.neighbours {
+                        neighbours.appended();
+                    }
                 }
                 Err(refused) => {
                     group.refused(&refused.cause, !self.log.stats().has_reserve);
@@ -218,10 +384,12 @@ impl Spine {
                 }
             }
         }
+        if let Some(neighbours) = &mut self.neighbours {
+            group.take_mail().for_each(|(to, message)| neighbours.post(to, id, &message));
+        }
         if let Some(cause) = &group.failed {
             self.shared.fail(cause.clone());
         }
-        self.shared.count_machines();
         if let Some(position) = last {
             self.shared.wake_upkeep(position);
         }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! 0x00              the index of the last entry applied, u64
+//! 0x00 | ...        what else the group has to know of the state (see [`crate::group`])
 //! 0x01 | key        what the Machine has put under that key
 //! ```
 //! State and index are one batch, at the position in the log from which on it is needed. What is in files
@@ -19,9 +20,11 @@ use disk_engine::{
 };
 use store::{Changes, Job, MachineState, Patience, Records, Unread};
 
-use crate::readers::Readers;
+use crate::{readers::Readers, settings::Sabotage};
 
 const APPLIED: &[u8] = &[0];
+/// The first byte of the keys under which the group keeps things, which are longer.
+pub(crate) const GROUPS: u8 = 0;
 const BEHIND_STATE: &[u8] = &[2];
 
 /// The tree of one Machine. Clones are the same tree.
@@ -30,25 +33,18 @@ pub(crate) struct StateTree {
     forest: Forest,
     tree: TreeId,
     readers: Arc<Readers>,
-    #[cfg(test)]
     index_lags: bool,
 }
 
 impl StateTree {
     pub(crate) fn new(forest: Forest, group: GroupId, readers: Arc<Readers>) -> StateTree {
-        StateTree {
-            forest,
-            tree: Engine::machine_tree(group, 0),
-            readers,
-            #[cfg(test)]
-            index_lags: false,
-        }
+        StateTree { forest, tree: Engine::machine_tree(group, 0), readers, index_lags: false }
     }
 
     /// Plants the bug of that name.
-    #[cfg(test)]
-    pub(crate) fn sabotage(&mut self, sabotage: Option<crate::settings::Sabotage>) {
-        self.index_lags = sabotage == Some(crate::settings::Sabotage::IndexLags);
+    pub(crate) fn sabotaged(mut self, sabotage: Option<Sabotage>) -> StateTree {
+        self.index_lags = sabotage == Some(Sabotage::IndexLags);
+        self
     }
 
     /// The index of the last entry whose changes are in here; 0 before the first.
@@ -58,16 +54,48 @@ impl StateTree {
         Ok(Reader::new(&index).u64("applied index")?)
     }
 
+    /// What the group keeps under `key`, which begins with [`GROUPS`].
+    pub(crate) fn of_group(&self, key: &[u8]) -> Result<Option<Bytes>, Cause> {
+        let Some(value) = self.forest.get(self.tree, key)? else { return Ok(None) };
+        Ok(decode_latest(&value)?)
+    }
+
+    /// What the group keeps under the keys that begin with `prefix`, which begins with [`GROUPS`] and does
+    /// not end with 255.
+    pub(crate) fn all_of_group(&self, prefix: &[u8]) -> Result<Vec<(Bytes, Bytes)>, Cause> {
+        let mut end = prefix.to_vec();
+        if let Some(last) = end.last_mut() {
+            *last += 1;
+        }
+        let mut all = Vec::new();
+        let (from, to) = (Bytes::copy_from_slice(prefix), Some(end.into()));
+        for found in self.forest.scan_with(self.tree, from, to, false, tree::Patience::Wait)? {
+            let (key, value) = found?;
+            if let Some(value) = decode_latest(&value)? {
+                all.push((key, value));
+            }
+        }
+        Ok(all)
+    }
+
     /// Writes what entries have changed, of which the first stands at `position` in the log, and the
-    /// last has this index.
-    pub(crate) fn write(&self, position: Position, index: u64, changes: &mut Changes) -> Result<(), Cause> {
+    /// last has this index; and what the group keeps, under keys that begin with [`GROUPS`].
+    pub(crate) fn write(
+        &self,
+        position: Position,
+        index: u64,
+        changes: &mut Changes,
+        of_group: &mut Vec<(Bytes, Bytes)>,
+    ) -> Result<(), Cause> {
         let mut batch = Batch::new();
+        for (key, value) in of_group.drain(..) {
+            batch.put(self.tree, key, encode_latest(Some(&value)));
+        }
         // Before the Machine's keys stands the mark, and before its values the same byte, which is how the
         // tree's rule tells a value from a deletion ([`encode_latest`]).
         for (key, value) in changes.drain_marked() {
             batch.put(self.tree, key, value.unwrap_or_else(|| encode_latest(None)));
         }
-        #[cfg(test)]
         let index = index - u64::from(self.index_lags);
         batch.put(self.tree, Bytes::from_static(APPLIED), encode_latest(Some(&index.to_le_bytes())));
         Ok(self.forest.apply(position, batch)?)

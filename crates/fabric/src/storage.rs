@@ -1,7 +1,8 @@
 //! What the Raft core reads back: entries that may still be asked for, in memory.
 //!
-//! The log on disk is the truth and is only read at start. What every voter has applied is let go
-//! of (see [`crate::group`]); to the core that looks like entries under a snapshot.
+//! The log on disk is the truth and is only read at start. What every member has, and what is too much to
+//! be kept for those who lag behind, is let go of (see [`crate::group`]); to the core that looks like
+//! entries under a snapshot.
 
 use std::collections::VecDeque;
 
@@ -20,6 +21,8 @@ pub(crate) struct GroupStorage {
     pub(crate) snapshot_term: u64,
     /// Dense, from `snapshot_index + 1`.
     entries: VecDeque<Entry>,
+    /// Bytes of the entries, roughly.
+    bytes: usize,
 }
 
 impl GroupStorage {
@@ -31,17 +34,46 @@ impl GroupStorage {
             "an entry that was let go of is committed and cannot change"
         );
         assert!(first.index <= self.last() + 1, "entries are dense");
-        self.entries.truncate((first.index - self.snapshot_index - 1) as usize);
+        while self.last() >= first.index
+            && let Some(replaced) = self.entries.pop_back()
+        {
+            self.bytes -= weight(&replaced);
+        }
+        self.bytes += entries.iter().map(weight).sum::<usize>();
         self.entries.extend(entries.iter().cloned());
     }
 
-    /// Forgets entries up to `index`.
+    /// Forgets entries up to `index`, which is of `term`.
     pub(crate) fn compact(&mut self, index: u64, term: u64) {
-        while self.entries.front().is_some_and(|entry| entry.index <= index) {
-            self.entries.pop_front();
+        while let Some(entry) = self.entries.pop_front_if(|entry| entry.index <= index) {
+            self.bytes -= weight(&entry);
         }
         self.snapshot_index = index;
         self.snapshot_term = term;
+    }
+
+    /// Forgets entries up to `index`, if it has them.
+    pub(crate) fn forget(&mut self, index: u64) {
+        if let Some(term) = self.get(index).map(|entry| entry.term) {
+            self.compact(index, term);
+        }
+    }
+
+    /// Forgets everything; the next entry is the one behind `index`.
+    pub(crate) fn restart_at(&mut self, index: u64) {
+        self.entries.clear();
+        self.bytes = 0;
+        self.compact(index, 0);
+    }
+
+    /// How many entries it has, and about how many bytes they are.
+    pub(crate) fn held(&self) -> (usize, usize) {
+        (self.entries.len(), self.bytes)
+    }
+
+    /// The index of the first entry it has, or of the next one.
+    pub(crate) fn first(&self) -> u64 {
+        self.snapshot_index + 1
     }
 
     /// The index of the last entry.
@@ -53,6 +85,11 @@ impl GroupStorage {
         let offset = index.checked_sub(self.snapshot_index + 1)?;
         self.entries.get(usize::try_from(offset).ok()?)
     }
+}
+
+/// Bytes that an entry takes, roughly.
+fn weight(entry: &Entry) -> usize {
+    entry.data.len() + entry.context.len() + size_of::<Entry>()
 }
 
 impl Storage for GroupStorage {
@@ -101,8 +138,7 @@ impl Storage for GroupStorage {
         Ok(self.last())
     }
 
-    /// Only asked for by a leader whose follower lags behind the log. Groups have one voter so
-    /// far, hence no follower; the core treats this answer as "later".
+    /// Only asked for by a leader whose follower lags behind the log. The core treats this answer as "later".
     fn snapshot(&self, _request_index: u64, _to: u64) -> raft::Result<Snapshot> {
         Err(StorageError::SnapshotTemporarilyUnavailable.into())
     }

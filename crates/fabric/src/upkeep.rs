@@ -27,7 +27,7 @@ use disk_engine::{
 use disk_log::LogWriter;
 use world::Clock;
 
-use crate::{records, shared::Shared, spine::Event};
+use crate::{records, settings::Sabotage, shared::Shared, spine::Event};
 
 /// Bytes of work between two looks at what else there is to do.
 const STEP_BYTES: u64 = 1 << 20;
@@ -154,9 +154,7 @@ impl Upkeep {
         // Read first: what is applied after it is in the memtables when they are asked.
         let applied = self.shared.tables_at.load(Ordering::Acquire);
         let pinned = forest.pinned(|tree| Engine::table_of(tree).is_some());
-        #[cfg(test)]
-        let pinned = pinned
-            .filter(|_| self.shared.settings.sabotage != Some(crate::settings::Sabotage::TrimAtApplied));
+        let pinned = pinned.filter(|_| self.shared.settings.planted() != Some(Sabotage::TrimAtApplied));
         let up_to = pinned.map_or(Position(applied), |first| Position((first.0 - 1).min(applied)));
         if up_to > self.trimmed {
             self.trimmed = up_to;

@@ -188,6 +188,7 @@ fn stream_name(stream: StreamId) -> String {
     match stream {
         records::NODE => "the node's clock".to_owned(),
         records::TABLES => "changes of tables".to_owned(),
+        records::STARTS => "the starts of other nodes".to_owned(),
         _ => match records::group_of(stream) {
             Some(group) => format!("group {group}"),
             None => format!("stream {stream}"),
@@ -223,9 +224,13 @@ mod tests {
         ] {
             assert_eq!(tree_name(TreeId(tree)), name);
         }
-        for (stream, name) in
-            [(1, "the node's clock"), (2, "changes of tables"), (17, "group 1"), (3, "stream 3")]
-        {
+        for (stream, name) in [
+            (1, "the node's clock"),
+            (2, "changes of tables"),
+            (17, "group 1"),
+            (3, "the starts of other nodes"),
+            (4, "stream 4"),
+        ] {
             assert_eq!(stream_name(StreamId(stream)), name);
         }
     }

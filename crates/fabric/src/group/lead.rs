@@ -1,0 +1,284 @@
+//! What is asked of whoever leads, and of time: changes of members, transfers of the lead, ticks, sleep.
+//!
+//! A tick is 50 ms. A follower that hears nothing from a leader for 10 to 20 of them, drawn anew each
+//! time so that votes do not split for ever, asks for votes. The core draws from the thread's own
+//! randomness, which no seed knows: each of its draws is replaced by one of ours.
+//!
+//! **Sleep.** Most groups have nothing to do most of the time, and a thousand of them that send
+//! heartbeats cost more than those that work. A leader whose followers have everything, and that was
+//! asked nothing for a second, says so and stops counting; its followers stop as well. That a node dies is
+//! noticed once for all groups, between nodes ([`crate::peers`]); then the groups that it led wake.
+
+use base::{Cause, NodeId};
+use raft::{StateRole, eraftpb::ConfState};
+use store::Done;
+
+use super::{
+    Group,
+    members::{self, Members},
+    message::GroupMessage,
+    requests::PATIENCE_TICKS,
+};
+use crate::settings::Sabotage;
+
+/// The range in which election timeouts are drawn, in ticks.
+pub(super) const ELECTION_TICKS: std::ops::Range<usize> = 10..20;
+/// Ticks in which nothing happens, before a group sleeps.
+const SLEEP_AFTER_TICKS: u32 = 20;
+/// Ticks in which a lead passes on, or does not.
+const TRANSFER_TICKS: u32 = 40;
+
+/// What somebody waits for until the group is so.
+pub(super) struct Wish {
+    pub(super) wanted: Wanted,
+    pub(super) done: Done<()>,
+    pub(super) age_ticks: u32,
+}
+
+pub(super) enum Wanted {
+    Members(ConfState),
+    Leader(NodeId),
+}
+
+/// What is remembered of time.
+#[derive(Default)]
+pub(super) struct Time {
+    /// State of the generator of election timeouts.
+    seed: u64,
+    /// The last timeout drawn, and the term, role and leader it was drawn for.
+    timeout: usize,
+    drawn_for: Option<(u64, StateRole, u64)>,
+    idle_ticks: u32,
+    pub(super) asleep: bool,
+}
+
+impl Time {
+    pub(super) fn new(seed: u64) -> Time {
+        Time { seed, ..Time::default() }
+    }
+
+    /// Another timeout (splitmix64).
+    fn draw(&mut self) {
+        self.seed = self.seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.seed;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        let width = ELECTION_TICKS.len() as u64;
+        self.timeout = ELECTION_TICKS.start + ((z ^ (z >> 31)) % width) as usize;
+    }
+}
+
+impl Group {
+    /// 50 ms have passed; says whether that matters.
+    pub(crate) fn tick(&mut self) -> bool {
+        if self.time.asleep || self.is_single() {
+            return false;
+        }
+        self.requests.tick();
+        self.reads.tick();
+        self.age_wishes();
+        // A lone voter would lead at once, for which its entries must be durable; it leads soon.
+        if !(self.is_sole_voter() && self.persisting > 0) {
+            self.core.tick();
+        }
+        self.set_timeout();
+        self.send_requests();
+        self.ask_reads();
+        self.maybe_sleep();
+        true
+    }
+
+    /// Replaces a timeout that the core has drawn.
+    pub(super) fn set_timeout(&mut self) {
+        let raft = &mut self.core.raft;
+        let now = (raft.term, raft.state, raft.leader_id);
+        if self.time.drawn_for != Some(now) {
+            self.time.drawn_for = Some(now);
+            self.time.draw();
+        }
+        if raft.randomized_election_timeout() != self.time.timeout {
+            raft.set_randomized_election_timeout(self.time.timeout);
+        }
+    }
+
+    /// Something is to be done: time counts again.
+    pub(crate) fn wake(&mut self) {
+        if std::mem::take(&mut self.time.asleep) {
+            self.time.idle_ticks = 0;
+        }
+    }
+
+    fn maybe_sleep(&mut self) {
+        let idle = self.core.raft.state == StateRole::Leader
+            && self.pending.is_empty()
+            && self.requests.is_empty()
+            && self.reads.is_empty()
+            && self.wishes.is_empty()
+            && self.persisting == 0
+            && !members::is_joint(&self.core.store().conf_state)
+            && self.everybody_has(self.core.store().last());
+        self.time.idle_ticks = if idle { self.time.idle_ticks + 1 } else { 0 };
+        if self.time.idle_ticks < SLEEP_AFTER_TICKS {
+            return;
+        }
+        let (term, index) = (self.core.raft.term, self.applied);
+        for other in members::others(&self.core.store().conf_state, self.node.0) {
+            self.mail.push((NodeId(other), GroupMessage::Sleep { term, index }));
+        }
+        self.fall_asleep();
+    }
+
+    /// Whether every member has all entries up to `last`, and they are applied here.
+    fn everybody_has(&self, last: u64) -> bool {
+        let raft = &self.core.raft;
+        self.applied == last
+            && raft.raft_log.committed == last
+            && raft.prs().iter().all(|(_, progress)| progress.matched == last)
+    }
+
+    /// The leader says that everybody has everything: if it is so here, time stops.
+    pub(super) fn told_to_sleep(&mut self, from: NodeId, term: u64, index: u64) {
+        let raft = &self.core.raft;
+        let agrees = raft.term == term
+            && raft.leader_id == from.0
+            && raft.raft_log.last_index() == index
+            && self.applied == index
+            && self.persisting == 0;
+        if agrees && self.requests.is_empty() && self.reads.is_empty() && self.wishes.is_empty() {
+            self.fall_asleep();
+        }
+    }
+
+    fn fall_asleep(&mut self) {
+        self.time.asleep = true;
+        let applied = self.applied;
+        // Nobody lacks any of it.
+        self.core.mut_store().forget(applied);
+    }
+
+    /// The node `node` is gone, or is another process than it was: if it leads, it does no more.
+    pub(crate) fn lost(&mut self, node: NodeId) {
+        if self.core.raft.leader_id == node.0 && node != self.node {
+            self.wake();
+            let term = self.core.raft.term;
+            // Otherwise this replica would deny others its vote for as long as the leader may still live.
+            self.core.raft.become_follower(term, raft::INVALID_ID);
+            self.set_timeout();
+        }
+    }
+
+    /// What was sent to `node` lately may be lost.
+    pub(crate) fn unreachable(&mut self, node: NodeId) {
+        self.core.report_unreachable(node.0);
+    }
+
+    /// Makes `wanted` the members; answered when this replica has applied that they are.
+    pub(crate) fn change(&mut self, wanted: &Members, done: Done<()>) {
+        if !wanted.is_valid() {
+            done.complete(Err(Cause::invalid("a group needs voters, who are not learners as well")));
+            return;
+        }
+        self.wake();
+        let conf = wanted.to_conf();
+        let raft = &self.core.raft;
+        match raft.state {
+            StateRole::Leader => {
+                if let Err(cause) = self.propose_change(wanted) {
+                    return done.complete(Err(cause));
+                }
+            }
+            _ if raft.leader_id != raft::INVALID_ID => {
+                let leader = NodeId(raft.leader_id);
+                self.mail.push((leader, GroupMessage::Change { members: conf.clone() }));
+            }
+            _ => return done.complete(Err(Cause::busy("the group has no leader"))),
+        }
+        self.wishes.push(Wish { wanted: Wanted::Members(conf), done, age_ticks: 0 });
+        self.grant_wishes();
+    }
+
+    /// As the leader: proposes what makes `wanted` the members.
+    pub(super) fn propose_change(&mut self, wanted: &Members) -> Result<(), Cause> {
+        let conf = &self.core.store().conf_state;
+        if members::is_joint(conf) || self.core.raft.has_pending_conf() {
+            return Err(Cause::busy("another change of the group's members is under way"));
+        }
+        let change = members::difference(conf, wanted);
+        if change.changes.is_empty() {
+            return Ok(());
+        }
+        let proposed = self.core.propose_conf_change(members::encode(&change), change);
+        proposed.map_err(|error| Cause::busy(format!("the members cannot be changed now: {error}")))
+    }
+
+    /// An entry that changes members is applied.
+    pub(super) fn apply_change(&mut self, context: &[u8]) -> Result<(), Cause> {
+        let change = members::decode(context)?;
+        let refused = |error| Cause::corrupt(format!("a change of members cannot be applied: {error}"));
+        let mut conf = self.core.apply_conf_change(&change).map_err(refused)?;
+        if self.sabotage == Some(Sabotage::NoJointMajority) && members::is_joint(&conf) {
+            conf = self.core.apply_conf_change(&raft::eraftpb::ConfChangeV2::default()).map_err(refused)?;
+        }
+        self.core.mut_store().conf_state = conf;
+        self.keep_members();
+        self.wake();
+        Ok(())
+    }
+
+    /// Whoever leads and is no member any more stops to lead: the others choose.
+    pub(super) fn step_down_if_removed(&mut self) {
+        let raft = &mut self.core.raft;
+        if raft.state == StateRole::Leader && !raft.promotable() {
+            let term = raft.term;
+            raft.become_follower(term, raft::INVALID_ID);
+            self.set_timeout();
+        }
+    }
+
+    /// Hands the lead to `to`; answered when it leads, as far as this replica knows.
+    pub(crate) fn transfer(&mut self, to: NodeId, done: Done<()>) {
+        let raft = &self.core.raft;
+        if !self.core.store().conf_state.voters.contains(&to.0) {
+            return done.complete(Err(Cause::invalid(format!("node {to} is no voter of the group"))));
+        }
+        // A follower can only ask for itself.
+        if raft.state != StateRole::Leader && to != self.node {
+            return done.complete(Err(Cause::new(base::Class::Moved, "another node leads the group")));
+        }
+        self.wake();
+        self.core.transfer_leader(to.0);
+        self.set_timeout();
+        self.wishes.push(Wish { wanted: Wanted::Leader(to), done, age_ticks: 0 });
+        self.grant_wishes();
+    }
+
+    /// Answers the wishes that have come true.
+    pub(super) fn grant_wishes(&mut self) {
+        if self.wishes.is_empty() {
+            return;
+        }
+        let leader = self.core.raft.leader_id;
+        let conf = &self.core.store().conf_state;
+        let now = Members::of_conf(conf);
+        let granted = |wish: &mut Wish| match &wish.wanted {
+            Wanted::Leader(node) => node.0 == leader,
+            Wanted::Members(wanted) => !members::is_joint(conf) && now == Members::of_conf(wanted),
+        };
+        for wish in self.wishes.extract_if(.., granted) {
+            wish.done.complete(Ok(()));
+        }
+    }
+
+    fn age_wishes(&mut self) {
+        let too_old = |wish: &mut Wish| {
+            wish.age_ticks += 1;
+            let patience =
+                if matches!(wish.wanted, Wanted::Leader(_)) { TRANSFER_TICKS } else { PATIENCE_TICKS };
+            wish.age_ticks >= patience
+        };
+        for wish in self.wishes.extract_if(.., too_old) {
+            wish.done
+                .complete(Err(Cause::uncertain("the group is not as it should be yet, but may become so")));
+        }
+    }
+}

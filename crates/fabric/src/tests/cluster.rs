@@ -1,0 +1,293 @@
+//! Three nodes and more, stepped by hand over a network of this file: votes, entries, lost nodes, restarts,
+//! forwarded proposals, reads, members that change, the lead that moves, sleep, disks that were set back.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::{Arc, Mutex},
+};
+
+use base::{Cause, Class as Why, GroupId, NodeId};
+use bytes::Bytes;
+use node_link::{Class, Link, NotSent, Received};
+use store::{
+    Action, Machine, Target, Waiter,
+    conformance::{Dice, TALLY_GROUP, Tally, decode_tally},
+    waiter,
+};
+use world::{Clock, Disk, Entropy, SimDisk, World};
+
+use super::{power_cut::permit, tiny};
+use crate::{Addresses, Among, GroupStatus, Identity, Members, Settings, Stepped, enter, settings::Sabotage};
+
+type Letter = (NodeId, Class, Bytes);
+
+/// What is under way between nodes.
+#[derive(Default)]
+pub(super) struct Wires {
+    to: Mutex<BTreeMap<NodeId, VecDeque<Letter>>>,
+    cut: Mutex<BTreeSet<(NodeId, NodeId)>>,
+    /// In how many of a hundred cases a message is lost.
+    loss: Mutex<(u64, Option<Dice>)>,
+}
+
+/// The end of one node.
+struct Wire {
+    node: NodeId,
+    wires: Arc<Wires>,
+}
+
+impl Link for Wire {
+    fn send(&self, to: NodeId, class: Class, message: Bytes) -> Result<(), NotSent> {
+        if self.wires.cut.lock().unwrap().contains(&(self.node, to)) {
+            return Err(NotSent::Down);
+        }
+        let (percent, dice) = &mut *self.wires.loss.lock().unwrap();
+        if dice.as_mut().is_some_and(|dice| dice.below(100) < *percent) {
+            return Ok(());
+        }
+        self.wires.to.lock().unwrap().entry(to).or_default().push_back((self.node, class, message));
+        Ok(())
+    }
+}
+
+struct Member {
+    world: World,
+    sim: SimDisk,
+    node: Option<Stepped>,
+}
+
+/// Nodes that share wires. Node `n` is the `n`-th, from 1.
+pub(super) struct Cluster {
+    wires: Arc<Wires>,
+    members: Vec<Member>,
+    founders: Members,
+    settings: Settings,
+    seed: u64,
+}
+
+impl Cluster {
+    /// `size` nodes, of which the first `founders` found the groups.
+    pub(super) fn new(seed: u64, size: u64, founders: u64, sabotage: Option<Sabotage>) -> Cluster {
+        let settings = Settings { sabotage, ..tiny() };
+        let founders = Members::of((1..=founders).map(NodeId));
+        let mut cluster = Cluster { wires: Arc::default(), members: Vec::new(), founders, settings, seed };
+        for id in 1..=size {
+            let (disk, sim) = Disk::simulated(seed * 100 + id);
+            let world = World {
+                clock: Clock::simulated(1_700_000_000_000_000),
+                entropy: Entropy::seeded(seed * 1_000 + id),
+                disk,
+            };
+            let identity = Identity { cluster: 1, node: NodeId(id), host_uuid: u128::from(id) };
+            enter(&world.disk, identity).unwrap();
+            cluster.members.push(Member { world, sim, node: None });
+            cluster.start(id);
+        }
+        cluster
+    }
+
+    fn start(&mut self, id: u64) {
+        let founders = [GroupId(0), TALLY_GROUP].map(|group| (group, self.founders.clone())).into();
+        let link: Arc<dyn Link> = Arc::new(Wire { node: NodeId(id), wires: self.wires.clone() });
+        let among = Among { link: Some(link), founders };
+        let machines: Vec<(GroupId, Box<dyn Machine>)> = vec![(TALLY_GROUP, Box::new(Tally::default()))];
+        let member = &mut self.members[id as usize - 1];
+        let node =
+            Stepped::start_among(&member.world, self.settings.clone(), machines, Addresses::new(), among);
+        member.node = Some(node.unwrap_or_else(|cause| panic!("seed {}, node {id}: {cause}", self.seed)));
+    }
+
+    /// Ends a node without a word; what was not synced may be lost.
+    fn crash(&mut self, id: u64) {
+        let member = &mut self.members[id as usize - 1];
+        member.node = None;
+        member.sim.crash();
+        member.world.disk = member.sim.disk();
+        self.wires.to.lock().unwrap().remove(&NodeId(id));
+    }
+
+    fn node(&mut self, id: u64) -> &mut Stepped {
+        self.members[id as usize - 1].node.as_mut().unwrap()
+    }
+
+    fn alive(&self) -> Vec<u64> {
+        (1..).zip(&self.members).filter(|(_, member)| member.node.is_some()).map(|(id, _)| id).collect()
+    }
+
+    /// Nothing passes between the node and the others, or everything again.
+    fn cut(&mut self, id: u64, cut: bool) {
+        let all = self.members.len() as u64;
+        let mut wires = self.wires.cut.lock().unwrap();
+        for other in (1..=all).filter(|other| *other != id) {
+            for pair in [(NodeId(id), NodeId(other)), (NodeId(other), NodeId(id))] {
+                if cut {
+                    wires.insert(pair);
+                } else {
+                    wires.remove(&pair);
+                }
+            }
+        }
+    }
+
+    /// From now on so many messages of a hundred are lost.
+    fn lose(&mut self, percent: u64) {
+        *self.wires.loss.lock().unwrap() = (percent, Some(Dice(self.seed)));
+    }
+
+    /// Delivers, and steps everybody, until nothing is left to do.
+    fn settle(&mut self) {
+        loop {
+            let mut any = false;
+            for id in self.alive() {
+                any |= self.step(id, true);
+            }
+            if !any {
+                return;
+            }
+        }
+    }
+
+    /// Delivers what is there for a node and lets it do a step; without its log if `syncs` is not set.
+    fn step(&mut self, id: u64, syncs: bool) -> bool {
+        let letters = self.wires.to.lock().unwrap().remove(&NodeId(id)).unwrap_or_default();
+        let any = !letters.is_empty();
+        let node = self.node(id);
+        let receiver = node.receiver();
+        for (from, class, bytes) in letters {
+            receiver.receive(from, class, Received::new(bytes));
+        }
+        any | node.turn_spine() | (syncs && node.step_log().unwrap()) | node.step_upkeep()
+    }
+
+    /// Lets time pass, with everything that happens in it.
+    fn pass(&mut self, ticks: u32) {
+        for _ in 0..ticks {
+            self.settle();
+            for id in self.alive() {
+                self.node(id).tick();
+            }
+        }
+        self.settle();
+    }
+
+    fn status(&mut self, id: u64) -> GroupStatus {
+        let standing = self.node(id).standing();
+        standing.groups.into_iter().find(|status| status.group == TALLY_GROUP).unwrap()
+    }
+
+    /// The node that leads the test Machine's group, of the highest term.
+    fn leader(&mut self) -> u64 {
+        let leading = self.alive().into_iter().map(|id| (self.status(id), id));
+        let leader = leading.filter(|(status, _)| status.leads).max_by_key(|(status, _)| status.term);
+        leader.expect("somebody leads").1
+    }
+
+    fn follower(&mut self) -> u64 {
+        let leader = self.leader();
+        self.alive().into_iter().find(|id| *id != leader).unwrap()
+    }
+
+    fn propose(&mut self, id: u64, number: u64) -> Waiter<Bytes> {
+        let store = self.node(id).store();
+        let permit = permit(store, Action::Write, Target::Machine(TALLY_GROUP));
+        let (done, answer) = waiter();
+        store.machines.propose(
+            permit,
+            TALLY_GROUP,
+            Bytes::copy_from_slice(&number.to_le_bytes()).into(),
+            done,
+        );
+        answer
+    }
+
+    fn barrier(&mut self, id: u64) -> Waiter<()> {
+        let store = self.node(id).store();
+        let permit = permit(store, Action::Read, Target::Machine(TALLY_GROUP));
+        let (done, answer) = waiter();
+        store.machines.barrier(permit, TALLY_GROUP, done);
+        answer
+    }
+
+    /// What the Machine holds, as the answer of one more entry says.
+    fn tally(&mut self, id: u64, number: u64) -> Vec<u64> {
+        let answer = self.propose(id, number);
+        self.pass(5);
+        decode_tally(&answer.wait().unwrap()).unwrap()
+    }
+}
+
+/// A cluster of three with a leader.
+fn three(seed: u64) -> Cluster {
+    let mut cluster = Cluster::new(seed, 3, 3, None);
+    cluster.pass(60);
+    cluster
+}
+
+#[test]
+fn three_elect_replicate_lose_one_and_go_on() {
+    for seed in 0..20 {
+        let mut cluster = three(seed);
+        let leader = cluster.leader();
+        assert_eq!(cluster.tally(leader, 1), [1]);
+        cluster.crash(leader);
+        cluster.pass(80);
+        let next = cluster.leader();
+        assert_ne!(next, leader);
+        assert_eq!(cluster.tally(next, 2), [1, 2]);
+        cluster.start(leader);
+        cluster.pass(40);
+        let applied = [1, 2, 3].map(|id| cluster.status(id).applied);
+        assert_eq!(applied, [applied[0]; 3], "seed {seed}");
+        for id in 1..=3 {
+            cluster.crash(id);
+        }
+        (1..=3).for_each(|id| cluster.start(id));
+        cluster.pass(60);
+        let leader = cluster.leader();
+        assert_eq!(cluster.tally(leader, 3), [1, 2, 3]);
+    }
+}
+
+#[test]
+fn a_minority_decides_nothing() {
+    let mut cluster = three(1);
+    let leader = cluster.leader();
+    cluster.cut(leader, true);
+    let lost = cluster.propose(leader, 7);
+    let read = cluster.barrier(leader);
+    cluster.pass(60);
+    assert!(matches!(lost.wait(), Err(Cause { class: Why::Uncertain { .. }, .. })));
+    let next =
+        (1..=3).find(|id| *id != leader && cluster.status(*id).leads).expect("the others have elected");
+    assert_eq!(cluster.tally(next, 1), [1]);
+    cluster.cut(leader, false);
+    cluster.pass(60);
+    assert_eq!(read.wait(), Ok(()), "asked again at the new leader");
+    assert_eq!(cluster.tally(leader, 2), [1, 2], "the lost entry is gone, and the old leader follows");
+}
+
+#[test]
+fn a_follower_asks_its_leader_whatever_is_lost_and_in_order() {
+    for seed in 0..10 {
+        let mut cluster = three(seed);
+        let follower = cluster.follower();
+        cluster.lose(20);
+        let mut answers = Vec::new();
+        for number in 1..=30 {
+            answers.push(cluster.propose(follower, number));
+            cluster.pass(1);
+            if number == 15 {
+                let leader = cluster.leader();
+                cluster.crash(leader);
+                cluster.start(leader);
+            }
+        }
+        cluster.pass(40);
+        cluster.lose(0);
+        cluster.pass(60);
+        for (number, answer) in (1..).zip(answers) {
+            let had = decode_tally(&answer.wait().unwrap()).unwrap();
+            assert!(had.iter().copied().eq(1..=number), "seed {seed}: {had:?} at {number}");
+        }
+    }
+}
