@@ -16,6 +16,7 @@ mod census;
 mod due;
 mod ends;
 mod journal;
+mod listing;
 mod memory;
 mod node;
 mod record;
