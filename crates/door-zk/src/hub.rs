@@ -31,7 +31,7 @@ use crate::{
     replica::{Effects, Replica},
     sessions::Sessions,
     traffic::Traffic,
-    tree::{Missing, Stop},
+    tree::Missing,
     watches::{LinkId, Listener, Owed, Watches},
     wire::reply,
     words::TRACE_MASK,
@@ -160,25 +160,6 @@ impl Hub {
             return None;
         }
         self.lock().replica.tree.missing(&entry.what, entry.session)
-    }
-
-    /// Brings the names of a znode's children into memory, if it is there. What takes long, reading them, is
-    /// done without the lock; if children come or go meanwhile, whoever needs them asks again.
-    ///
-    /// # Errors
-    /// When they cannot be read.
-    pub(crate) fn list(&self, path: &str) -> Result<(), Cause> {
-        let listing = match self.lock().replica.tree.listing(path) {
-            // It was thrown out since it was found.
-            Err(Stop::Cold) => None,
-            listing => listing?,
-        };
-        if let Some(listing) = listing {
-            let listed = listing.take()?;
-            let stale = self.lock().replica.tree.keep(listed);
-            drop(stale);
-        }
-        Ok(())
     }
 
     /// Says what entries have changed.

@@ -289,7 +289,7 @@ impl Link {
         let Some(link) = self.own.upgrade() else { return };
         let store = self.service.hub.lock().replica.tree.store().clone();
         away(&store, move |store| {
-            let answer = store.and_then(|store| errand.what.run(store, &link.service.hub));
+            let answer = store.and_then(|store| errand.what.run(store));
             link.came_back(errand.tag);
             link.deliver(errand.tag, answer);
         });
@@ -306,7 +306,7 @@ impl Link {
         let mut outcome = self.read(queue, *xid, *read, record, identity, patience);
         // A write behind it may be on its way through the log already, and its turn comes next: what
         // it changes must not be seen here.
-        if matches!(outcome, Err(Unanswered::Later(Later::Warm { .. }))) && queue.has_writes() {
+        if matches!(outcome, Err(Unanswered::Later(Later::Warm(_)))) && queue.has_writes() {
             outcome = self.read(queue, *xid, *read, record, identity, Patience::Wait);
         }
         match outcome {
@@ -463,7 +463,6 @@ impl Link {
             answer_bytes: self.service.hub.settings.answer_bytes,
             budget: &self.guest.budget,
             wants: Vec::new(),
-            lists: Vec::new(),
             census: None,
             listed: None,
         };
@@ -489,15 +488,13 @@ impl Link {
             }
             outcome
         });
-        let Reading { wants, lists, census, listed, .. } = reading;
+        let Reading { wants, census, listed, .. } = reading;
         let tree = &mut state.replica.tree;
         tree.set_patience(Patience::Now);
-        let dropped = tree.trim(listed);
-        drop(state);
-        drop(dropped);
+        tree.trim(listed);
         outcome.map_err(|stop| match (stop, census) {
             (Stop::Cold, Some(census)) => Unanswered::Later(Later::Count(census, zxid)),
-            (Stop::Cold, None) => Unanswered::Later(Later::Warm { wants, lists }),
+            (Stop::Cold, None) => Unanswered::Later(Later::Warm(wants)),
             (stop, _) => Unanswered::Failed(stop.into()),
         })
     }

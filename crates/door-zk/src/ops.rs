@@ -86,8 +86,6 @@ pub(crate) struct Reading<'a> {
     pub(crate) budget: &'a Budget,
     /// What it needs and would have to wait for.
     pub(crate) wants: Vec<Want>,
-    /// Znodes with so many children that these are listed first, without the state's lock.
-    pub(crate) lists: Vec<Want>,
     /// What it has to count, which is its answer.
     pub(crate) census: Option<Census>,
     /// A znode of which it listed the children.
@@ -107,7 +105,7 @@ impl Reading<'_> {
     fn find(&mut self, path: &str) -> Result<Option<Place>, Stop> {
         let found = self.state.replica.tree.find(path);
         if found == Err(Stop::Cold) {
-            self.wants.push(path.into());
+            self.wants.push(Want::Znode(path.into()));
         }
         found
     }
@@ -131,7 +129,7 @@ impl Reading<'_> {
             Ok(names) => reply::strings(out, names.iter().map(|name| &**name)),
             Err(stop) => {
                 if stop == Stop::Cold {
-                    self.lists.push(path.into());
+                    self.wants.push(Want::Names(path.into()));
                 }
                 return Err(stop);
             }

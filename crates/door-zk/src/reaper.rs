@@ -11,7 +11,7 @@ use store::{Principal, waiter};
 use crate::{
     entry::{Entry, What},
     link::Service,
-    tree::Missing,
+    tree::{Missing, Want},
 };
 
 /// Znodes looked at under one hold of the state's lock: a millisecond's work.
@@ -43,7 +43,7 @@ pub(crate) fn reap_some(service: &Arc<Service>, after: &str) -> Option<String> {
     due.paths.iter().for_each(|path| reap(service, path, time_ms));
     if !due.cold.is_empty() {
         let service = service.clone();
-        let wants = due.cold.iter().map(|path| path.as_str().into()).collect();
+        let wants = due.cold.iter().map(|path| Want::Znode(path.as_str().into())).collect();
         Missing { store, wants }.then(move |found| {
             if let Err(cause) = found {
                 tracing::debug!(%cause, "could not look for znodes that have outlived themselves");

@@ -16,7 +16,6 @@ mod census;
 mod due;
 mod ends;
 mod journal;
-mod listing;
 mod memory;
 mod node;
 mod record;

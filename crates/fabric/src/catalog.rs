@@ -5,16 +5,20 @@
 //! proposed to it. This file is what others see of it: a [`CatalogHandle`] with the definitions last applied here, published as immutable values so
 //! that a reader takes one reference and no lock is held while it works.
 
+mod backup;
 mod codec;
 mod durable;
+pub(crate) mod join;
 mod machine;
 mod members;
 mod placement;
-#[cfg_attr(not(test), expect(dead_code, reason = "groups have one member until nodes are connected"))]
-mod reconcile;
+pub(crate) mod reconcile;
 mod state;
 
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{
+    Arc, Mutex, PoisonError, RwLock,
+    atomic::{AtomicBool, Ordering},
+};
 
 use base::{Cause, GroupId, NodeId};
 use store::{Action, Cluster, Done, Inbox, Permit, Proposal, Schema, SchemaChange, SchemaEvent, Target};
@@ -37,6 +41,8 @@ pub(crate) struct Published {
     schema: RwLock<Arc<Schema>>,
     cluster: RwLock<Arc<Cluster>>,
     events: broadcast::Sender<SchemaEvent>,
+    /// Whether there are more nodes than this one.
+    has_others: AtomicBool,
 }
 
 impl Published {
@@ -47,6 +53,7 @@ impl Published {
             schema: RwLock::new(Arc::new(Schema::default())),
             cluster: RwLock::new(Arc::new(cluster)),
             events: broadcast::channel(EVENTS_KEPT).0,
+            has_others: AtomicBool::new(false),
         }
     }
 
@@ -62,7 +69,14 @@ impl Published {
         *self.schema.write().unwrap_or_else(PoisonError::into_inner) = schema;
     }
 
+    /// Whether there are more nodes than this one; asked for each request.
+    pub(crate) fn has_others(&self) -> bool {
+        self.has_others.load(Ordering::Relaxed)
+    }
+
     fn publish_cluster(&self, cluster: Cluster) {
+        let others = cluster.present().filter(|node| node.id != self.local).count();
+        self.has_others.store(others > 0, Ordering::Relaxed);
         *self.cluster.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(cluster);
     }
 
@@ -94,6 +108,16 @@ impl CatalogHandle {
         let proposal = Proposal { entry: command.encode().into(), frees: !command.grows() };
         self.machines.propose_unchecked(CATALOG_GROUP, proposal, Done::new(answer, 0));
     }
+}
+
+/// The catalog as a file.
+pub(crate) fn backup(published: &Published) -> Vec<u8> {
+    backup::write(&published.schema(), &published.cluster())
+}
+
+/// The command that takes such a file up.
+pub(crate) fn restoring(file: &[u8]) -> Result<Command, Cause> {
+    backup::read(file).map(Command::Restore)
 }
 
 impl store::Catalog for CatalogHandle {

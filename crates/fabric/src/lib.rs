@@ -29,6 +29,7 @@
 
 mod among;
 mod catalog;
+mod cluster;
 mod consistency;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
@@ -71,6 +72,7 @@ use store::{Gate, Machine, Node, NodeState, Store};
 use world::World;
 
 pub use among::{Among, Standing};
+pub use catalog::join::{Ask, Told};
 pub use disk_engine::tree::{Compression, FOLDER as TREE_FOLDER, TreeSettings};
 pub use disk_log::FOLDER as LOG_FOLDER;
 pub use group::{GroupStatus, members::Members};
@@ -182,6 +184,11 @@ impl Fabric {
 
     fn shared(&self) -> &Arc<Shared> {
         &self.parts.shared
+    }
+
+    /// The catalog as last applied here, as the bytes of a file ([`restore_catalog`]).
+    pub fn backup_catalog(&self) -> Vec<u8> {
+        catalog::backup(&self.parts.shared.published)
     }
 
     /// Sets the gauges that are only worth computing when somebody looks.
@@ -340,6 +347,25 @@ impl Stepped {
         self.settle()?;
         Ok(self.log.seal()?)
     }
+}
+
+/// Founds a cluster in an empty directory with the definitions of a backup. `settings` are those of the starts to
+/// come. The caller holds the disk's lock.
+///
+/// # Errors
+/// The directory is not empty, the file is damaged or no backup, or what the disk says. A directory in which this
+/// was cut short holds nothing of the backup, and is to be emptied.
+pub fn restore_catalog(world: &World, settings: Settings, file: &[u8]) -> Result<(), Cause> {
+    let command = catalog::restoring(file)?;
+    if Identity::load(&world.disk)?.is_some() {
+        return Err(Cause::exists(format!("{} is a node's directory already", world.disk.describe())));
+    }
+    let mut node = Stepped::start(world, settings, Vec::new(), Addresses::new())?;
+    let (done, taken) = store::waiter();
+    node.parts.catalog.command(&command, done);
+    node.settle()?;
+    taken.wait()?;
+    node.stop()
 }
 
 impl Parts {

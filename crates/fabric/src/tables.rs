@@ -44,6 +44,16 @@ impl TablesHandle {
         TablesHandle { shared, log, local }
     }
 
+    /// Whether tables may be used. Each node has its own so far: on several, what one was told others would not know.
+    fn check_alone(&self) -> Result<(), Cause> {
+        if self.shared.published.has_others() {
+            return Err(Cause::unsupported(
+                "tables are not replicated yet, so a cluster of several nodes does not serve them",
+            ));
+        }
+        Ok(())
+    }
+
     fn begin_write(&self, permit: Permit, write: Write, done: Done<()>) -> Result<(), (Cause, Done<()>)> {
         let begun = self.prepare_write(permit, &write);
         let (round, room) = match begun {
@@ -70,6 +80,7 @@ impl TablesHandle {
 
     fn prepare_write(&self, permit: Permit, write: &Write) -> Result<(WriteRound, Admitted), Cause> {
         permit.check(Action::Write, Target::Table(write.mutation.table))?;
+        self.check_alone()?;
         check_keys(&write.mutation)?;
         if is_serial(write.consistency) {
             return Err(Cause::invalid("a write has no serial consistency"));
@@ -128,6 +139,7 @@ impl TablesHandle {
         bytes: usize,
     ) -> Result<Admitted, Cause> {
         permit.check(action, Target::Table(cas_table))?;
+        self.check_alone()?;
         self.shared.admit(bytes)
     }
 }
@@ -147,7 +159,7 @@ impl store::Tables for TablesHandle {
             }
             return;
         }
-        match permit.check(Action::Read, Target::Table(read.table)) {
+        match permit.check(Action::Read, Target::Table(read.table)).and_then(|()| self.check_alone()) {
             Ok(()) => self.begin_read(read, done),
             Err(cause) => done.complete(Err(cause)),
         }

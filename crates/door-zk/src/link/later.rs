@@ -6,7 +6,6 @@ use store::MachineState;
 
 use crate::{
     faults::Code,
-    hub::Hub,
     tree::{Census, Want, warm},
     wire::{jute::put_i32, reply},
 };
@@ -26,22 +25,17 @@ pub(super) struct Errand {
 }
 
 pub(super) enum Later {
-    /// Bringing these znodes into the store's memory, and the names of the children of those into the
-    /// door's; then the read is tried again.
-    Warm { wants: Vec<Want>, lists: Vec<Want> },
+    /// Bringing this into the store's memory; then the read is tried again.
+    Warm(Vec<Want>),
     /// Counting, which is the answer; it is of the state after this transaction.
     Count(Census, i64),
 }
 
 impl Later {
     /// Does it; gives what the request at the front of the queue is answered with.
-    pub(super) fn run(self, store: &dyn MachineState, hub: &Hub) -> Result<Bytes, Cause> {
+    pub(super) fn run(self, store: &dyn MachineState) -> Result<Bytes, Cause> {
         match self {
-            Later::Warm { wants, lists } => {
-                warm(store, &wants)?;
-                lists.iter().try_for_each(|path| hub.list(path))?;
-                Ok(Bytes::new())
-            }
+            Later::Warm(wants) => warm(store, &wants).map(|()| Bytes::new()),
             Later::Count(census, zxid) => {
                 let count = census.take()?.znodes;
                 let mut result = Vec::new();

@@ -39,7 +39,7 @@ pub(super) fn read(reading: &mut Reading<'_>, mut record: Input<'_>, out: &mut V
             Err(stop @ Stop::Failed(_)) => return Err(stop),
         }
     }
-    if !reading.wants.is_empty() || !reading.lists.is_empty() {
+    if !reading.wants.is_empty() {
         return Err(Stop::Cold);
     }
     reply::multi_end(out);

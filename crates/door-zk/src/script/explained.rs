@@ -30,10 +30,8 @@ fn refuses_delete_container(ours: &Scene, theirs: &Scene) -> bool {
 }
 
 /// Whether ZooKeeper has closed the connection to which a session (of a client whose name begins with
-/// x) has just moved, without a word. It forgot the connection before, for it closed one before that late and
-/// takes connections off by the session's id; so that one stayed open, the client waited for its end as long as
-/// the session's timeout, and the new one, silent meanwhile, ended too. What follows says nothing, and the
-/// program is to be played again.
+/// x) has just moved, without a word: it does so now and then, in no program every time. What follows
+/// says nothing, and the program is to be played again.
 pub fn has_hung_up(ours: &Scene, theirs: &Scene) -> bool {
     let [part] = &ours.block[..] else { return false };
     let closed = format!("{}< connection closed", part.who);

@@ -189,38 +189,3 @@ fn nothing_waits_for_the_numbers_of_a_quota_while_it_is_applied() {
     slow.read(&mut client);
     assert!(client.receive()[0].contains("\"count=3,bytes=7\""));
 }
-
-#[test]
-fn others_are_served_while_a_long_list_of_children_is_read() {
-    let disk = Durable::default();
-    let house = House::after(Settings::default(), disk.same(), &[]);
-    let connected = || {
-        let mut client = Client::connect(&house, 10_000, Ticket::default());
-        assert_eq!(client.receive(), ["connected timeout=10000"]);
-        client
-    };
-    let (mut one, mut other) = (connected(), connected());
-    one.request(opcode::CREATE, &create("/w", None, &EVERYONE, 0));
-    let children: Vec<_> =
-        (0..1001).map(|n| (opcode::CREATE, create(&format!("/w/{n:04}"), None, &EVERYONE, 0))).collect();
-    one.request(opcode::MULTI, &transaction(&children));
-    one.receive();
-    disk.hold();
-    one.request(opcode::GET_CHILDREN, &look("/w", true));
-    one.request(opcode::MULTI_READ, &transaction(&[(opcode::GET_CHILDREN, look("/w", false))]));
-    assert_eq!(one.receive(), [""; 0]);
-    other.request(opcode::CREATE, &create("/w/late", None, &EVERYONE, 0));
-    assert!(other.receive()[0].starts_with("1: /w/late "));
-    assert_eq!(one.receive(), [""; 0], "it has no watch yet");
-    while disk.run_one() || one.holds_back() {
-        one.feed();
-    }
-    let told = one.receive();
-    assert!(told.len() == 2 && told[0].starts_with("3: [0000 0001 "), "{told:?}");
-    assert!(told.iter().all(|line| line.contains(" 1000 late]")), "{told:?}");
-    // Now they are known.
-    one.request(opcode::GET_CHILDREN, &look("/w", false));
-    assert_eq!(one.receive().len(), 1);
-    other.request(opcode::DELETE, &versioned("/w/late", -1));
-    assert!(one.receive()[0].starts_with("event children /w "));
-}

@@ -22,7 +22,7 @@ use crate::acl::AclTable;
 pub(crate) type Place = u32;
 
 /// The names of a znode's children.
-pub(crate) type Names = BTreeSet<Box<str>>;
+pub(super) type Names = BTreeSet<Box<str>>;
 
 /// What a slot takes in memory beside path and content: itself, its entry in the map, allocations.
 const SLOT_BYTES: usize = 320;
@@ -133,13 +133,11 @@ impl Cache {
         self.slot(place).names.as_ref()
     }
 
-    /// Gives those that were there before.
-    pub(super) fn set_names(&mut self, place: Place, names: Option<Names>) -> Option<Names> {
+    pub(super) fn set_names(&mut self, place: Place, names: Option<Names>) {
         let slot = self.slot_mut(place);
         slot.names_bytes = names.iter().flatten().map(|name| NAME_BYTES + name.len()).sum();
-        let before = std::mem::replace(&mut slot.names, names);
+        slot.names = names;
         self.weigh(place);
-        before
     }
 
     /// Notes among the names of a znode's children, if they are in memory, that one came or went.

@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
-use base::Cause;
+use base::{Cause, Malformed};
 use bytes::Bytes;
 use metrics::counter;
 use store::{Changes, MachineState, Patience, Unread};
 
-use super::{MAX_PATH_BYTES, Node, Place, Stop, Tree, cache::Names, listing::AT_ONCE, record};
+use super::{MAX_PATH_BYTES, Node, Place, Stop, Tree, cache::Names, record};
 
 impl Tree {
     /// Where it reads what is not in memory.
@@ -60,36 +60,51 @@ impl Tree {
         self.cache.node(place)
     }
 
-    /// The names of a znode's children, in order. Very many that are not in memory are only read by who
-    /// waits for the disk: others have them listed first ([`super::Listing`]).
+    /// The names of a znode's children, in order.
     pub(crate) fn names(&mut self, place: Place) -> Result<&Names, Stop> {
         static NONE: Names = Names::new();
-        let children = self.cache.node(place).children;
-        if children == 0 {
+        if self.cache.node(place).children == 0 {
             return Ok(&NONE);
         }
         if self.cache.names(place).is_none() {
-            if children > AT_ONCE && self.patience == Patience::Now {
-                return Err(Stop::Cold);
+            let names = self.gather(place)?;
+            if names.len() as u64 != u64::from(self.cache.node(place).children) {
+                return Err(Stop::Failed(Cause::corrupt("children of a znode are missing, or too many")));
             }
-            let names = self.listing_of(place, self.patience)?.take()?.names;
             self.cache.set_names(place, Some(names));
         }
-        let names = self.cache.names(place).expect("they were put there just now");
-        if names.len() as u64 != u64::from(children) {
-            return Err(Stop::Failed(Cause::corrupt("children of a znode are missing, or too many")));
+        Ok(self.cache.names(place).expect("they were put there just now"))
+    }
+
+    fn gather(&self, place: Place) -> Result<Names, Stop> {
+        let path = self.cache.slot(place).path.clone();
+        let (from, to) = record::children_keys(&path);
+        let mut names = Names::new();
+        for record in self.store.scan(&from, Some(&to), self.patience)? {
+            let (key, _) = record?;
+            let name = std::str::from_utf8(&key[from.len()..]);
+            names.insert(name.map_err(|_| Stop::Failed(Malformed("name of a znode").into()))?.into());
+        }
+        for (other, node) in self.cache.unsettled() {
+            if let Some((parent, name)) = other.rsplit_once('/')
+                && *parent == *path
+            {
+                match node {
+                    Some(_) => names.insert(name.into()),
+                    None => names.remove(name),
+                };
+            }
         }
         Ok(names)
     }
 
     /// Has those znodes leave memory that are beyond the bound. `listed` is one whose children were
-    /// asked for: if they are very many, they are not kept, but given back, for they take a while to be
-    /// dropped.
-    pub(crate) fn trim(&mut self, listed: Option<Place>) -> Option<Names> {
-        let crowded = listed.filter(|place| self.cache.is_crowded(*place));
-        let names = crowded.and_then(|place| self.cache.set_names(place, None));
+    /// asked for: if they are very many, they are not kept.
+    pub(crate) fn trim(&mut self, listed: Option<Place>) {
+        if let Some(place) = listed.filter(|place| self.cache.is_crowded(*place)) {
+            self.cache.set_names(place, None);
+        }
         self.cache.trim(&mut self.acls);
-        names
     }
 
     /// Says what has changed since it was called last.

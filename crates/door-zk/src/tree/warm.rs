@@ -5,15 +5,24 @@ use std::sync::Arc;
 use base::Cause;
 use store::{MachineState, Patience};
 
-use super::{Stop, Tree, record::node_key};
+use super::{
+    Stop, Tree,
+    record::{children_keys, node_key},
+};
 use crate::{
     entry::What,
     path,
     wire::request::{Change, is_sequential},
 };
 
-/// What somebody needs of the tree: the znode at this path.
-pub(crate) type Want = Box<str>;
+/// What somebody needs of the tree.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Want {
+    /// The znode at this path.
+    Znode(Box<str>),
+    /// The names of its children.
+    Names(Box<str>),
+}
 
 /// What is wanted and not in memory, and where it is.
 pub(crate) struct Missing {
@@ -40,10 +49,20 @@ pub(crate) fn away(
 
 /// Reads what is wanted; waits for the disk.
 pub(crate) fn warm(store: &dyn MachineState, wants: &[Want]) -> Result<(), Cause> {
-    let mut key = Vec::new();
-    for path in wants {
-        node_key(path, &mut key);
-        store.get(&key, Patience::Wait)?;
+    for want in wants {
+        match want {
+            Want::Znode(path) => {
+                let mut key = Vec::new();
+                node_key(path, &mut key);
+                store.get(&key, Patience::Wait)?;
+            }
+            Want::Names(path) => {
+                let (from, to) = children_keys(if &**path == "/" { "" } else { path });
+                for record in store.scan(&from, Some(&to), Patience::Wait)? {
+                    record?;
+                }
+            }
+        }
     }
     Ok(())
 }
@@ -98,7 +117,7 @@ impl Tree {
 
     fn want(&mut self, path: &str, wants: &mut Vec<Want>) {
         if self.find(path) == Err(Stop::Cold) {
-            wants.push(path.into());
+            wants.push(Want::Znode(path.into()));
         }
     }
 }

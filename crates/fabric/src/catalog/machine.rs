@@ -85,11 +85,11 @@ fn tables_of(schema: &Schema) -> BTreeMap<TableId, TableFacts> {
 
 impl Machine for CatalogMachine {
     fn apply(&mut self, _index: u64, entry: &[u8], changes: &mut Changes) -> Result<Bytes, Cause> {
-        if entry.len() > MAX_COMMAND_BYTES {
-            let cause = format!("a definition has at most {MAX_COMMAND_BYTES} bytes");
-            return Ok(encode_result(&Err(Cause::invalid(cause))).into());
-        }
         let result = match Command::decode(entry) {
+            // A backup is many definitions.
+            Ok(command) if entry.len() > MAX_COMMAND_BYTES && !matches!(command, Command::Restore(_)) => {
+                Err(Cause::invalid(format!("a definition has at most {MAX_COMMAND_BYTES} bytes")))
+            }
             Ok(command) => self.run(command, changes),
             // Proposed by a node that knows more than this one; the same answer everywhere.
             Err(malformed) => Err(Cause::invalid(malformed.to_string())),

@@ -241,3 +241,26 @@ fn all_that_was_dropped_on_a_full_disk_goes_when_there_is_room() {
     node.settle().unwrap();
     assert_eq!(node.parts.shared.engine.tables(), []);
 }
+
+#[test]
+fn a_backup_of_the_catalog_comes_back_in_an_empty_directory() {
+    let settings = || Settings { cluster_name: "first".to_owned(), ..tiny() };
+    let from = Disk::in_memory();
+    let mut node = Stepped::start(&world(from, 1), settings(), tally(), Addresses::new()).unwrap();
+    power_cut::define(&mut node);
+    let (schema, id) = (node.store().catalog.schema(), node.identity().cluster);
+    let file = crate::catalog::backup(&node.parts.shared.published);
+    node.stop().unwrap();
+
+    let to = Disk::in_memory();
+    let world = world(to, 2);
+    crate::restore_catalog(&world, tiny(), &file).unwrap();
+    let refused = crate::restore_catalog(&world, tiny(), &file).unwrap_err();
+    assert_eq!(refused.class, base::Class::Exists);
+    node = Stepped::start(&world, tiny(), tally(), Addresses::new()).unwrap();
+    assert_eq!(node.store().catalog.schema(), schema);
+    let cluster = node.store().catalog.cluster();
+    assert_eq!((cluster.name.as_str(), cluster.nodes.len()), ("first", 1));
+    assert_ne!(cluster.id, id, "another cluster");
+    node.stop().unwrap();
+}

@@ -260,9 +260,7 @@ fn a_tree_ten_times_the_memory_is_served_from_a_bounded_part_of_it() {
         assert!(replica.weight() < CACHE_BYTES + 4000);
     }
     let root = replica.tree.find("/").unwrap().unwrap();
-    replica.tree.set_patience(Patience::Wait);
     assert_eq!(replica.tree.names(root).unwrap().len(), ZNODES + 1);
-    replica.tree.set_patience(Patience::Now);
     replica.tree.trim(Some(root));
     assert!(replica.weight() < CACHE_BYTES + 4000, "a list of that length is not kept");
 }
