@@ -210,22 +210,42 @@ async fn gather(workers: Vec<JoinHandle<Tally>>) -> Outcome<Tally> {
 
 /// Makes the data set, many values at a time.
 pub async fn fill<L: Load>(client: &Arc<L>, at_a_time: usize) -> Outcome<()> {
+    let client = Arc::clone(client);
+    let act = move |_, item| {
+        let client = Arc::clone(&client);
+        async move { client.fill(item).await }
+    };
+    let filled = each(L::ITEMS, at_a_time, act).await;
+    Ok(filled.map_err(|error| format!("the data set could not be written: {error}"))?)
+}
+
+/// Does `act` with every number below `count`, by `workers` at once, each of which it is told the number of.
+///
+/// # Errors
+/// The first of theirs.
+pub(crate) async fn each<F>(
+    count: u64,
+    workers: usize,
+    act: impl Fn(usize, u64) -> F + Clone + Send + 'static,
+) -> Result<(), String>
+where
+    F: Future<Output = Result<(), String>> + Send + 'static,
+{
     let next = Arc::new(AtomicU64::new(0));
-    let begin = |_| {
-        let (client, next) = (Arc::clone(client), Arc::clone(&next));
+    let begin = |worker| {
+        let (act, next) = (act.clone(), Arc::clone(&next));
         tokio::spawn(async move {
             loop {
-                let item = next.fetch_add(1, Ordering::Relaxed);
-                if item >= L::ITEMS {
-                    return Ok(());
+                match next.fetch_add(1, Ordering::Relaxed) {
+                    item if item >= count => return Ok(()),
+                    item => act(worker, item).await?,
                 }
-                client.fill(item).await?;
             }
         })
     };
-    let workers: Vec<JoinHandle<Result<(), String>>> = (0..at_a_time).map(begin).collect();
-    for worker in workers {
-        worker.await?.map_err(|error| format!("the data set could not be written: {error}"))?;
+    let begun: Vec<JoinHandle<Result<(), String>>> = (0..workers).map(begin).collect();
+    for worker in begun {
+        worker.await.map_err(|error| error.to_string())??;
     }
     Ok(())
 }

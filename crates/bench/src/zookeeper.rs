@@ -14,7 +14,7 @@ use zookeeper_client::{Acls, Client, CreateMode, Error};
 
 use crate::{
     Outcome,
-    load::{Bars, Cell, Load, Values, Work},
+    load::{self, Bars, Cell, Load, Values, Work},
     server::Server,
 };
 
@@ -118,26 +118,17 @@ impl Load for ZooKeeper {
     }
 
     async fn clean(self: Arc<Self>, at_a_time: usize) -> Outcome<()> {
-        let made = self.created.load(Relaxed);
-        let next = Arc::new(AtomicU64::new(0));
-        let begin = |worker| {
-            let (client, next) = (self.clone(), next.clone());
-            tokio::spawn(async move {
-                loop {
-                    match next.fetch_add(1, Relaxed) {
-                        item if item >= made => return Ok(()),
-                        item => match client.session(worker).delete(&created(item), None).await {
-                            Ok(()) | Err(Error::NoNode) => {}
-                            Err(error) => return Err(error),
-                        },
-                    }
+        let client = Arc::clone(&self);
+        let act = move |worker, item| {
+            let client = Arc::clone(&client);
+            async move {
+                match client.session(worker).delete(&created(item), None).await {
+                    Ok(()) | Err(Error::NoNode) => Ok(()),
+                    Err(error) => Err(error.to_string()),
                 }
-            })
+            }
         };
-        let workers: Vec<_> = (0..at_a_time).map(begin).collect();
-        for worker in workers {
-            worker.await??;
-        }
+        load::each(self.created.load(Relaxed), at_a_time, act).await?;
         self.created.store(0, Relaxed);
         Ok(())
     }

@@ -21,11 +21,18 @@ pub const TARGETS: [Target; 3] = [
 
 const MAX_BODY: usize = 1 << 20;
 
-fn framed(opcode: u8, body: &[u8]) -> Vec<u8> {
-    let mut bytes = vec![4, 0, 0, 1, opcode];
-    bytes.extend_from_slice(&(body.len() as u32).to_be_bytes());
-    bytes.extend_from_slice(body);
-    bytes
+/// The bytes of a frame: of a request, if `version` is below 0x80.
+pub(crate) fn framed(version: u8, flags: u8, stream: i16, opcode: u8, body: &[u8]) -> Vec<u8> {
+    let head = [&[version, flags][..], &stream.to_be_bytes(), &[opcode], &(body.len() as u32).to_be_bytes()];
+    [&head.concat(), body].concat()
+}
+
+/// A QUERY with everything a QUERY can have.
+pub(crate) fn full_query() -> Vec<u8> {
+    let values = [0, 3, 0, 0, 0, 2, b'h', b'i', 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xfe];
+    let pages = [0, 0, 0x13, 0x88, 0, 0, 0, 3, 9, 8, 7];
+    let time = 1_700_000_000_000_000_i64.to_be_bytes();
+    [&[0, 0, 0, 8][..], b"SELECT 1", &[0, 6, 0x3f], &values, &pages, &[0, 8], &time].concat()
 }
 
 /// One of every request, with all that it can have.
@@ -33,23 +40,27 @@ fn frames() -> Vec<Vec<u8>> {
     let text = |text: &str| [&(text.len() as u32).to_be_bytes()[..], text.as_bytes()].concat();
     let values = [0, 3, 0, 0, 0, 2, b'h', b'i', 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xfe];
     let named = [0, 1, 0, 1, b'a', 0, 0, 0, 1, 7];
-    let rest = [&[0, 0, 0x13, 0x88, 0, 0, 0, 3, 9, 8, 7, 0, 8][..], &1_700_000_000_000_000_i64.to_be_bytes()];
-    let query = [&text("SELECT 1")[..], &[0, 6, 0x3f], &values, rest[0], rest[1]].concat();
     let by_name = [&text("SELECT 1")[..], &[0, 1, 0x41], &named].concat();
     let execute = [&[0, 4, 0xa, 0xb, 0xc, 0xd, 0, 1, 1][..], &values].concat();
     let batch = [&[1, 0, 2, 0][..], &text("x"), &values, &[1, 0, 2, 0xab, 0xcd, 0, 0, 0, 1, 0]].concat();
     let startup = [&[0, 1, 0, 11][..], b"CQL_VERSION", &[0, 5], b"3.0.0"].concat();
     let register = [&[0, 1, 0, 13][..], b"SCHEMA_CHANGE"].concat();
-    let all =
-        [(1, startup), (7, query), (7, by_name), (9, text("SELECT 1")), (0xa, execute), (0xb, register)];
+    let all = [
+        (1, startup),
+        (7, full_query()),
+        (7, by_name),
+        (9, text("SELECT 1")),
+        (0xa, execute),
+        (0xb, register),
+    ];
     let all = all.into_iter().chain([(0xd, batch), (5, Vec::new())]);
-    let all: Vec<Vec<u8>> = all.map(|(opcode, body)| framed(opcode, &body)).collect();
+    let all: Vec<Vec<u8>> = all.map(|(opcode, body)| framed(4, 0, 1, opcode, &body)).collect();
     [vec![all.concat()], all].concat()
 }
 
 /// A stream of frames, each body by every decoder. Good if all of it was frames, and each body what its
 /// opcode says.
-fn stream(bytes: &[u8]) -> bool {
+pub(crate) fn stream(bytes: &[u8]) -> bool {
     let mut input = BytesMut::from(bytes);
     let mut is_good = true;
     loop {
@@ -74,7 +85,7 @@ fn stream(bytes: &[u8]) -> bool {
 }
 
 /// Whether a body is what its opcode says, after all decoders had it.
-fn decoded(frame: &Frame) -> bool {
+pub(crate) fn decoded(frame: &Frame) -> bool {
     let as_one = [
         (1, request::startup(frame.clone()).is_ok()),
         (7, request::query(frame.clone()).is_ok()),

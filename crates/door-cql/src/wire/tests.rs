@@ -7,69 +7,19 @@ use proptest::{collection::vec, prelude::*};
 
 use super::{
     Version,
-    frame::{Cut, Frame, HEADER, cut},
+    frame::{Cut, Frame, cut},
     opcode, request,
     response::{self, Failure, Fault, Head, WriteType},
 };
-use crate::exec::{BoundValue, BoundValues};
+use crate::{
+    exec::{BoundValue, BoundValues},
+    fuzzing::{decoded, framed, full_query, stream},
+};
 
 const MAX: usize = 1 << 20;
 
-/// The bytes of a request.
-fn framed(version: u8, flags: u8, stream: i16, opcode: u8, body: &[u8]) -> Vec<u8> {
-    let mut bytes = vec![version, flags];
-    bytes.extend_from_slice(&stream.to_be_bytes());
-    bytes.push(opcode);
-    bytes.extend_from_slice(&(body.len() as u32).to_be_bytes());
-    bytes.extend_from_slice(body);
-    bytes
-}
-
 fn frame_of(opcode: u8, body: &[u8]) -> Frame {
     Frame { version: Version::V4, flags: 0, stream: 1, opcode, body: Bytes::copy_from_slice(body) }
-}
-
-/// Decodes a frame by every decoder; whether it fits is not the question.
-fn decode_by_all(frame: &Frame) {
-    let _ = request::startup(frame.clone());
-    let _ = request::query(frame.clone());
-    let _ = request::prepare(frame.clone());
-    let _ = request::execute(frame.clone());
-    let _ = request::batch(frame.clone());
-    let _ = request::register(frame.clone());
-}
-
-fn cut_all(bytes: &[u8]) {
-    let mut input = BytesMut::from(bytes);
-    loop {
-        let before = input.len();
-        match cut(&mut input, MAX) {
-            Cut::Frame(frame) => {
-                assert_eq!(before - input.len(), HEADER + frame.body.len());
-                decode_by_all(&frame);
-            }
-            Cut::TooLong { body_bytes, .. } => assert!(body_bytes > MAX),
-            Cut::Unfinished => {
-                assert_eq!(input.len(), before, "nothing of an unfinished frame is taken");
-                return;
-            }
-            Cut::Unsupported { .. } | Cut::WrongDirection => return,
-        }
-    }
-}
-
-/// A QUERY with everything a QUERY can have.
-fn full_query() -> Vec<u8> {
-    let mut body = Vec::new();
-    body.extend_from_slice(&[0, 0, 0, 8]);
-    body.extend_from_slice(b"SELECT 1");
-    body.extend_from_slice(&[0, 6, 0x01 | 0x02 | 0x04 | 0x08 | 0x10 | 0x20]);
-    body.extend_from_slice(&[0, 3, 0, 0, 0, 2, b'h', b'i', 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xfe]);
-    body.extend_from_slice(&[0, 0, 0x13, 0x88]);
-    body.extend_from_slice(&[0, 0, 0, 3, 9, 8, 7]);
-    body.extend_from_slice(&[0, 8]);
-    body.extend_from_slice(&1_700_000_000_000_000_i64.to_be_bytes());
-    body
 }
 
 #[test]
@@ -238,13 +188,13 @@ fn warnings_stand_before_the_body_and_not_in_version_3() {
 proptest! {
     #[test]
     fn arbitrary_bytes_are_cut_and_read(bytes in vec(any::<u8>(), 0..300)) {
-        cut_all(&bytes);
+        stream(&bytes);
     }
 
     #[test]
     fn arbitrary_bodies_are_read(flags: u8, v3: bool, body in vec(any::<u8>(), 0..200)) {
         let version = if v3 { Version::V3 } else { Version::V4 };
-        decode_by_all(&Frame { version, flags, stream: 0, opcode: 0, body: body.into() });
+        decoded(&Frame { version, flags, stream: 0, opcode: 0, body: body.into() });
     }
 
     #[test]
@@ -253,7 +203,7 @@ proptest! {
         let place = at.min(body.len() - 1);
         body[place] = byte;
         body.truncate(keep.max(1));
-        decode_by_all(&frame_of(opcode::QUERY, &body));
+        decoded(&frame_of(opcode::QUERY, &body));
     }
 
     #[test]

@@ -90,11 +90,21 @@ struct House {
 }
 
 async fn house(limits: Limits) -> House {
+    let make = |guest| Box::new(Echo { guest, heard: false, pending: Arc::default() }) as Box<dyn Session>;
+    open("echo", limits, Tls::Off, make).await
+}
+
+/// Opens a door on a free port.
+async fn open(
+    name: &'static str,
+    limits: Limits,
+    tls: Tls,
+    make: impl Fn(Guest) -> Box<dyn Session> + Send + Sync + 'static,
+) -> House {
     let listener = world::net::listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let address = listener.local_addr().unwrap();
     let (trigger, shutdown) = crate::shutdown();
-    let make = |guest| Box::new(Echo { guest, heard: false, pending: Arc::default() }) as Box<dyn Session>;
-    let done = world::task::spawn(serve("echo", listener, limits, Tls::Off, shutdown, make));
+    let done = world::task::spawn(serve(name, listener, limits, tls, shutdown, make));
     House { address, trigger, done }
 }
 
@@ -289,12 +299,9 @@ fn a_last_answer_that_comes_with_the_end_is_sent() {
         }
     }
     run(async {
-        let listener = world::net::listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let (_trigger, shutdown) = crate::shutdown();
         let make = |guest: Guest| Box::new(Late(guest.outbox)) as Box<dyn Session>;
-        world::task::spawn(serve("late", listener, Limits::default(), Tls::Off, shutdown, make));
-        let mut client = world::net::connect(address).await.unwrap();
+        let house = open("late", Limits::default(), Tls::Off, make).await;
+        let mut client = world::net::connect(house.address).await.unwrap();
         client.write_all(b"a").await.unwrap();
         assert_eq!(read_exactly(&mut client, 3).await, b"bye");
         assert!(is_closed(&mut client).await);
@@ -316,12 +323,9 @@ fn an_unfinished_message_takes_memory_only_with_leave() {
         }
     }
     run(async {
-        let listener = world::net::listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let (_trigger, shutdown) = crate::shutdown();
         let limits = Limits { budget_bytes: 1 << 20, ..Limits::default() };
-        world::task::spawn(serve("hoard", listener, limits, Tls::Off, shutdown, |_| Box::new(Hoard)));
-        let mut client = world::net::connect(address).await.unwrap();
+        let house = open("hoard", limits, Tls::Off, |_| Box::new(Hoard)).await;
+        let mut client = world::net::connect(house.address).await.unwrap();
         let chunk = vec![0; 64 << 10];
         let mut sent = 0;
         while client.write_all(&chunk).await.is_ok() {

@@ -11,7 +11,7 @@ use door_zk::script::requests;
 use crate::{
     harness::{
         Program, Server, eventually, http,
-        zookeeper::{self, Conn},
+        zookeeper::{self, Conn, opcode},
     },
     need_python,
 };
@@ -20,12 +20,6 @@ const SESSIONS: u64 = 5_000;
 
 /// What an idle session may cost. In release it is less than half of this.
 const SESSION_BYTES_MAX: u64 = 8 << 10;
-
-const CREATE: i32 = 1;
-const SET_DATA: i32 = 5;
-const MULTI: i32 = 14;
-const COUNT: i32 = 104;
-const ADD_WATCH: i32 = 106;
 
 /// How long a step of the crowd may take on a busy machine.
 const STEP: Duration = Duration::from_secs(100);
@@ -36,7 +30,7 @@ fn create_record(path: &str) -> Vec<u8> {
 }
 
 fn create(conn: &mut Conn, xid: i32, path: &str) {
-    assert_eq!(conn.call(xid, CREATE, &create_record(path)).unwrap().0, 0);
+    assert_eq!(conn.call(xid, opcode::CREATE, &create_record(path)).unwrap().0, 0);
 }
 
 /// The record of setData, for any version.
@@ -71,7 +65,7 @@ fn thousands_of_sessions_cost_little_idle_and_all_are_told() {
     crowd.tell("watch");
     crowd.expect("watching", STEP);
     for xid in 2..5 {
-        assert_eq!(conn.call(xid, SET_DATA, &set_data("/hot")).unwrap().0, 0);
+        assert_eq!(conn.call(xid, opcode::SET_DATA, &set_data("/hot")).unwrap().0, 0);
     }
     crowd.tell("told 3");
     crowd.expect("told", STEP);
@@ -97,7 +91,7 @@ fn a_watcher_that_does_not_read_is_dropped_and_no_other() {
     create(&mut conn, 1, &long);
     let mut watchers: Vec<Conn> = (0..3).map(|_| Conn::open(server.zookeeper())).collect();
     for watcher in &mut watchers {
-        assert_eq!(watcher.call(1, ADD_WATCH, &watch_all("/")).unwrap().0, 0);
+        assert_eq!(watcher.call(1, opcode::ADD_WATCH, &watch_all("/")).unwrap().0, 0);
     }
     let mut deaf = watchers.pop().unwrap();
     let readers: Vec<_> = watchers
@@ -115,7 +109,7 @@ fn a_watcher_that_does_not_read_is_dropped_and_no_other() {
         })
         .collect();
     for xid in 2..2 + EVENTS as i32 {
-        assert_eq!(conn.call(xid, SET_DATA, &set_data(&long)).unwrap().0, 0);
+        assert_eq!(conn.call(xid, opcode::SET_DATA, &set_data(&long)).unwrap().0, 0);
     }
     for reader in readers {
         reader.join().unwrap();
@@ -151,15 +145,15 @@ fn a_multi_of_ten_thousand_operations_is_one_and_survives_a_crash() {
     let mut conn = Conn::open(server.zookeeper());
     let mut other = Conn::open(server.zookeeper());
     let multi = |paths: &mut dyn Iterator<Item = String>| {
-        let operations: Vec<_> = paths.map(|path| (CREATE, create_record(&path))).collect();
+        let operations: Vec<_> = paths.map(|path| (opcode::CREATE, create_record(&path))).collect();
         requests::transaction(&operations)
     };
     let (code, answer) =
-        conn.call(1, MULTI, &multi(&mut (0..OPERATIONS).map(|n| format!("/{n:05}")))).unwrap();
+        conn.call(1, opcode::MULTI, &multi(&mut (0..OPERATIONS).map(|n| format!("/{n:05}")))).unwrap();
     // Each result: its header and the path.
     assert_eq!((code, answer.len()), (0, OPERATIONS as usize * (9 + 4 + 6) + 9));
     let count = |conn: &mut Conn, xid| {
-        let (code, answer) = conn.call(xid, COUNT, &requests::text("/")).unwrap();
+        let (code, answer) = conn.call(xid, opcode::COUNT, &requests::text("/")).unwrap();
         assert_eq!(code, 0);
         i32::from_be_bytes(answer.try_into().unwrap())
     };
@@ -168,7 +162,11 @@ fn a_multi_of_ten_thousand_operations_is_one_and_survives_a_crash() {
     assert_eq!(count(&mut other, 1), all);
     // One that fails at its last leaves nothing of the others.
     let mut paths = (1..OPERATIONS).map(|n| format!("/again-{n:05}")).chain(["/00000".to_owned()]);
-    assert_eq!(conn.call(2, MULTI, &multi(&mut paths)).unwrap().0, 0, "a success that tells of failures");
+    assert_eq!(
+        conn.call(2, opcode::MULTI, &multi(&mut paths)).unwrap().0,
+        0,
+        "a success that tells of failures"
+    );
     assert_eq!(count(&mut other, 2), all);
     server.kill();
     server.restart();

@@ -29,7 +29,7 @@ fn serves(server: &mut Server) {
     conn.must("SELECT cluster_name FROM system.local WHERE key = 'local'");
     let mut conn = zookeeper::Conn::open(server.zookeeper());
     let body = requests::look("/zookeeper", false);
-    assert_eq!(conn.call(1, zookeeper::GET_DATA, &body).unwrap().0, 0);
+    assert_eq!(conn.call(1, zookeeper::opcode::GET_DATA, &body).unwrap().0, 0);
     assert_eq!(http::get(server.http(), "/health").unwrap().0, 200);
     let resident = server.resident_bytes();
     assert!(resident < RESIDENT_BYTES_MAX, "{resident} bytes resident");
@@ -85,7 +85,7 @@ fn good_requests_with_flipped_bytes_disturb_nobody() {
     good_cql.extend(cql::query(1, "SELECT * FROM system_schema.tables"));
     good_cql.extend(cql::query(2, "CREATE KEYSPACE IF NOT EXISTS m WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}"));
     let mut good_zk = zookeeper::connect(10_000);
-    good_zk.extend(zookeeper::request(1, zookeeper::GET_DATA, &requests::look("/zookeeper", true)));
+    good_zk.extend(zookeeper::request(1, zookeeper::opcode::GET_DATA, &requests::look("/zookeeper", true)));
     good_zk.extend(zookeeper::request(2, 12, &requests::look("/", false)));
     for _ in 0..400 {
         for (good, address) in [(&good_cql, server.cql()), (&good_zk, server.zookeeper())] {
@@ -125,7 +125,7 @@ fn absurd_lengths_take_no_memory() {
         body.extend([0, 1, 1, 0xff, 0xff]);
         body.extend(length.to_be_bytes());
         throw(server.cql(), &[cql::startup(), cql::frame(1, cql::QUERY, &body)].concat());
-        let bad_path = zookeeper::request(1, zookeeper::GET_DATA, &length.to_be_bytes());
+        let bad_path = zookeeper::request(1, zookeeper::opcode::GET_DATA, &length.to_be_bytes());
         throw(server.zookeeper(), &[zookeeper::connect(10_000), bad_path].concat());
     }
     let grown = server.resident_bytes().saturating_sub(before);
@@ -169,7 +169,7 @@ fn frames_cut_at_every_byte_are_put_together() {
         in_two(&mut conn.0, &ask, at.min(ask.len() - 1));
         assert!(conn.recv().unwrap().is_result(), "cut at {at}");
     }
-    let get = zookeeper::request(1, zookeeper::GET_DATA, &requests::look("/zookeeper", false));
+    let get = zookeeper::request(1, zookeeper::opcode::GET_DATA, &requests::look("/zookeeper", false));
     let zk_talk = [zookeeper::connect(10_000), get].concat();
     for at in 1..zk_talk.len() {
         let mut stream = zookeeper::Conn::silent(server.zookeeper());
@@ -225,14 +225,14 @@ fn a_client_that_never_reads_costs_a_bounded_amount_and_others_are_served() {
     assert_eq!(zk.call(1, 1, &create).unwrap().0, 0);
     let mut deaf_zk: Vec<zookeeper::Conn> =
         (0..4).map(|_| zookeeper::Conn::open(server.zookeeper())).collect();
-    let get = zookeeper::request(2, zookeeper::GET_DATA, &requests::look("/big", false));
+    let get = zookeeper::request(2, zookeeper::opcode::GET_DATA, &requests::look("/big", false));
     for conn in &mut deaf_zk {
         send_without_reading(&mut conn.stream, &get);
     }
     // While all of them are deaf, others are answered at once.
     let asked = Instant::now();
     conn.must("SELECT v FROM n.t WHERE id = 1");
-    assert_eq!(zk.call(3, zookeeper::GET_DATA, &requests::look("/big", false)).unwrap().0, 0);
+    assert_eq!(zk.call(3, zookeeper::opcode::GET_DATA, &requests::look("/big", false)).unwrap().0, 0);
     assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
     serves(&mut server);
 }

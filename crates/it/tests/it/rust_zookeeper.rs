@@ -11,7 +11,7 @@ use zookeeper_client::{
 
 use crate::harness::{
     Server,
-    zookeeper::{Conn, GET_DATA, read, request},
+    zookeeper::{Conn, opcode, read, request},
 };
 
 const PERSISTENT: &CreateOptions<'static> = &CreateMode::Persistent.with_acls(Acls::anyone_all());
@@ -165,7 +165,6 @@ async fn a_session_is_taken_over_by_its_id_and_password_and_no_other() {
 /// runs on the other.)
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_event_of_a_change_comes_before_an_answer_that_shows_it() {
-    const PING: i32 = 11;
     let server = Server::start("rust-zk-order");
     let writer = client(&server, Duration::from_secs(30)).await;
     writer.create("/o", b"0", PERSISTENT).await.unwrap();
@@ -175,13 +174,13 @@ async fn the_event_of_a_change_comes_before_an_answer_that_shows_it() {
     for round in 1..=200_u32 {
         let data = round.to_string();
         xid += 1;
-        let (error, _) = watcher.call(xid, GET_DATA, &requests::look("/o", true)).unwrap();
+        let (error, _) = watcher.call(xid, opcode::GET_DATA, &requests::look("/o", true)).unwrap();
         assert_eq!(error, 0);
         let write = writer.set_data("/o", data.as_bytes(), None);
         let mut event_seen = false;
         loop {
             xid += 1;
-            let ask = request(xid, GET_DATA, &requests::look("/o", false));
+            let ask = request(xid, opcode::GET_DATA, &requests::look("/o", false));
             std::io::Write::write_all(&mut watcher.stream, &ask).unwrap();
             let mut packet = read(&mut watcher.stream).unwrap();
             while packet[..4] == (-1_i32).to_be_bytes() {
@@ -200,6 +199,6 @@ async fn the_event_of_a_change_comes_before_an_answer_that_shows_it() {
         }
         write.await.unwrap();
     }
-    let (error, _) = watcher.call(-2, PING, &[]).unwrap();
+    let (error, _) = watcher.call(-2, opcode::PING, &[]).unwrap();
     assert_eq!(error, 0);
 }

@@ -11,13 +11,9 @@ use door_zk::script::requests;
 
 use crate::harness::{
     Server,
-    zookeeper::{Conn, connect_as, read, request},
+    zookeeper::{Conn, connect_as, opcode, read, request},
 };
 
-const CREATE: i32 = 1;
-const GET_CHILDREN: i32 = 8;
-const SYNC: i32 = 9;
-const CLOSE: i32 = -11;
 const EPHEMERAL: i32 = 1;
 const ROUNDS: usize = 80;
 
@@ -35,7 +31,7 @@ fn connected(address: SocketAddr, session: i64, password: &[u8; 16]) -> (Conn, V
 
 /// The children of a znode, in order.
 fn children(conn: &mut Conn, xid: i32, path: &str) -> Vec<String> {
-    let (error, body) = conn.call(xid, GET_CHILDREN, &requests::look(path, false)).unwrap();
+    let (error, body) = conn.call(xid, opcode::GET_CHILDREN, &requests::look(path, false)).unwrap();
     assert_eq!(error, 0);
     let mut rest = &body[4..];
     let mut names = Vec::new();
@@ -69,20 +65,21 @@ fn answered(mut conn: Conn) -> Vec<i32> {
 /// Moves a session while `count` creates of ephemerals below `parent` are in flight, and gives how
 /// many of them were done.
 fn round(address: SocketAddr, observer: &mut Conn, xid: i32, parent: &str, count: i32, ends: bool) -> usize {
-    assert_eq!(observer.call(xid, CREATE, &create(parent, 0)).unwrap().0, 0);
+    assert_eq!(observer.call(xid, opcode::CREATE, &create(parent, 0)).unwrap().0, 0);
     let (mut first, greeting) = connected(address, 0, &[0; 16]);
     let session = i64::from_be_bytes(greeting[8..16].try_into().unwrap());
     let password = greeting[20..36].try_into().unwrap();
-    let burst = (1..=count).flat_map(|n| request(n, CREATE, &create(&format!("{parent}/{n:03}"), EPHEMERAL)));
+    let burst =
+        (1..=count).flat_map(|n| request(n, opcode::CREATE, &create(&format!("{parent}/{n:03}"), EPHEMERAL)));
     first.stream.write_all(&burst.collect::<Vec<u8>>()).unwrap();
 
     let (mut second, greeting) = connected(address, session, &password);
     assert_eq!(greeting[8..16], session.to_be_bytes(), "the session goes on");
     let there = if ends {
-        assert_eq!(second.call(1, CLOSE, &[]).unwrap().0, 0);
+        assert_eq!(second.call(1, opcode::CLOSE, &[]).unwrap().0, 0);
         Vec::new()
     } else {
-        assert_eq!(second.call(1, SYNC, &requests::text(parent)).unwrap().0, 0);
+        assert_eq!(second.call(1, opcode::SYNC, &requests::text(parent)).unwrap().0, 0);
         children(&mut second, 2, parent)
     };
     // What the first connection was told, it was told of the first requests, in order.
@@ -95,7 +92,7 @@ fn round(address: SocketAddr, observer: &mut Conn, xid: i32, parent: &str, count
         let expected: Vec<String> = (1..=there.len()).map(|n| format!("{n:03}")).collect();
         assert_eq!(there, expected, "the first requests are done, and the others are not");
         assert!(there.len() >= told.len(), "{} were acknowledged, {there:?} are there", told.len());
-        assert_eq!(second.call(3, CLOSE, &[]).unwrap().0, 0);
+        assert_eq!(second.call(3, opcode::CLOSE, &[]).unwrap().0, 0);
     }
     assert_eq!(children(observer, xid + 2, parent), Vec::<String>::new(), "they go with their session");
     there.len().max(told.len())
@@ -112,7 +109,7 @@ fn requests_in_flight_are_done_before_the_session_moves_or_never() {
         }
     };
     let mut observer = Conn::open(address);
-    assert_eq!(observer.call(1, CREATE, &create("/moves", 0)).unwrap().0, 0);
+    assert_eq!(observer.call(1, opcode::CREATE, &create("/moves", 0)).unwrap().0, 0);
     let (mut done, mut sent) = (0, 0);
     for at in 0..ROUNDS {
         let count = 1 + (at as i32 * 37) % 200;

@@ -44,17 +44,11 @@ fn castle(name: &str, plan: Plan) -> Castle {
     let offer =
         if plan.required { Tls::Required(certificates.clone()) } else { Tls::Optional(certificates.clone()) };
     let (tell, guests) = mpsc::channel();
-    let house = runtime.block_on(async {
-        let listener = world::net::listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let (trigger, shutdown) = crate::shutdown();
-        let make = move |guest: Guest| {
-            let _ = tell.send(guest.certificate.clone());
-            Box::new(Echo { guest, heard: false, pending: Arc::default() }) as Box<dyn Session>
-        };
-        let done = world::task::spawn(serve("castle", listener, plan.limits, offer, shutdown, make));
-        House { address, trigger, done }
-    });
+    let make = move |guest: Guest| {
+        let _ = tell.send(guest.certificate.clone());
+        Box::new(Echo { guest, heard: false, pending: Arc::default() }) as Box<dyn Session>
+    };
+    let house = runtime.block_on(open("castle", plan.limits, offer, make));
     Castle { runtime, house, authority, folder, certificates, guests: Mutex::new(guests) }
 }
 

@@ -7,7 +7,21 @@ use std::{
     time::Duration,
 };
 
-pub(crate) const GET_DATA: i32 = 4;
+/// ZooKeeper's numbers of its operations.
+pub(crate) mod opcode {
+    pub(crate) const CREATE: i32 = 1;
+    pub(crate) const DELETE: i32 = 2;
+    pub(crate) const GET_DATA: i32 = 4;
+    pub(crate) const SET_DATA: i32 = 5;
+    pub(crate) const GET_CHILDREN: i32 = 8;
+    pub(crate) const SYNC: i32 = 9;
+    pub(crate) const PING: i32 = 11;
+    pub(crate) const MULTI: i32 = 14;
+    pub(crate) const CREATE2: i32 = 15;
+    pub(crate) const COUNT: i32 = 104;
+    pub(crate) const ADD_WATCH: i32 = 106;
+    pub(crate) const CLOSE: i32 = -11;
+}
 
 /// A connection with a session.
 pub(crate) struct Conn {

@@ -13,7 +13,7 @@ use door_zk::script::requests;
 use super::history::{Answer, Asked, Change, Detail, Op, Sight};
 use crate::harness::{
     Numbers,
-    zookeeper::{Conn, connect_as, read, request},
+    zookeeper::{Conn, connect_as, opcode, read, request},
 };
 
 /// An ephemeral of the session that is left.
@@ -28,13 +28,6 @@ const LINES: [&str; 2] = ["/q", "/m"];
 /// Sequential znodes that a client keeps, so that long runs do not fill the lines.
 const MINE_MAX: usize = 20;
 
-const CREATE2: i32 = 15;
-const DELETE: i32 = 2;
-const GET_DATA: i32 = 4;
-const SET_DATA: i32 = 5;
-const GET_CHILDREN: i32 = 8;
-const MULTI: i32 = 14;
-const CLOSE: i32 = -11;
 const ERROR: i32 = -1;
 
 const NO_NODE: i32 = -101;
@@ -59,7 +52,7 @@ impl Tree {
         let mut conn = Conn::open(self.address);
         for (xid, path) in ["/w", "/q", "/m"].iter().enumerate() {
             let record = requests::create(path, None, &requests::EVERYONE, 0);
-            assert_eq!(conn.call(xid as i32 + 1, CREATE2, &record).unwrap().0, 0);
+            assert_eq!(conn.call(xid as i32 + 1, opcode::CREATE2, &record).unwrap().0, 0);
         }
     }
 }
@@ -201,7 +194,7 @@ impl Client {
             }
             _ => None,
         };
-        self.ask(Asked::Read(path.to_owned()), GET_DATA, &requests::look(path, false), answer);
+        self.ask(Asked::Read(path.to_owned()), opcode::GET_DATA, &requests::look(path, false), answer);
         let Some(Op { answer: Answer::Done { saw, .. }, .. }) = self.ops.last() else { return };
         if let (Some(node), Sight::There(detail)) = (path.strip_prefix("/w/n"), saw[0].1) {
             self.versions[node.parse::<usize>().expect("a number")] = detail.version;
@@ -214,7 +207,12 @@ impl Client {
             let count = told.i32();
             Some((0..count).map(|_| (format!("{parent}/{}", told.text()), Sight::Named)).collect())
         };
-        self.ask(Asked::List(parent.to_owned()), GET_CHILDREN, &requests::look(parent, false), answer);
+        self.ask(
+            Asked::List(parent.to_owned()),
+            opcode::GET_CHILDREN,
+            &requests::look(parent, false),
+            answer,
+        );
     }
 
     fn write(&mut self, changes: Vec<Change>) {
@@ -222,7 +220,7 @@ impl Client {
         let is_multi = changes.len() > 1;
         let (code, record) = match &requests[..] {
             [(code, record)] => (*code, record.clone()),
-            _ => (MULTI, requests::transaction(&requests)),
+            _ => (opcode::MULTI, requests::transaction(&requests)),
         };
         let asked = changes.clone();
         let answer = |told: &mut Told<'_>, error: i32| {
@@ -255,7 +253,7 @@ impl Client {
 
     /// Ends the session; the next request makes a new one.
     fn close(&mut self) {
-        self.ask(Asked::Close, CLOSE, &[], |_, _| Some(vec![]));
+        self.ask(Asked::Close, opcode::CLOSE, &[], |_, _| Some(vec![]));
         self.stream = None;
         self.session = 0;
         self.password = [0; 16];
@@ -316,13 +314,16 @@ fn encode(change: &Change) -> requests::Request {
     match change {
         Change::Create { path, value, ephemeral, sequential } => {
             let mode = i32::from(*ephemeral) + 2 * i32::from(*sequential);
-            (CREATE2, requests::create(path, Some(value.to_string().as_bytes()), &requests::EVERYONE, mode))
+            (
+                opcode::CREATE2,
+                requests::create(path, Some(value.to_string().as_bytes()), &requests::EVERYONE, mode),
+            )
         }
         Change::Set { path, value, version } => {
             let data = value.to_string();
-            (SET_DATA, requests::set_data(path, Some(data.as_bytes()), version.unwrap_or(-1)))
+            (opcode::SET_DATA, requests::set_data(path, Some(data.as_bytes()), version.unwrap_or(-1)))
         }
-        Change::Delete { path } => (DELETE, requests::versioned(path, -1)),
+        Change::Delete { path } => (opcode::DELETE, requests::versioned(path, -1)),
     }
 }
 
