@@ -72,6 +72,30 @@ fn requests_that_wait_for_the_disk_keep_their_order() {
     );
 }
 
+#[test]
+fn the_store_is_asked_once_for_a_znode_that_is_to_be_made() {
+    let disk = Durable::default();
+    let make = |house: &House, paths: &[&str]| {
+        let mut client = Client::connect(house, 10_000, Ticket::default());
+        client.receive();
+        for path in paths {
+            client.request(opcode::CREATE, &create(path, None, &EVERYONE, 0));
+        }
+        client.receive()
+    };
+    let house = || House::after(Settings::default(), disk.same(), &[]);
+    assert_eq!(make(&house(), &["/a", "/not-in-memory"]).len(), 2);
+    let house = house();
+    make(&house, &["/a/b"]);
+    let before = disk.looks();
+    assert_eq!(make(&house, &["/a/c", "/a/c"]).len(), 2);
+    assert_eq!(
+        disk.looks() - before,
+        1,
+        "/a is in memory, and /a/c is known not to be there, and then to be"
+    );
+}
+
 /// Writes that were taken behind a read are on their way when it turns out that it has to wait.
 #[test]
 fn a_read_that_waits_does_not_show_what_was_asked_for_behind_it() {

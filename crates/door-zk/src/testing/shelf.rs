@@ -27,6 +27,8 @@ struct Shelf {
     warm: Option<Mutex<BTreeSet<Bytes>>>,
     /// How often what is there was read by somebody who waits for the disk.
     waits: AtomicU64,
+    /// How often a key was looked for.
+    looks: AtomicU64,
     /// Work that waits until it is told to go on, if it does.
     held: Mutex<Option<VecDeque<Job>>>,
 }
@@ -62,6 +64,12 @@ impl Durable {
     /// How often what is there was read by somebody who waits for the disk.
     pub(crate) fn waits(&self) -> u64 {
         self.shelf.waits.load(Ordering::Relaxed)
+    }
+
+    /// How often a key was looked for.
+    #[cfg(test)]
+    pub(crate) fn looks(&self) -> u64 {
+        self.shelf.looks.load(Ordering::Relaxed)
     }
 
     /// The very same.
@@ -120,6 +128,7 @@ impl Shelf {
 
 impl MachineState for Shelf {
     fn get(&self, key: &[u8], patience: Patience) -> Result<Option<Bytes>, Unread> {
+        self.looks.fetch_add(1, Ordering::Relaxed);
         self.is_here(key, patience)?;
         Ok(self.records.lock().unwrap().get(key).cloned())
     }

@@ -5,6 +5,10 @@
 //! store still says that it is there. So the bound is on what can be thrown out, and what is on its
 //! way into the store comes on top of it: no more than a batch or two of the log.
 //!
+//! A path that was looked for in vain has such an empty slot too, while there is room: a znode that is
+//! to be made is looked for when it is proposed and again when it is made, and the store need not say
+//! twice that it is not there.
+//!
 //! Which znodes go is decided by a clock: a hand goes around the slots, spares those that were used
 //! since it came by, and throws out others. (A list in the order of use would be more exact, and
 //! would be written to by every read.)
@@ -33,7 +37,7 @@ const NAME_BYTES: usize = 48;
 #[derive(Debug)]
 pub(super) struct Slot {
     pub(super) path: Arc<str>,
-    /// `None`: it is not there, whatever the store says.
+    /// `None`: it is not there, whatever the store says; that it may throw out too, once the store says so.
     pub(super) node: Option<Node>,
     /// Its children, if they were asked for.
     names: Option<Names>,
@@ -162,10 +166,20 @@ impl Cache {
             self.weigh(place);
             return place;
         }
+        self.add(path, Some(node))
+    }
+
+    /// Notes that neither memory nor the store has a znode at a path.
+    pub(super) fn put_absent(&mut self, path: &str) {
+        debug_assert!(!self.places.contains_key(path), "what has a slot is known to be there, or not");
+        self.add(path, None);
+    }
+
+    fn add(&mut self, path: &str, node: Option<Node>) -> Place {
         let path: Arc<str> = path.into();
         let slot = Slot {
             path: path.clone(),
-            node: Some(node),
+            node,
             names: None,
             names_bytes: 0,
             bytes: 0,
@@ -363,6 +377,21 @@ mod tests {
         cache.settle(|path, _| panic!("{path}"));
         cache.trim(&mut AclTable::default());
         assert_eq!((paths(&cache).len(), cache.bytes(), cache.pinned_bytes), (0, 0, 0));
+    }
+
+    #[test]
+    fn what_was_looked_for_in_vain_takes_its_room_and_no_more() {
+        let mut cache = cache_of(2 * (SLOT_BYTES + 3), &["/a"]);
+        for path in ["/x", "/y", "/z"] {
+            cache.put_absent(path);
+        }
+        assert_eq!((cache.present(), cache.bytes()), (1, 4 * (SLOT_BYTES + 2)));
+        cache.trim(&mut AclTable::default());
+        assert_eq!(cache.places.len(), 2);
+        let mut cache = cache_of(0, &[]);
+        cache.put_absent("/x");
+        let place = cache.put("/x", Node::empty(Acl::open()));
+        assert_eq!((cache.find("/x"), cache.present()), (Some(place), 1));
     }
 
     #[test]

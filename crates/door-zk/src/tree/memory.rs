@@ -34,7 +34,10 @@ impl Tree {
         record::node_key(path, &mut key);
         let value = self.read(&key);
         self.key = key;
-        let Some(value) = value? else { return Ok(None) };
+        let Some(value) = value? else {
+            self.cache.put_absent(path);
+            return Ok(None);
+        };
         let mut node = Node::decode(&value).map_err(|malformed| Stop::Failed(malformed.into()))?;
         node.acl = self.acls.intern(node.acl);
         Ok(Some(self.cache.put(path, node)))

@@ -70,6 +70,9 @@ pub(crate) fn warm(store: &dyn MachineState, wants: &[Want]) -> Result<(), Cause
 impl Tree {
     /// What an entry of this session needs and would have to wait for, if there is something.
     pub(crate) fn missing(&mut self, what: &What<'_>, session: i64) -> Option<Missing> {
+        // Before, so that what is found now is there when the entry is applied; and here too, because
+        // entries may be refused, again and again, before they are.
+        self.cache.trim(&mut self.acls);
         let mut wants = Vec::new();
         match what {
             What::Open { .. } | What::Return | What::Refuse(_) => {}
