@@ -72,6 +72,10 @@ const MANY: usize = 8;
 /// How long to yield before sleeping.
 const YIELD: Duration = Duration::from_micros(15);
 
+/// The longest wait for a lone caller, whatever a sync takes: it yields all the while, to save one
+/// wake-up.
+const LONE: Duration = Duration::from_micros(40);
+
 /// How often to look whether a full disk has room again.
 const FULL_DISK_POLL: Duration = Duration::from_millis(200);
 
@@ -114,7 +118,8 @@ impl Thread {
         if self.waiting() >= expected || expected == 1 && !self.lone.try_now() {
             return;
         }
-        let limit = self.gather.min(self.sync / 2);
+        let most = if expected == 1 { self.gather.min(LONE) } else { self.gather };
+        let limit = most.min(self.sync / 2);
         let yielding = if expected >= MANY { limit.min(YIELD) } else { limit };
         let begun = self.clock.boot();
         for _ in 0..GATHER_YIELDS_MAX {
