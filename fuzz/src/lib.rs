@@ -8,7 +8,8 @@ use world::garbage::Target;
 pub static TARGETS: LazyLock<Vec<Target>> = LazyLock::new(|| {
     let engine = disk_engine::fuzzing::TREE.into_iter().chain(disk_engine::fuzzing::ROWS);
     let doors = door_zk::fuzzing::TARGETS.into_iter().chain(door_cql::fuzzing::TARGETS);
-    doors.chain(engine).chain(disk_log::fuzzing::TARGETS).chain(fabric::fuzzing::TARGETS).collect()
+    let spine = disk_log::fuzzing::TARGETS.into_iter().chain(fabric::fuzzing::TARGETS);
+    doors.chain(engine).chain(spine).chain(node_link::fuzzing::TARGETS).collect()
 });
 
 /// Has the target of this name read bytes.

@@ -144,8 +144,6 @@ impl Judge for Porter {
             start: self.start,
             version_min: versions.min,
             version_max: versions.max,
-            // Every frame of the groups says it again, and there it is judged.
-            log_position: 0,
         }
     }
 

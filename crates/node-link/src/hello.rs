@@ -18,16 +18,13 @@ pub struct Hello {
     pub node: NodeId,
     /// The machine, as its disk remembers it.
     pub host_uuid: u128,
-    /// How often the node has started. A lower one than was heard before, or the same one from another
-    /// process, is of a disk that was rolled back.
+    /// How often the node has started. Whether that is the same disk as before and in the state that it was in, the
+    /// groups judge, by every frame of theirs.
     pub start: u64,
     /// The lowest version of the cluster that the node can work with.
     pub version_min: u32,
     /// The highest.
     pub version_max: u32,
-    /// Up to where its log was durable when it said so. A lower one than was heard before is of a disk that
-    /// was rolled back.
-    pub log_position: u64,
 }
 
 impl Hello {
@@ -40,7 +37,6 @@ impl Hello {
         out.u64(self.start);
         out.u32(self.version_min);
         out.u32(self.version_max);
-        out.u64(self.log_position);
         out.into_vec()
     }
 
@@ -57,7 +53,6 @@ impl Hello {
             start: reader.u64("hello")?,
             version_min: reader.u32("hello")?,
             version_max: reader.u32("hello")?,
-            log_position: reader.u64("hello")?,
         })
     }
 }
@@ -99,7 +94,6 @@ mod tests {
             start: 3,
             version_min: 1,
             version_max: 2,
-            log_position: 1 << 40,
         };
         let mut bytes = hello.encode();
         for len in 0..bytes.len() {

@@ -14,6 +14,8 @@ mod ask;
 mod assembly;
 mod dial;
 mod frame;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod guest;
 mod hello;
 mod link;

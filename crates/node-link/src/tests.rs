@@ -87,7 +87,6 @@ impl Owner {
             start,
             version_min: 1,
             version_max: 1,
-            log_position: 0,
         };
         Arc::new(Owner {
             hello: Mutex::new(hello),
