@@ -21,6 +21,7 @@ pub mod engine;
 pub mod figures;
 pub mod fsync;
 pub mod holdfast;
+pub mod link;
 pub mod load;
 pub mod options;
 pub mod peers;

@@ -11,6 +11,8 @@ pub enum Suite {
     Log,
     /// The cost of the waist.
     Waist,
+    /// Messages between two nodes.
+    Link,
     /// CQL beside Cassandra.
     Cql,
     /// ZooKeeper beside ZooKeeper.
@@ -25,10 +27,11 @@ pub enum Suite {
 
 impl Suite {
     /// Every suite, in the order they run.
-    pub const ALL: [Suite; 8] = [
+    pub const ALL: [Suite; 9] = [
         Suite::Start,
         Suite::Log,
         Suite::Waist,
+        Suite::Link,
         Suite::Cql,
         Suite::ZooKeeper,
         Suite::Engine,
@@ -42,6 +45,7 @@ impl Suite {
             Suite::Start => "start",
             Suite::Log => "log",
             Suite::Waist => "waist",
+            Suite::Link => "link",
             Suite::Cql => "cql",
             Suite::ZooKeeper => "zookeeper",
             Suite::Engine => "engine",
@@ -66,14 +70,14 @@ impl Suite {
 
     /// Whether its runs last as long as the command line says.
     pub fn is_timed(self) -> bool {
-        !matches!(self, Suite::Log | Suite::Waist | Suite::Engine | Suite::Sessions)
+        !matches!(self, Suite::Log | Suite::Waist | Suite::Link | Suite::Engine | Suite::Sessions)
     }
 
     /// The servers it compares.
     pub fn servers(self) -> &'static [Kind] {
         match self {
             Suite::Start => &Kind::ALL,
-            Suite::Log | Suite::Waist | Suite::Engine => &[],
+            Suite::Log | Suite::Waist | Suite::Link | Suite::Engine => &[],
             Suite::Rows => &[Kind::Holdfast],
             Suite::Cql => &[Kind::Holdfast, Kind::CassandraBatch, Kind::CassandraPeriodic],
             Suite::ZooKeeper | Suite::Sessions => &[Kind::Holdfast, Kind::ZooKeeper],
@@ -110,7 +114,7 @@ pub struct Options {
 
 /// Told when the command line is wrong, or asked for.
 pub const USAGE: &str = "\
-usage: cargo xtask bench [start] [log] [waist] [cql] [zookeeper] [engine]   (all if none is named)
+usage: cargo xtask bench [start] [log] [waist] [link] [cql] [zookeeper] [engine]   (all if none is named)
        cargo xtask bench rows | zookeeper-sessions                        (only if named)
   --servers A,B     only these of holdfast, cassandra-batch, cassandra-periodic, zookeeper
   --rounds N        rounds, servers taking turns in each (3; engine 5; those only if named 1)
@@ -209,7 +213,7 @@ mod tests {
     #[test]
     fn nothing_named_is_everything() {
         let options = parse("").unwrap();
-        assert_eq!(options.suites, Suite::ALL[..6], "all that need not be named");
+        assert_eq!(options.suites, Suite::ALL[..7], "all that need not be named");
         assert_eq!(options.rounds_of(Suite::Engine), 5);
         assert_eq!(options.servers_of(Suite::ZooKeeper), [Kind::Holdfast, Kind::ZooKeeper]);
     }

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::{
     Outcome,
     figures::{Figure, Run, figure},
+    link::Echoes,
     load::{Bars, Load},
     options::{Options, Suite},
     peers, place,
@@ -20,6 +21,8 @@ use crate::{
 pub const IDLE_MB_BAR: f64 = 40.0;
 /// Time to ready on an empty folder that is promised, milliseconds.
 pub const READY_MS_BAR: f64 = 300.0;
+/// Processor time of an echo of 256 B between two nodes that is aimed at with 64 in flight, microseconds.
+const ECHO_US_BAR: f64 = 8.0;
 /// Cost of the waist that is aimed at, nanoseconds an operation.
 pub const WAIST_NS_BAR: f64 = 1000.0;
 
@@ -171,6 +174,25 @@ pub fn waist_table(costs: &[Cost]) -> String {
             verdict(cost.waist_ns() <= WAIST_NS_BAR),
             cost.through_ns,
             cost.request_ns,
+        );
+    }
+    text
+}
+
+/// The table of the suite `link`.
+pub fn link_table(loads: &[Echoes]) -> String {
+    let mut text = String::from(
+        "| in flight | CPU an echo µs | bar ≤ 8 at 64 | echoes/s | p50 µs | p99 µs | snapshots beside them MB/s |\n\
+         |--:|--:|---|--:|--:|--:|--:|\n",
+    );
+    for load in loads {
+        let Echoes { in_flight, with_bulk, cpu_us, rate, p50_us, p99_us, bulk_mb } = load;
+        let cpu = if *with_bulk { String::new() } else { format!("**{cpu_us:.1}**") };
+        let bar = if *in_flight == 64 && !with_bulk { verdict(*cpu_us <= ECHO_US_BAR) } else { "" };
+        let bulk = if *with_bulk { format!("{bulk_mb:.0}") } else { String::new() };
+        let _ = writeln!(
+            text,
+            "| {in_flight} | {cpu} | {bar} | {rate:.0} | {p50_us:.0} | {p99_us:.0} | {bulk} |"
         );
     }
     text

@@ -10,7 +10,7 @@ use std::{
 use bench::{
     Outcome,
     cql::Cql,
-    engine, holdfast,
+    engine, holdfast, link,
     load::Load,
     options::{Options, Suite, USAGE},
     place, report, rows,
@@ -73,6 +73,7 @@ async fn suites(options: &Options) -> Outcome<()> {
             Suite::Start => start(options).await?,
             Suite::Log => log(options)?,
             Suite::Waist => waist(options).await?,
+            Suite::Link => link(options).await?,
             Suite::Cql => load::<Cql>(suite, options).await?,
             Suite::ZooKeeper => load::<ZooKeeper>(suite, options).await?,
             Suite::Engine => engine(options).await?,
@@ -111,6 +112,13 @@ async fn waist(options: &Options) -> Outcome<()> {
     let costs = tokio::task::spawn_blocking(waist::run).await??;
     let raw: Value = costs.iter().map(waist::Cost::json).collect();
     report::keep(Suite::Waist, options, &circumstances, raw, &report::waist_table(&costs))
+}
+
+async fn link(options: &Options) -> Outcome<()> {
+    let circumstances = report::circumstances(Suite::Link, options);
+    let echoes = tokio::task::spawn_blocking(link::run).await??;
+    let raw: Value = echoes.iter().map(link::Echoes::json).collect();
+    report::keep(Suite::Link, options, &circumstances, raw, &report::link_table(&echoes))
 }
 
 async fn engine(options: &Options) -> Outcome<()> {
