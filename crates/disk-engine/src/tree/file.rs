@@ -11,7 +11,7 @@ use super::{
     Damage, Patience, TreeError, TreeId,
     block::Block,
     cursor::{Access, Cursor},
-    files::Files,
+    files::{Files, OpenFile},
     filter,
     format::{FOOTER, FilterPlace, Footer, NoFooter, Place, Root, file_name},
     memtable::Versions,
@@ -76,6 +76,7 @@ impl FileMeta {
 pub(crate) struct FileHandle {
     pub(crate) meta: FileMeta,
     footer: OnceLock<Footer>,
+    open: OpenFile,
     files: Arc<Files>,
 }
 
@@ -86,7 +87,7 @@ pub(crate) fn damage(file: &str, offset: u64, tree: TreeId, why: &str) -> TreeEr
 impl FileHandle {
     /// A file of a forest. Nothing is read yet; that it is missing is told to those who read it.
     pub(crate) fn new(meta: FileMeta, files: &Arc<Files>) -> FileHandle {
-        FileHandle { meta, footer: OnceLock::new(), files: files.clone() }
+        FileHandle { meta, footer: OnceLock::new(), open: OpenFile::default(), files: files.clone() }
     }
 
     /// Opens it and reads its footer, so that the first reader who must not wait need not. What is
@@ -120,7 +121,7 @@ impl FileHandle {
     }
 
     fn file(&self, patience: Patience) -> Result<Arc<world::File>, TreeError> {
-        self.files.file(self.meta.id, patience).map_err(|error| match error {
+        self.files.file(self.meta.id, &self.open, patience).map_err(|error| match error {
             TreeError::Disk(DiskError::NotFound { .. }) => self.damage(0, "the file is missing"),
             error => error,
         })

@@ -1,13 +1,15 @@
 //! [`Files`]: what a forest has at hand of its files: some of them open, some of their blocks in
 //! memory.
 //!
-//! A forest may have more files than a process may have descriptors, so only those that were read
-//! last stay open. Readers of a file that is closed under them keep it: it is closed when the last
-//! of them is done.
+//! A forest may have more files than a process may have descriptors, so only those that were opened
+//! last stay open. Who reads a file remembers it ([`OpenFile`]) and asks here only if it was closed meanwhile, so
+//! readers of different files do not meet. (To close the one that was not read for the longest time would be better
+//! for more files than may be open, but it takes one lock at every read of every file.) Readers of a file that is
+//! closed under them keep it: it is closed when the last of them is done.
 
 use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    collections::{BTreeMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
 
 use world::{Disk, File};
@@ -23,12 +25,26 @@ pub(crate) struct Files {
     open: Mutex<Open>,
 }
 
-/// Open files by id, and by when they were asked for.
+/// Open files.
 #[derive(Debug, Default)]
 struct Open {
-    by_id: BTreeMap<u64, (u64, Arc<File>)>,
-    by_use: BTreeMap<u64, u64>,
-    uses: u64,
+    by_id: BTreeMap<u64, Arc<File>>,
+    /// Their ids, the one that was opened first in front.
+    order: VecDeque<u64>,
+}
+
+/// A file that is open, unless it was closed since.
+#[derive(Debug, Default)]
+pub(crate) struct OpenFile(Mutex<Weak<File>>);
+
+impl OpenFile {
+    fn get(&self) -> Option<Arc<File>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).upgrade()
+    }
+
+    fn set(&self, file: &Arc<File>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(file);
+    }
 }
 
 impl Files {
@@ -42,37 +58,32 @@ impl Files {
         }
     }
 
-    /// A file, open.
+    /// A file, open; `last` is where its readers remember it.
     ///
     /// # Errors
     /// [`TreeError::NotNow`] if it has to be opened, which asks the device for its entry in the folder;
     /// what the disk says, otherwise.
-    pub(crate) fn file(&self, id: u64, patience: Patience) -> Result<Arc<File>, TreeError> {
-        if let Some(file) = self.lock().touch(id) {
+    pub(crate) fn file(&self, id: u64, last: &OpenFile, patience: Patience) -> Result<Arc<File>, TreeError> {
+        if let Some(file) = last.get() {
             return Ok(file);
         }
-        if patience == Patience::Now && self.disk.is_real() {
-            return Err(TreeError::NotNow);
-        }
-        // Not under the lock: others go on reading meanwhile.
-        let file = Arc::new(self.disk.open(&file_name(id))?);
-        let mut open = self.lock();
-        open.put(id, file.clone());
-        while open.by_id.len() > self.most_open
-            && let Some((_, oldest)) = open.by_use.pop_first()
-        {
-            open.by_id.remove(&oldest);
-        }
+        let open = self.lock().by_id.get(&id).cloned();
+        let file = match open {
+            Some(file) => file,
+            None if patience == Patience::Now && self.disk.is_real() => return Err(TreeError::NotNow),
+            // Not under the lock: others go on reading meanwhile.
+            None => {
+                let file = Arc::new(self.disk.open(&file_name(id))?);
+                self.lock().keep(id, file, self.most_open)
+            }
+        };
+        last.set(&file);
         Ok(file)
     }
 
     /// Closes a file that is to be removed, and forgets its blocks.
     pub(crate) fn forget(&self, id: u64) {
-        let mut open = self.lock();
-        if let Some((used, _)) = open.by_id.remove(&id) {
-            open.by_use.remove(&used);
-        }
-        drop(open);
+        self.lock().forget(id);
         self.cache.forget_file(id);
     }
 
@@ -89,20 +100,25 @@ impl Files {
 }
 
 impl Open {
-    fn touch(&mut self, id: u64) -> Option<Arc<File>> {
-        let (used, file) = self.by_id.get_mut(&id)?;
-        self.uses += 1;
-        self.by_use.remove(used);
-        self.by_use.insert(self.uses, id);
-        *used = self.uses;
-        Some(file.clone())
+    /// Keeps a file open, in the place of the one that was opened first if there are too many. If another reader was
+    /// quicker, his stays.
+    fn keep(&mut self, id: u64, file: Arc<File>, most: usize) -> Arc<File> {
+        if let Some(file) = self.by_id.get(&id) {
+            return file.clone();
+        }
+        while self.by_id.len() >= most
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.by_id.remove(&oldest);
+        }
+        self.by_id.insert(id, file.clone());
+        self.order.push_back(id);
+        file
     }
 
-    fn put(&mut self, id: u64, file: Arc<File>) {
-        self.uses += 1;
-        if let Some((used, _)) = self.by_id.insert(id, (self.uses, file)) {
-            self.by_use.remove(&used);
+    fn forget(&mut self, id: u64) {
+        if self.by_id.remove(&id).is_some() {
+            self.order.retain(|other| *other != id);
         }
-        self.by_use.insert(self.uses, id);
     }
 }
