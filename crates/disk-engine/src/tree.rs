@@ -7,7 +7,7 @@
 //! Stage     a tree before it is there  sorted entries in, files out       stage, ingest, sorted
 //! file      blocks, index, filters     every part checked when read       format, build, stack, file, cursor,
 //!                                                                       block, seal, filter, check
-//! Files     what is at hand of files   open ones, cached blocks           files, cache
+//! Files     what is at hand of files   open ones, cached blocks and rows  files, cache, row_cache, known
 //! MANIFEST  which files count          replaced whole, durably            manifest
 //! ```
 //!
@@ -69,6 +69,7 @@ pub(crate) mod fuzzing;
 mod ingest;
 mod job;
 mod key;
+mod known;
 mod latest;
 mod manifest;
 mod memtable;

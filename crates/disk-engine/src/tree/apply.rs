@@ -125,6 +125,8 @@ impl Inner {
         let writing = Writing { sequence, position: position.0, watched: &watched };
         let mut finder = Finder::new(state);
         let (mut grown, mut given) = (0, false);
+        // What is deleted with a write is before or behind it: the row cache is not to find out.
+        let deletes = batch.changes.iter().any(|(_, change)| matches!(change, Change::DeleteRange { .. }));
         for (id, change) in &mut batch.changes {
             let due = finder.find(*id).filter(|tree| tree.applied.load(SeqCst) < position.0);
             let Some(tree) = due else { continue };
@@ -132,7 +134,7 @@ impl Inner {
                 Change::Put { key, value } => {
                     let (key, value) = (std::mem::take(key), std::mem::take(value));
                     let wanted = Wanted { tree: *id, hash: filter::hash(&key), key: &key };
-                    self.files.rows.write(&self.files.cache, &wanted, sequence);
+                    self.write_row(&wanted, sequence, tree, deletes, &value);
                     let put = tree.active().put(tree.rule().as_ref(), writing, key, value);
                     put.map_err(TreeError::Value)?
                 }
@@ -155,6 +157,17 @@ impl Inner {
             self.moments.show(sequence);
         }
         Ok(self.debt.add(grown))
+    }
+
+    /// Has the row cache hold what it holds of a key with this write in it, or nothing.
+    fn write_row(&self, wanted: &Wanted<'_>, sequence: u64, tree: &Tree, deletes: bool, value: &[u8]) {
+        #[cfg(test)]
+        if self.settings.sabotaged(super::settings::Sabotage::RowsNotWritten) {
+            return;
+        }
+        let moment = (sequence, tree.parts.ranges_at.load(SeqCst));
+        let rule = (!deletes).then_some(tree.rule().as_ref());
+        self.files.rows.write(&self.files.cache, wanted, moment, rule, value);
     }
 
     /// Sequences that memtables keep apart, ascending.

@@ -1,23 +1,30 @@
 //! [`Cache`]: blocks that were read and checked, under a budget in bytes.
 //!
-//! What stays is decided as in S3-FIFO (Yang et al., SOSP 2023): a block comes into a small queue, a
-//! tenth of the budget; if it was asked for again by the time it reaches the end of that, it goes
-//! into the large one, where it gets another turn for each time it was asked for. So a scan of
-//! everything flows through the small queue and leaves the large one alone; a lookup moves
-//! nothing, it raises a number. Blocks that left the small queue are remembered by name for a while:
-//! if one comes back, it goes into the large one at once.
+//! As long as there is room, what comes stays. Then a block comes in when it was asked for before, not long ago:
+//! about as many names are remembered ([`Known`]) as there are blocks in the budget. Those that are in stand in a
+//! queue, and one that was asked for since it joined gets another turn at its end, up to three of them. So a scan of
+//! everything leaves alone what is in use, a lookup moves nothing but a number, and a block that is asked for once
+//! costs its reader neither a place nor memory that nothing has touched lately. The price: a block that is asked for a
+//! second time is read a second time.
+//!
+//! S3-FIFO (Yang et al., SOSP 2023), which was here before, lets each block in, into a small queue before the large
+//! one: random reads of more data than fits filled and emptied it, which took them a tenth of their time. And it
+//! remembered as many names as the large queue had: once rows, which are small, were in that, every block was
+//! remembered, came in, and drove out rows.
 //!
 //! There are up to 16 parts by the hash of the name, each under its own lock. (The crate `quick_cache`
 //! does much the same, but draws its hashes from the entropy of the process, so that no run of the
 //! simulation would be like another.)
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{HashMap, VecDeque},
     hash::{BuildHasherDefault, Hasher},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use bytes::Bytes;
+
+use super::known::Known;
 
 /// File id and offset; or what `row_cache` calls a value.
 type Name = (u64, u64);
@@ -27,19 +34,24 @@ const ENTRY_COST: usize = 128;
 /// The least budget for which a part of its own pays.
 const PART_BYTES: usize = 4 << 20;
 const MAX_PARTS: usize = 16;
-/// Turns in the large queue that a block can save up.
+/// Turns in the queue that a block can save up.
 const MAX_USES: u8 = 3;
+/// Bytes of the budget for each name that is remembered: those of a block.
+const BYTES_A_NAME: usize = if cfg!(test) { 128 } else { 4 << 10 };
 
 #[derive(Debug)]
 pub(crate) struct Cache {
     parts: Vec<Mutex<Part>>,
+    /// Names of blocks that found no room.
+    met: Known,
 }
 
 impl Cache {
     pub(crate) fn new(budget_bytes: usize) -> Cache {
         let count = (budget_bytes / PART_BYTES).clamp(1, MAX_PARTS);
         let part = || Mutex::new(Part { budget_bytes: budget_bytes / count, ..Part::default() });
-        Cache { parts: (0..count).map(|_| part()).collect() }
+        let met = Known::of(budget_bytes.div_ceil(BYTES_A_NAME));
+        Cache { parts: (0..count).map(|_| part()).collect(), met }
     }
 
     fn part(&self, name: Name) -> MutexGuard<'_, Part> {
@@ -54,13 +66,30 @@ impl Cache {
         Some(entry.block.clone())
     }
 
-    pub(crate) fn put(&self, file_id: u64, offset: u64, block: Bytes) {
-        self.part((file_id, offset)).put((file_id, offset), block);
+    /// Takes in a block that was read, if it is worth it.
+    pub(crate) fn put(&self, file_id: u64, offset: u64, block: &Bytes) {
+        let (name, hash) = ((file_id, offset), mix((file_id, offset)));
+        if !self.part(name).put(name, block, self.met.knows(hash)) {
+            self.met.remember(hash);
+        }
+    }
+
+    /// A block that is to be exchanged, for one of the turns that it has saved up; one that has none, because
+    /// nobody asked for it lately, is not worth it and is emptied instead.
+    pub(crate) fn spend(&self, name: Name) -> Option<Bytes> {
+        let mut part = self.part(name);
+        let entry = part.entries.get_mut(&name).filter(|entry| !entry.block.is_empty())?;
+        if entry.uses > 0 {
+            entry.uses -= 1;
+            return Some(entry.block.clone());
+        }
+        part.exchange(name, Bytes::new());
+        None
     }
 
     /// Puts a block in, in the place of the one with its name if there is one, if `still` says so: under the
-    /// lock under which [`Cache::hollow`] would empty it. The caller knows that it is used again and again:
-    /// a new one begins in the large queue.
+    /// lock under which [`Cache::exchange`] would take it out. The caller knows that it is used again and again:
+    /// it comes in, and a new one has a turn saved up.
     pub(crate) fn replace(&self, name: Name, block: Bytes, still: impl FnOnce() -> bool) {
         let mut part = self.part(name);
         if !still() {
@@ -69,14 +98,14 @@ impl Cache {
         if part.entries.contains_key(&name) {
             part.exchange(name, block);
         } else {
-            part.insert(name, Entry { block, uses: 0, large: true });
+            part.insert(name, Entry { block, uses: 1 });
         }
     }
 
-    /// Empties a block, if it is there: it keeps its turn, so that one which is emptied and filled for ever
-    /// does not stand in a queue for each time.
-    pub(crate) fn hollow(&self, name: Name) {
-        self.part(name).exchange(name, Bytes::new());
+    /// Puts another block, or an empty one, in the place of the one with this name, if there is one. It keeps its
+    /// turn, so that one which is emptied and filled for ever does not stand in a queue for each time.
+    pub(crate) fn exchange(&self, name: Name, block: Bytes) {
+        self.part(name).exchange(name, block);
     }
 
     /// Forgets the blocks of a file that is gone.
@@ -88,7 +117,7 @@ impl Cache {
 
     /// Memory of all blocks.
     pub(crate) fn bytes(&self) -> usize {
-        self.parts.iter().map(|part| lock(part).bytes()).sum()
+        self.parts.iter().map(|part| lock(part).bytes).sum()
     }
 }
 
@@ -101,7 +130,6 @@ fn lock(part: &Mutex<Part>) -> MutexGuard<'_, Part> {
 struct Entry {
     block: Bytes,
     uses: u8,
-    large: bool,
 }
 
 impl Entry {
@@ -110,121 +138,73 @@ impl Entry {
     }
 }
 
-/// Its order is that of the queues: the maps only say what is where.
+/// Its order is that of the queue: the map only says what is where.
 #[derive(Debug, Default)]
 struct Part {
     budget_bytes: usize,
     entries: HashMap<Name, Entry, BuildHasherDefault<Mixer>>,
-    /// New ones, the oldest in front.
-    small: VecDeque<Name>,
-    small_bytes: usize,
-    large: VecDeque<Name>,
-    large_bytes: usize,
-    /// Names of blocks that left the small queue, as many as there are blocks in the large one.
-    gone: VecDeque<Name>,
-    gone_names: HashSet<Name, BuildHasherDefault<Mixer>>,
+    /// The one whose turn ends next in front.
+    queue: VecDeque<Name>,
+    bytes: usize,
 }
 
 impl Part {
-    fn bytes(&self) -> usize {
-        self.small_bytes + self.large_bytes
-    }
-
-    fn put(&mut self, name: Name, block: Bytes) {
+    /// Takes in a block if it is `known` or there is room. False if it is not there afterwards.
+    fn put(&mut self, name: Name, block: &Bytes, known: bool) -> bool {
         if let Some(entry) = self.entries.get_mut(&name) {
             // Two readers have missed it: it is the same block.
             entry.uses = (entry.uses + 1).min(MAX_USES);
-            return;
+            return true;
         }
-        let large = self.gone_names.contains(&name);
-        self.insert(name, Entry { block, uses: 0, large });
+        let entry = Entry { block: block.clone(), uses: 0 };
+        let fits = known || self.bytes + entry.bytes() <= self.budget_bytes;
+        fits && self.insert(name, entry)
     }
 
-    /// Takes in one that is not there.
-    fn insert(&mut self, name: Name, entry: Entry) {
+    /// Takes in one that is not there, unless it alone is too large.
+    fn insert(&mut self, name: Name, entry: Entry) -> bool {
         if entry.bytes() > self.budget_bytes {
-            return;
+            return false;
         }
-        if entry.large {
-            self.large.push_back(name);
-            self.large_bytes += entry.bytes();
-        } else {
-            self.small.push_back(name);
-            self.small_bytes += entry.bytes();
-        }
+        self.bytes += entry.bytes();
+        self.queue.push_back(name);
         self.entries.insert(name, entry);
         self.shrink();
+        true
     }
 
     /// Puts another block in the place of one that is there.
     fn exchange(&mut self, name: Name, block: Bytes) {
         let Some(entry) = self.entries.get_mut(&name) else { return };
-        let bytes = if entry.large { &mut self.large_bytes } else { &mut self.small_bytes };
-        *bytes -= entry.bytes();
+        self.bytes -= entry.bytes();
         entry.block = block;
-        *bytes += entry.bytes();
+        self.bytes += entry.bytes();
         self.shrink();
     }
 
     fn shrink(&mut self) {
-        while self.bytes() > self.budget_bytes {
-            if self.small_bytes > self.budget_bytes / 10 || self.large.is_empty() {
-                self.end_small();
+        while self.bytes > self.budget_bytes {
+            let name = self.queue.pop_front().expect("its bytes are above 0");
+            let entry = self.entries.get_mut(&name).expect("what is in the queue is there");
+            if entry.uses > 0 {
+                entry.uses -= 1;
+                self.queue.push_back(name);
             } else {
-                self.end_large();
+                self.bytes -= entry.bytes();
+                self.entries.remove(&name);
             }
         }
     }
 
-    /// The oldest of the small queue leaves it.
-    fn end_small(&mut self) {
-        let name = self.small.pop_front().expect("its bytes are above 0");
-        let entry = self.entries.get_mut(&name).expect("what is in a queue is there");
-        let bytes = entry.bytes();
-        self.small_bytes -= bytes;
-        if entry.uses > 0 {
-            (entry.uses, entry.large) = (0, true);
-            self.large.push_back(name);
-            self.large_bytes += bytes;
-            return;
-        }
-        self.entries.remove(&name);
-        if self.gone_names.insert(name) {
-            self.gone.push_back(name);
-        }
-        while self.gone.len() > self.large.len() + 16
-            && let Some(name) = self.gone.pop_front()
-        {
-            self.gone_names.remove(&name);
-        }
-    }
-
-    /// The oldest of the large queue leaves it, or gets another turn.
-    fn end_large(&mut self) {
-        let name = self.large.pop_front().expect("its bytes are above 0");
-        let entry = self.entries.get_mut(&name).expect("what is in a queue is there");
-        if entry.uses > 0 {
-            entry.uses -= 1;
-            self.large.push_back(name);
-            return;
-        }
-        self.large_bytes -= entry.bytes();
-        self.entries.remove(&name);
-    }
-
     fn forget_file(&mut self, file_id: u64) {
         let of_file = |name: &Name| name.0 == file_id;
-        for (queue, bytes) in
-            [(&mut self.small, &mut self.small_bytes), (&mut self.large, &mut self.large_bytes)]
-        {
-            queue.retain(|name| {
-                if of_file(name) {
-                    let entry = self.entries.remove(name).expect("what is in a queue is there");
-                    *bytes -= entry.bytes();
-                }
-                !of_file(name)
-            });
-        }
+        self.queue.retain(|name| {
+            if of_file(name) {
+                let entry = self.entries.remove(name).expect("what is in the queue is there");
+                self.bytes -= entry.bytes();
+            }
+            !of_file(name)
+        });
     }
 }
 
@@ -261,15 +241,24 @@ mod tests {
 
     const ONE: usize = 100 + ENTRY_COST;
 
+    /// Asks for a block as a reader does; true if it was there.
+    fn read(cache: &Cache, file_id: u64, offset: u64) -> bool {
+        let found = cache.get(file_id, offset).is_some();
+        if !found {
+            cache.put(file_id, offset, &block(100));
+        }
+        found
+    }
+
     #[test]
     fn it_keeps_what_is_used_and_lets_a_scan_pass() {
         let cache = Cache::new(100 * ONE);
-        for offset in 0..80 {
-            cache.put(1, offset, block(100));
-            assert!(cache.get(1, offset).is_some());
+        for offset in 0..100 {
+            assert!(!read(&cache, 1, offset));
+            assert!(offset >= 80 || read(&cache, 1, offset), "there is room");
         }
         for offset in 0..10_000 {
-            cache.put(2, offset, block(100));
+            assert!(!read(&cache, 2, offset));
         }
         let kept = (0..80).filter(|&offset| cache.get(1, offset).is_some()).count();
         assert_eq!(kept, 80, "each was asked for after it came");
@@ -280,14 +269,13 @@ mod tests {
     fn what_is_not_used_any_more_goes() {
         let cache = Cache::new(100 * ONE);
         for file in 0..10 {
-            for _ in 0..3 {
+            for _ in 0..5 {
                 for offset in 0..80 {
-                    cache.put(file, offset, block(100));
-                    cache.get(file, offset);
+                    read(&cache, file, offset);
                 }
             }
             let kept = (0..80).filter(|&offset| cache.get(file, offset).is_some()).count();
-            assert!(kept > 70, "{kept} of the last 80 that were in use");
+            assert!(kept > 60, "{kept} of the last 80 that were in use");
         }
     }
 
@@ -296,32 +284,41 @@ mod tests {
         let cache = Cache::new(10 * ONE);
         cache.replace((1, 1), block(100), || false);
         assert!(cache.get(1, 1).is_none());
-        for len in 0..10_000 {
+        for len in 1..10_000 {
             cache.replace((1, 1), block(len % 1000), || true);
             assert_eq!(cache.get(1, 1).map(|block| block.len()), Some(len % 1000));
-            cache.hollow((1, 1));
+            cache.exchange((1, 1), Bytes::new());
             assert_eq!(cache.get(1, 1).map(|block| block.len()), Some(0));
             assert_eq!(cache.bytes(), ENTRY_COST);
         }
-        let part = lock(&cache.parts[0]);
-        assert_eq!((part.small.len(), part.large.len()), (0, 1));
-        drop(part);
+        assert_eq!(lock(&cache.parts[0]).queue.len(), 1);
         cache.replace((1, 1), block(10 * ONE), || true);
         assert_eq!(cache.bytes(), 0, "it was over the budget");
+    }
+
+    #[test]
+    fn a_block_is_exchanged_as_often_as_it_was_used() {
+        let cache = Cache::new(10 * ONE);
+        assert_eq!(cache.spend((1, 1)), None);
+        cache.replace((1, 1), block(7), || true);
+        for _ in 0..9 {
+            cache.get(1, 1);
+        }
+        for _ in 0..MAX_USES {
+            assert_eq!(cache.spend((1, 1)), Some(block(7)));
+        }
+        assert_eq!(cache.spend((1, 1)), None);
+        assert_eq!(cache.get(1, 1), Some(Bytes::new()), "it was emptied");
     }
 
     #[test]
     fn what_comes_back_soon_stays() {
         let cache = Cache::new(100 * ONE);
         for offset in 0..200 {
-            cache.put(1, offset, block(100));
+            assert!(!read(&cache, 1, offset));
         }
-        // The first half had to go; 95 was one of the last.
-        cache.put(1, 95, block(100));
-        for offset in 0..1_000 {
-            cache.put(2, offset, block(100));
-        }
-        assert!(cache.get(1, 95).is_some());
+        // There was room for the first half; 195 is one of those that were met last.
+        assert!(!read(&cache, 1, 195) && read(&cache, 1, 195));
     }
 
     #[test]
@@ -329,10 +326,10 @@ mod tests {
         for budget in [0, 1_000, 1 << 20, 100 << 20] {
             let cache = Cache::new(budget);
             for offset in 0..3_000 {
-                cache.put(offset % 7, offset, block(offset as usize));
+                cache.put(offset % 7, offset, &block(offset as usize));
                 cache.get(offset % 7, offset / 2);
             }
-            cache.put(1, 1 << 40, block(200 << 20));
+            cache.put(1, 1 << 40, &block(200 << 20));
             assert!(cache.get(1, 1 << 40).is_none(), "larger than the budget");
             assert!(cache.bytes() <= budget);
             for file in 0..7 {

@@ -159,7 +159,7 @@ impl FileHandle {
             return Ok(payload);
         }
         let payload = self.read_part(place, patience)?;
-        self.files.cache.put(self.meta.id, place.offset, payload.clone());
+        self.files.cache.put(self.meta.id, place.offset, &payload);
         Ok(payload)
     }
 

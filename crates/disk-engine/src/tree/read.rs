@@ -46,19 +46,23 @@ impl View {
         let Parts { files, ranges_at, .. } = self.parts.as_ref();
         let ranges_at = || ranges_at.load(SeqCst);
         let wanted = Wanted { tree: self.tree, key, hash: filter::hash(key) };
-        let again = files.rows.ask(wanted.hash);
-        if again && let Some(value) = files.rows.get(&files.cache, &wanted, self.position, ranges_at()) {
+        let known = files.rows.knows(wanted.hash);
+        if known && let Some(value) = files.rows.get(&files.cache, &wanted, self.position, ranges_at()) {
             return Ok(Some(value));
         }
-        let found = self.find(key, wanted.hash, patience)?;
-        if again && let Some(value) = &found {
-            files.rows.put(&files.cache, &wanted, self.position, ranges_at, value);
+        let (found, deleted_at) = self.find(key, wanted.hash, patience)?;
+        match &found {
+            Some(value) if known => {
+                files.rows.put(&files.cache, &wanted, (self.position, deleted_at), ranges_at, value);
+            }
+            Some(_) => files.rows.remember(wanted.hash),
+            None => {}
         }
         Ok(found)
     }
 
-    /// What memtables and files say of a key.
-    fn find(&self, key: &[u8], hash: u64, patience: Patience) -> Result<Option<Bytes>, TreeError> {
+    /// What memtables and files say of a key, and the latest timestamp of a deletion of a range with it.
+    fn find(&self, key: &[u8], hash: u64, patience: Patience) -> Result<(Option<Bytes>, i64), TreeError> {
         let newest_stands = self.parts.rule.newest_stands();
         let mut versions = Versions::new();
         let mut deleted_at = NO_TIMESTAMP;
@@ -83,7 +87,7 @@ impl View {
         if versions.len() > 1 {
             versions.sort_unstable_by_key(|version| version.0);
         }
-        self.resolve(&mut versions, deleted_at)
+        Ok((self.resolve(&mut versions, deleted_at)?, deleted_at))
     }
 
     /// Of the data blocks that may hold some of `from <= key < to` the last keys, ascending, each

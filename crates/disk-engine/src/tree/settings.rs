@@ -88,6 +88,8 @@ pub(crate) enum Sabotage {
     FileDroppedEarly,
     /// Memtables fold what readers under way tell apart.
     ReadersIgnored,
+    /// A write leaves what the row cache holds of its key as it was.
+    RowsNotWritten,
 }
 
 fn sound_level(compression: Compression) -> bool {

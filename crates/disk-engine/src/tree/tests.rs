@@ -4,6 +4,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests may touch the world")]
 
 mod bulk;
+mod cached_rows;
 mod damage;
 mod faults;
 mod golden;

@@ -87,3 +87,8 @@ fn versions_of_a_reader_folded_away() {
 fn a_file_dropped_while_it_hides_something() {
     by_reading(Sabotage::FileDroppedEarly);
 }
+
+#[test]
+fn a_row_that_stays_in_the_cache_as_it_was() {
+    by_reading(Sabotage::RowsNotWritten);
+}

@@ -382,8 +382,11 @@ impl Program {
         (tree, Change::Cell(key, cell))
     }
 
-    /// Keys of up to four letters: few enough to meet again.
+    /// Keys of up to four letters: few enough to meet again, and one that is met all the time.
     fn draw_key(&self) -> Vec<u8> {
+        if self.random.below(4) == 0 {
+            return b"a".to_vec();
+        }
         let letters = [b'a', b'b', 0, u8::MAX];
         let mut key = vec![b'a' + self.random.below(4) as u8];
         for _ in 0..self.random.below(4) {
@@ -392,17 +395,26 @@ impl Program {
         if self.random.below(20) == 0 { Vec::new() } else { key }
     }
 
+    /// Asks for a key, perhaps a few times in turn: the row cache has it from the second time on.
     fn get(&mut self) -> Result<(), Violation> {
-        let (tree, key, now) = (self.draw_tree(), self.draw_key(), self.memory.now);
+        let (tree, key) = (self.draw_tree(), self.draw_key());
+        for _ in 0..1 + self.random.below(3) {
+            self.get_once(tree, &key)?;
+        }
+        Ok(())
+    }
+
+    fn get_once(&mut self, tree: TreeId, key: &[u8]) -> Result<(), Violation> {
+        let now = self.memory.now;
         let (found, position) = match self.draw_snapshot() {
-            Some((snapshot, position)) => (patiently(|p| snapshot.get_with(tree, &key, p))?, *position),
-            None => (patiently(|p| self.forest.get_with(tree, &key, p))?, self.memory.moment),
+            Some((snapshot, position)) => (patiently(|p| snapshot.get_with(tree, key, p))?, *position),
+            None => (patiently(|p| self.forest.get_with(tree, key, p))?, self.memory.moment),
         };
         let (found, waited) = found;
         self.tally.waited += waited;
         self.tally.reads += 1;
         let found = found.and_then(|value| seen(tree, &value, now));
-        let expected = self.memory.model.get(tree, &key, position, now);
+        let expected = self.memory.model.get(tree, key, position, now);
         equal(&format!("key {key:?} of tree {} at {position}", tree.0), &found, &expected)
     }
 
