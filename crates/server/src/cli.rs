@@ -18,6 +18,45 @@ pub(crate) enum Command {
     Start(Start),
     /// Read everything in a data directory and name every fault; changes nothing.
     Verify(Verify),
+    /// Show the nodes of the cluster.
+    Nodes(Ask),
+    /// Show the groups of the cluster, their replicas and who leads them.
+    Groups(Ask),
+    /// Save the catalog, or begin with a saved one.
+    #[command(subcommand)]
+    Catalog(Catalog),
+}
+
+/// What to do with the catalog.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Catalog {
+    /// Write the definitions of keyspaces and tables, not their rows, to a file.
+    Backup {
+        /// The file, which must not be there yet.
+        file: PathBuf,
+        /// The http door of a running node.
+        #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7070")]
+        http: SocketAddr,
+    },
+    /// Found a cluster in an empty directory with the definitions of such a file.
+    Restore {
+        /// The file.
+        file: PathBuf,
+        /// Where data is kept.
+        #[arg(long, value_name = "DIR", default_value = "holdfast-data")]
+        data_dir: PathBuf,
+    },
+}
+
+/// A question to a running node.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Ask {
+    /// The http door of a running node.
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7070")]
+    pub(crate) http: SocketAddr,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Read everything in a data directory that no node uses, and print a line for each fault: file,
@@ -38,12 +77,16 @@ pub(crate) struct Start {
     /// Keep everything in memory; nothing survives the process.
     #[arg(long, conflicts_with = "data_dir")]
     pub(crate) in_memory: bool,
-    /// Where a door listens; port 0 takes a free one, `DOOR=off` closes it. Doors: cql, zookeeper, http.
+    /// Where a door listens; port 0 takes a free one, `DOOR=off` closes it. Doors: cql, zookeeper, http, node.
     #[arg(long, value_name = "DOOR=HOST:PORT")]
     pub(crate) listen: Vec<DoorAddress>,
     /// The address of a door as clients see it, where it differs from where it listens.
     #[arg(long, value_name = "DOOR=HOST:PORT")]
     pub(crate) advertise: Vec<DoorAddress>,
+    /// Join the cluster of the node whose `node` door is there. Without it, and with an empty directory, a cluster is
+    /// founded. Needs `node.certificate`, `node.key` and `node.ca`.
+    #[arg(long, value_name = "HOST:PORT", conflicts_with = "in_memory")]
+    pub(crate) join: Option<SocketAddr>,
     /// A TOML file of settings (docs/settings.md).
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
@@ -61,16 +104,19 @@ pub(crate) enum Door {
     Cql,
     ZooKeeper,
     Http,
+    /// For other nodes.
+    Node,
 }
 
 impl Door {
-    pub(crate) const ALL: [Door; 3] = [Door::Cql, Door::ZooKeeper, Door::Http];
+    pub(crate) const ALL: [Door; 4] = [Door::Cql, Door::ZooKeeper, Door::Http, Door::Node];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Door::Cql => "cql",
             Door::ZooKeeper => "zookeeper",
             Door::Http => "http",
+            Door::Node => "node",
         }
     }
 
@@ -79,6 +125,7 @@ impl Door {
             Door::Cql => 9042,
             Door::ZooKeeper => 2181,
             Door::Http => 7070,
+            Door::Node => 7071,
         }
     }
 }
@@ -97,7 +144,8 @@ impl FromStr for DoorAddress {
     fn from_str(text: &str) -> Result<DoorAddress, String> {
         let (name, address) = text.split_once('=').ok_or("expected DOOR=HOST:PORT or DOOR=off")?;
         let door = Door::ALL.into_iter().find(|door| door.name() == name);
-        let door = door.ok_or_else(|| format!("there is no door {name:?}; doors: cql, zookeeper, http"))?;
+        let door =
+            door.ok_or_else(|| format!("there is no door {name:?}; doors: cql, zookeeper, http, node"))?;
         let address = match address {
             "off" => None,
             _ => Some(address.replace("localhost:", "127.0.0.1:").parse().map_err(|_| {

@@ -9,6 +9,8 @@ pub(crate) enum Exit {
     /// 65: the data directory holds something this build does not read: another disk format,
     /// damage, a stranger's files. Of `verify`: it has found faults.
     Data,
+    /// 69: a running node was asked and has not answered.
+    Unanswered,
     /// 70: a broken promise of our own.
     Bug,
     /// 71: the system refused something (threads, signals, room on the disk).
@@ -29,6 +31,7 @@ impl Exit {
     pub(crate) fn code(self) -> u8 {
         match self {
             Exit::Data => 65,
+            Exit::Unanswered => 69,
             Exit::Bug => 70,
             Exit::System => 71,
             Exit::Address => 73,

@@ -1,4 +1,4 @@
-//! The http door: `/health`, `/ready`, `/metrics`.
+//! The http door: `/health`, `/ready`, `/metrics`, and what `holdfast nodes`, `groups` and `catalog backup` read.
 //!
 //! HTTP/1.1, `GET` and `HEAD` without bodies; heads are read by `httparse`.
 
@@ -8,6 +8,8 @@ use bytes::Buf;
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use door::{Close, Guest, Limits, Session, Shutdown, Tls};
+
+use crate::view::View;
 
 /// A request head longer than this is refused.
 const HEAD_BYTES_MAX: usize = 8 << 10;
@@ -19,6 +21,8 @@ pub(crate) struct Health {
     pub(crate) metrics: PrometheusHandle,
     /// Sets gauges that are only worth computing when somebody looks.
     pub(crate) observe: Box<dyn Fn() + Send + Sync>,
+    /// What the node knows of its cluster.
+    pub(crate) view: Arc<View>,
 }
 
 /// Serves until the signal.
@@ -39,18 +43,26 @@ struct HttpSession {
 
 impl HttpSession {
     fn answer(&self, method: &str, path: &str, keep_alive: bool) {
-        let (status, kind, body) = match (method, path) {
-            ("GET" | "HEAD", "/health") => ("200 OK", "text/plain", "ok\n".to_owned()),
+        let (status, kind, body): (_, _, Vec<u8>) = match (method, path) {
+            ("GET" | "HEAD", "/health") => ("200 OK", "text/plain", "ok\n".into()),
             // This door opens with the others, when everything acknowledged before is readable.
-            ("GET" | "HEAD", "/ready") => ("200 OK", "text/plain", "ready\n".to_owned()),
+            ("GET" | "HEAD", "/ready") => ("200 OK", "text/plain", "ready\n".into()),
             ("GET" | "HEAD", "/metrics") => {
                 (self.health.observe)();
-                ("200 OK", "text/plain; version=0.0.4", self.health.metrics.render())
+                ("200 OK", "text/plain; version=0.0.4", self.health.metrics.render().into_bytes())
             }
+            ("GET" | "HEAD", "/nodes") => {
+                ("200 OK", "application/json", self.health.view.nodes().into_bytes())
+            }
+            ("GET" | "HEAD", "/groups") => {
+                ("200 OK", "application/json", self.health.view.groups().into_bytes())
+            }
+            ("GET" | "HEAD", "/catalog") => ("200 OK", "application/octet-stream", self.health.view.backup()),
             ("GET" | "HEAD", _) => {
-                ("404 Not Found", "text/plain", "there are /health, /ready and /metrics\n".to_owned())
+                let there = "there are /health, /ready, /metrics, /nodes, /groups and /catalog\n";
+                ("404 Not Found", "text/plain", there.into())
             }
-            _ => ("405 Method Not Allowed", "text/plain", "only GET and HEAD\n".to_owned()),
+            _ => ("405 Method Not Allowed", "text/plain", "only GET and HEAD\n".into()),
         };
         let connection = if keep_alive { "keep-alive" } else { "close" };
         let head = format!(
@@ -59,7 +71,7 @@ impl HttpSession {
         );
         self.guest.outbox.push(head.as_bytes());
         if method != "HEAD" {
-            self.guest.outbox.push(body.as_bytes());
+            self.guest.outbox.push(&body);
         }
     }
 

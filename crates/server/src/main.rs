@@ -3,7 +3,9 @@
 //! Everything a node is made of meets here and only here: doors know the waist, the spine
 //! implements it, and neither knows the other.
 
+mod ask;
 mod cli;
+mod cluster;
 mod exit;
 mod http;
 mod place;
@@ -11,6 +13,7 @@ mod settings;
 mod start;
 mod tls;
 mod verify;
+mod view;
 
 use std::process::ExitCode;
 
@@ -27,6 +30,9 @@ fn main() -> ExitCode {
     let done = match cli.command {
         cli::Command::Start(options) => start::start(options),
         cli::Command::Verify(options) => verify::verify(&options),
+        cli::Command::Nodes(options) => ask::nodes(&options),
+        cli::Command::Groups(options) => ask::groups(&options),
+        cli::Command::Catalog(what) => ask::catalog(&what),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

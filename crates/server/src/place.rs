@@ -10,6 +10,7 @@ use world::{Disk, net::Listener};
 use crate::{
     cli::{Door, DoorAddress, Start},
     exit::{Exit, Refusal},
+    settings::wrong,
 };
 
 /// A door's open listener.
@@ -21,13 +22,20 @@ pub(crate) struct Open {
     pub(crate) advertised: SocketAddr,
 }
 
-/// Opens every door that is not off.
-pub(crate) async fn open_all(options: &Start) -> Result<Vec<Open>, Refusal> {
+/// Opens every door that is not off; that for other nodes only if there are certificates for it.
+pub(crate) async fn open_all(options: &Start, has_peers: bool) -> Result<Vec<Open>, Refusal> {
     let mut open = Vec::new();
     for door in Door::ALL {
         let standard = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), door.standard_port());
         let Some(address) = last_of(&options.listen, door).unwrap_or(Some(standard)) else { continue };
-        if !address.ip().is_loopback() && !options.insecure {
+        if door == Door::Node && !has_peers {
+            if last_of(&options.listen, door).is_some() {
+                return Err(wrong("the node door needs node.certificate, node.key and node.ca".to_owned()));
+            }
+            continue;
+        }
+        // Other nodes show certificates.
+        if !address.ip().is_loopback() && !options.insecure && door != Door::Node {
             return Err(Refusal::new(
                 Exit::Insecure,
                 format!(

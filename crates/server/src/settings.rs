@@ -25,12 +25,15 @@ pub(crate) struct Settings {
     zookeeper: ZooKeeper,
     http: Http,
     tls: tls::Section,
+    node: tls::Peers,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Cluster {
     name: Option<String>,
+    region: Option<String>,
+    zone: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -149,6 +152,10 @@ impl Settings {
     pub(crate) fn rooms(&self) -> Result<Rooms, Refusal> {
         let mut fabric = fabric::Settings::default();
         set("cluster.name", &mut fabric.cluster_name, self.cluster.name.clone(), |name| !name.is_empty())?;
+        let (place, cluster) = (&mut fabric.locality, &self.cluster);
+        let is_name = |name: &String| (1..=255).contains(&name.len());
+        set("cluster.region", &mut place.region, cluster.region.clone(), is_name)?;
+        set("cluster.zone", &mut place.zone, cluster.zone.clone(), is_name)?;
         set("memory.budget_bytes", &mut fabric.memory_budget_bytes, self.memory.budget_bytes, |n| {
             *n >= 1 << 20
         })?;
@@ -252,6 +259,8 @@ impl Settings {
             Door::Cql => self.cql.tls,
             Door::ZooKeeper => self.zookeeper.tls,
             Door::Http => self.http.tls,
+            // It has certificates of its own, and never speaks without.
+            Door::Node => Offer::Off,
         }
     }
 
@@ -259,6 +268,11 @@ impl Settings {
     pub(crate) fn certificates(&self) -> Result<Option<tls::Plan>, Refusal> {
         let offers = Door::ALL.map(|door| (door.name(), self.tls(door)));
         self.tls.plan(&offers)
+    }
+
+    /// Where the certificates for other nodes are, if there may be any.
+    pub(crate) fn peers(&self) -> Result<Option<::tls::CertificateFiles>, Refusal> {
+        self.node.files()
     }
 
     /// Reads the file, if any, and lays the flags over it.
@@ -348,14 +362,21 @@ mod tests {
             (&["tls.key=a"], "tls.certificate"),
             (&["tls.client_ca=a"], "tls.certificate"),
             (&["tls.certificate=a", "tls.key=b", "tls.client_auth=want"], "tls.client_ca"),
+            (&["node.certificate=a", "node.key=b"], "node.ca"),
             (&["tls.certificate=a", "tls.key=b", "tls.reload_ms=1"], "tls.reload_ms"),
         ] {
-            let refusal = read(given).and_then(|settings| settings.certificates().map(|_| ()));
+            let refusal = read(given).and_then(|settings| {
+                settings.certificates()?;
+                settings.peers().map(drop)
+            });
             assert!(refusal.is_err_and(|refusal| refusal.message.contains(wanted)), "{given:?}");
         }
         let given = ["cql.tls=required", "tls.certificate=a", "tls.key=b", "tls.client_ca=c"];
         let settings = read(&given).expect("known names");
-        assert_eq!(Door::ALL.map(|door| settings.tls(door)), [Offer::Required, Offer::Off, Offer::Off]);
+        assert_eq!(
+            Door::ALL.map(|door| settings.tls(door)),
+            [Offer::Required, Offer::Off, Offer::Off, Offer::Off]
+        );
         assert!(settings.certificates().expect("complete").is_some());
         let refusal = read(&["log.gather_us=1000000"]).and_then(|settings| settings.rooms().map(|_| ()));
         assert!(refusal.is_err_and(|refusal| refusal.message.contains("log.gather_us")));

@@ -5,25 +5,32 @@
 //! take long; doors open last, when everything acknowledged before is readable again. Down: doors drain first, then the spine, then
 //! the log writes its seal.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 
 use base::GroupId;
-use fabric::Fabric;
+use fabric::{Among, Fabric};
 use world::{Clock, Disk, DiskError, Entropy, World};
 
 use crate::{
     cli::{Door, Start},
+    cluster::{self, Company},
     exit::{Exit, Refusal},
     http::Health,
     place::{self, Open},
     settings::Settings,
     tls::{Loaded, Offer},
+    view::View,
 };
 
 /// The Raft group of the ZooKeeper door's tree.
 const ZOOKEEPER_GROUP: GroupId = GroupId(1);
+
+/// The groups of this build, and what each replicates.
+fn groups() -> BTreeMap<GroupId, &'static str> {
+    [(GroupId(0), "catalog"), (ZOOKEEPER_GROUP, "zookeeper")].into()
+}
 
 /// Runs a node until a signal; returns after a clean stop.
 pub(crate) fn start(options: Start) -> Result<(), Refusal> {
@@ -48,6 +55,12 @@ pub(crate) fn start(options: Start) -> Result<(), Refusal> {
     rooms.zookeeper.tls = Loaded::offer(certificates.as_ref(), settings.tls(Door::ZooKeeper));
     rooms.cql.tls = Loaded::offer(certificates.as_ref(), settings.tls(Door::Cql));
 
+    let entropy = Entropy::real();
+    let mut company = match settings.peers()? {
+        Some(files) => Some(runtime.block_on(Company::new(files, clock.clone(), entropy.clone()))?),
+        None if options.join.is_some() => return Err(cluster::needs_certificates()),
+        None => None,
+    };
     let disk = if options.in_memory {
         // Log and files in memory, beside what the budget is for.
         Disk::in_memory_of((rooms.fabric.memory_budget_bytes as u64).max(256 << 20))
@@ -57,15 +70,26 @@ pub(crate) fn start(options: Start) -> Result<(), Refusal> {
     let (data, log) = (fabric::TREE_FOLDER, fabric::LOG_FOLDER);
     rooms.zookeeper.folders = Some(door_zk::Folders { disk: disk.clone(), data, log });
     let _lock = disk.lock().map_err(unusable)?;
-    let open = runtime.block_on(place::open_all(&options))?;
+    let open = runtime.block_on(place::open_all(&options, company.is_some()))?;
 
-    let world = World { clock: clock.clone(), entropy: Entropy::real(), disk: disk.clone() };
+    let world = World { clock: clock.clone(), entropy, disk: disk.clone() };
     let (tree, zookeeper) = door_zk::new(rooms.zookeeper, clock.clone(), world.entropy.clone());
-    let addresses = open
+    let addresses: fabric::Addresses = open
         .iter()
         .map(|open| (open.door.name().to_owned(), (open.advertised.ip(), open.advertised.port())))
         .collect();
-    let fabric = Arc::new(Fabric::start(&world, rooms.fabric, vec![(ZOOKEEPER_GROUP, tree)], addresses)?);
+    let among = match &mut company {
+        Some(company) => {
+            if let Some(door) = options.join {
+                let joining = company.join(door, &disk, &world.entropy, &rooms.fabric, &addresses);
+                runtime.block_on(joining)?;
+            }
+            company.among(&disk, &groups())?
+        }
+        None => Among::default(),
+    };
+    let machines: Vec<(GroupId, Box<dyn store::Machine>)> = vec![(ZOOKEEPER_GROUP, tree)];
+    let fabric = Arc::new(Fabric::start_among(&world, rooms.fabric, machines, addresses.clone(), among)?);
 
     let shown: Vec<_> = open.iter().map(|open| (open.door, open.address)).collect();
     if !options.in_memory
@@ -78,6 +102,8 @@ pub(crate) fn start(options: Start) -> Result<(), Refusal> {
     let house = House {
         world,
         fabric: fabric.clone(),
+        company: company.map(Arc::new),
+        addresses,
         zookeeper,
         cql: rooms.cql,
         http_tls,
@@ -100,6 +126,8 @@ pub(crate) fn start(options: Start) -> Result<(), Refusal> {
 struct House {
     world: World,
     fabric: Arc<Fabric>,
+    company: Option<Arc<Company>>,
+    addresses: fabric::Addresses,
     zookeeper: door_zk::Door,
     cql: door_cql::Settings,
     http_tls: door::Tls,
@@ -113,8 +141,21 @@ async fn serve(house: House, open: Vec<Open>, ready: impl FnOnce()) -> Result<()
     let mut signals = world::process::StopSignals::watch().map_err(system)?;
     let (trigger, shutdown) = door::shutdown();
     let observed = house.fabric.clone();
-    let health = Arc::new(Health { metrics: house.metrics, observe: Box::new(move || observed.observe()) });
-    let mut doors = Vec::new();
+    let view = Arc::new(View::new(house.fabric.clone()));
+    let (fabric, company) = (house.fabric.clone(), house.company.clone());
+    let mut doors =
+        vec![world::task::spawn(cluster::tend(fabric, groups(), company, view.clone(), shutdown.clone()))];
+    let observe = Box::new(move || observed.observe());
+    let health = Arc::new(Health { metrics: house.metrics, observe, view });
+    let (others, open): (Vec<Open>, Vec<Open>) = open.into_iter().partition(|open| open.door == Door::Node);
+    for (Open { listener, .. }, company) in others.into_iter().zip(house.company) {
+        let (fabric, shutdown) = (house.fabric.clone(), shutdown.clone());
+        doors.push(world::task::spawn(async move { company.speak(listener, &fabric, shutdown).await }));
+    }
+    let arrived = tokio::select! {
+        () = cluster::arrive(&house.fabric, &house.addresses) => None,
+        signal = signals.recv() => Some(signal),
+    };
     for Open { door, listener, .. } in open {
         let store = house.fabric.store().clone();
         let World { clock, entropy, .. } = house.world.clone();
@@ -138,13 +179,20 @@ async fn serve(house: House, open: Vec<Open>, ready: impl FnOnce()) -> Result<()
                 let tls = house.http_tls.clone();
                 world::task::spawn(crate::http::serve(listener, health.clone(), tls, shutdown))
             }
+            // Opened before the others, which wait for it.
+            Door::Node => continue,
         });
     }
     if let Some(certificates) = house.certificates {
         world::task::spawn(certificates.keep_fresh(shutdown));
     }
-    ready();
-    let signal = signals.recv().await;
+    let signal = match arrived {
+        Some(signal) => signal,
+        None => {
+            ready();
+            signals.recv().await
+        }
+    };
     eprintln!("holdfast: {signal}, stopping");
     trigger.trigger();
     for door in doors {
@@ -179,13 +227,14 @@ fn banner(
             Door::Cql => format!("cqlsh {} {}", address.ip(), address.port()),
             Door::ZooKeeper => format!("zkCli.sh -server {address}"),
             Door::Http => format!("curl http://{address}/metrics"),
+            Door::Node => format!("holdfast start --join {address} ..."),
         };
         text += &format!("{:<11} {:<22} {try_it}\n", door.name(), address.to_string());
     }
     text
 }
 
-fn system(error: std::io::Error) -> Refusal {
+pub(crate) fn system(error: std::io::Error) -> Refusal {
     Refusal::new(Exit::System, error.to_string())
 }
 

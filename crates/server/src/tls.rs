@@ -35,6 +35,30 @@ enum Auth {
     Need,
 }
 
+/// The section `node`: certificates for other nodes. All three or none.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Peers {
+    certificate: Option<PathBuf>,
+    key: Option<PathBuf>,
+    ca: Option<PathBuf>,
+}
+
+impl Peers {
+    /// The files, if there are any.
+    pub(crate) fn files(&self) -> Result<Option<CertificateFiles>, Refusal> {
+        match (&self.certificate, &self.key, &self.ca) {
+            (Some(certificate), Some(key), Some(ca)) => Ok(Some(CertificateFiles {
+                certificate: certificate.clone(),
+                key: key.clone(),
+                clients: Some((ClientAuth::Peer, ca.clone())),
+            })),
+            (None, None, None) => Ok(None),
+            _ => Err(wrong("node.certificate, node.key and node.ca go together".to_owned())),
+        }
+    }
+}
+
 /// Whether a door speaks TLS: its setting `tls`.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
