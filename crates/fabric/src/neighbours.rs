@@ -164,7 +164,13 @@ impl Neighbours {
         }
         self.starts_changed |= self.peers.take_changed();
         let messages = match frame {
-            Frame::Groups(messages) => messages,
+            Frame::Groups(mut messages) => {
+                // It leads nobody: others are to be elected, who do not hear that it does.
+                if self.peers.is_stalled(from) {
+                    messages.retain(|(_, message)| !is_of_leader(message));
+                }
+                messages
+            }
             Frame::Alive { durable, stalled } => {
                 self.peers.alive(from, durable, stalled, self.ticks);
                 Vec::new()
@@ -222,6 +228,16 @@ impl Neighbours {
     /// The log wants to forget what stands before `floor`.
     pub(crate) fn raise_floor(&mut self, floor: Position) {
         self.starts_changed |= self.starts_at < floor && self.peers.starts().next().is_some();
+    }
+}
+
+fn is_of_leader(message: &GroupMessage) -> bool {
+    match message {
+        GroupMessage::Raft(message) => {
+            matches!(message.msg_type, MessageType::MsgAppend | MessageType::MsgHeartbeat)
+        }
+        GroupMessage::Sleep { .. } => true,
+        GroupMessage::Propose { .. } | GroupMessage::Change { .. } => false,
     }
 }
 

@@ -129,6 +129,11 @@ impl Peers {
         down
     }
 
+    /// Whether a node counts as down because its disk hangs, although it talks.
+    pub(crate) fn is_stalled(&self, node: NodeId) -> bool {
+        self.known.get(&node).is_some_and(|peer| peer.down && peer.stalled_since.is_some())
+    }
+
     /// What is known of each.
     pub(crate) fn status(&self) -> Vec<PeerStatus> {
         let known = self.known.iter().filter(|(_, peer)| peer.start > 0);

@@ -10,7 +10,7 @@
 //! noticed once for all groups, between nodes ([`crate::peers`]); then the groups that it led wake.
 
 use base::{Cause, NodeId};
-use raft::{StateRole, eraftpb::ConfState};
+use raft::StateRole;
 use store::Done;
 
 use super::{
@@ -28,6 +28,9 @@ const SLEEP_AFTER_TICKS: u32 = 20;
 /// Ticks in which a lead passes on, or does not.
 const TRANSFER_TICKS: u32 = 40;
 
+/// Ticks after which a change of members is asked for again.
+const REPEAT_TICKS: u32 = 20;
+
 /// What somebody waits for until the group is so.
 pub(super) struct Wish {
     pub(super) wanted: Wanted,
@@ -36,7 +39,7 @@ pub(super) struct Wish {
 }
 
 pub(super) enum Wanted {
-    Members(ConfState),
+    Members(Members),
     Leader(NodeId),
 }
 
@@ -117,8 +120,13 @@ impl Group {
             && self.persisting == 0
             && !members::is_joint(&self.core.store().conf_state)
             && self.everybody_has(self.core.store().last());
-        self.time.idle_ticks = if idle { self.time.idle_ticks + 1 } else { 0 };
-        if self.time.idle_ticks < SLEEP_AFTER_TICKS {
+        if !idle {
+            self.time.idle_ticks = 0;
+            return;
+        }
+        self.time.idle_ticks += 1;
+        // What comes behind the word to sleep would wake them.
+        if self.time.idle_ticks < SLEEP_AFTER_TICKS || !self.core.raft.msgs.is_empty() {
             return;
         }
         let (term, index) = (self.core.raft.term, self.applied);
@@ -179,22 +187,24 @@ impl Group {
             return;
         }
         self.wake();
-        let conf = wanted.to_conf();
-        let raft = &self.core.raft;
-        match raft.state {
-            StateRole::Leader => {
-                if let Err(cause) = self.propose_change(wanted) {
-                    return done.complete(Err(cause));
-                }
-            }
-            _ if raft.leader_id != raft::INVALID_ID => {
-                let leader = NodeId(raft.leader_id);
-                self.mail.push((leader, GroupMessage::Change { members: conf.clone() }));
-            }
-            _ => return done.complete(Err(Cause::busy("the group has no leader"))),
+        if let Err(cause) = self.ask_change(wanted) {
+            return done.complete(Err(cause));
         }
-        self.wishes.push(Wish { wanted: Wanted::Members(conf), done, age_ticks: 0 });
+        self.wishes.push(Wish { wanted: Wanted::Members(wanted.clone()), done, age_ticks: 0 });
         self.grant_wishes();
+    }
+
+    /// Proposes a change, here or at whoever leads.
+    fn ask_change(&mut self, wanted: &Members) -> Result<(), Cause> {
+        let raft = &self.core.raft;
+        if raft.state == StateRole::Leader {
+            return self.propose_change(wanted);
+        }
+        if raft.leader_id == raft::INVALID_ID {
+            return Err(Cause::busy("the group has no leader"));
+        }
+        self.mail.push((NodeId(raft.leader_id), GroupMessage::Change { members: wanted.to_conf() }));
+        Ok(())
     }
 
     /// As the leader: proposes what makes `wanted` the members.
@@ -262,7 +272,7 @@ impl Group {
         let now = Members::of_conf(conf);
         let granted = |wish: &mut Wish| match &wish.wanted {
             Wanted::Leader(node) => node.0 == leader,
-            Wanted::Members(wanted) => !members::is_joint(conf) && now == Members::of_conf(wanted),
+            Wanted::Members(wanted) => !members::is_joint(conf) && now == *wanted,
         };
         for wish in self.wishes.extract_if(.., granted) {
             wish.done.complete(Ok(()));
@@ -270,6 +280,17 @@ impl Group {
     }
 
     fn age_wishes(&mut self) {
+        let repeats = |wish: &Wish| match &wish.wanted {
+            Wanted::Members(wanted) if wish.age_ticks % REPEAT_TICKS == REPEAT_TICKS - 1 => {
+                Some(wanted.clone())
+            }
+            _ => None,
+        };
+        let again: Vec<Members> = self.wishes.iter().filter_map(repeats).collect();
+        for wanted in again {
+            // Asked again until it is so, or too old.
+            let _ = self.ask_change(&wanted);
+        }
         let too_old = |wish: &mut Wish| {
             wish.age_ticks += 1;
             let patience =

@@ -3,7 +3,13 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    sync::{Arc, Mutex},
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll, Waker},
 };
 
 use base::{Cause, Class as Why, GroupId, NodeId};
@@ -17,7 +23,7 @@ use store::{
 use world::{Clock, Disk, Entropy, SimDisk, World};
 
 use super::{power_cut::permit, tiny};
-use crate::{Addresses, Among, GroupStatus, Identity, Members, Settings, Stepped, enter, settings::Sabotage};
+use crate::{Addresses, Among, GroupStatus, Identity, Members, Settings, Stepped, enter};
 
 type Letter = (NodeId, Class, Bytes);
 
@@ -28,6 +34,14 @@ pub(super) struct Wires {
     cut: Mutex<BTreeSet<(NodeId, NodeId)>>,
     /// In how many of a hundred cases a message is lost.
     loss: Mutex<(u64, Option<Dice>)>,
+    sent: AtomicU64,
+}
+
+impl Wires {
+    /// How many frames were sent so far.
+    fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
+    }
 }
 
 /// The end of one node.
@@ -41,6 +55,7 @@ impl Link for Wire {
         if self.wires.cut.lock().unwrap().contains(&(self.node, to)) {
             return Err(NotSent::Down);
         }
+        self.wires.sent.fetch_add(1, Ordering::Relaxed);
         let (percent, dice) = &mut *self.wires.loss.lock().unwrap();
         if dice.as_mut().is_some_and(|dice| dice.below(100) < *percent) {
             return Ok(());
@@ -66,10 +81,18 @@ pub(super) struct Cluster {
 }
 
 impl Cluster {
-    /// `size` nodes, of which the first `founders` found the groups.
-    pub(super) fn new(seed: u64, size: u64, founders: u64, sabotage: Option<Sabotage>) -> Cluster {
-        let settings = Settings { sabotage, ..tiny() };
-        let founders = Members::of((1..=founders).map(NodeId));
+    /// `size` nodes, whose groups have these founders.
+    fn of(seed: u64, size: u64, founders: Members) -> Cluster {
+        Cluster::with(seed, size, founders, tiny())
+    }
+
+    /// Three voters, and node 4 learns.
+    fn with_learner(seed: u64) -> Cluster {
+        let founders = Members { learners: [NodeId(4)].into(), ..Members::of((1..=3).map(NodeId)) };
+        Cluster::of(seed, 4, founders)
+    }
+
+    pub(super) fn with(seed: u64, size: u64, founders: Members, settings: Settings) -> Cluster {
         let mut cluster = Cluster { wires: Arc::default(), members: Vec::new(), founders, settings, seed };
         for id in 1..=size {
             let (disk, sim) = Disk::simulated(seed * 100 + id);
@@ -212,13 +235,28 @@ impl Cluster {
     fn tally(&mut self, id: u64, number: u64) -> Vec<u64> {
         let answer = self.propose(id, number);
         self.pass(5);
-        decode_tally(&answer.wait().unwrap()).unwrap()
+        decode_tally(&answer.now().unwrap()).unwrap()
+    }
+}
+
+/// What nobody answers must not hang a test.
+trait Now<T> {
+    fn now(self) -> Result<T, Cause>;
+}
+
+impl<T: Send + 'static> Now<T> for Waiter<T> {
+    fn now(mut self) -> Result<T, Cause> {
+        let mut context = Context::from_waker(Waker::noop());
+        match Pin::new(&mut self).poll(&mut context) {
+            Poll::Ready(answer) => answer,
+            Poll::Pending => panic!("it should be answered by now"),
+        }
     }
 }
 
 /// A cluster of three with a leader.
 fn three(seed: u64) -> Cluster {
-    let mut cluster = Cluster::new(seed, 3, 3, None);
+    let mut cluster = Cluster::of(seed, 3, Members::of((1..=3).map(NodeId)));
     cluster.pass(60);
     cluster
 }
@@ -256,13 +294,13 @@ fn a_minority_decides_nothing() {
     let lost = cluster.propose(leader, 7);
     let read = cluster.barrier(leader);
     cluster.pass(60);
-    assert!(matches!(lost.wait(), Err(Cause { class: Why::Uncertain { .. }, .. })));
+    assert!(matches!(lost.now(), Err(Cause { class: Why::Uncertain { .. }, .. })));
     let next =
         (1..=3).find(|id| *id != leader && cluster.status(*id).leads).expect("the others have elected");
     assert_eq!(cluster.tally(next, 1), [1]);
     cluster.cut(leader, false);
     cluster.pass(60);
-    assert_eq!(read.wait(), Ok(()), "asked again at the new leader");
+    assert_eq!(read.now(), Ok(()), "asked again at the new leader");
     assert_eq!(cluster.tally(leader, 2), [1, 2], "the lost entry is gone, and the old leader follows");
 }
 
@@ -286,8 +324,181 @@ fn a_follower_asks_its_leader_whatever_is_lost_and_in_order() {
         cluster.lose(0);
         cluster.pass(60);
         for (number, answer) in (1..).zip(answers) {
-            let had = decode_tally(&answer.wait().unwrap()).unwrap();
+            let had = decode_tally(&answer.now().unwrap()).unwrap();
             assert!(had.iter().copied().eq(1..=number), "seed {seed}: {had:?} at {number}");
         }
     }
+}
+
+#[test]
+fn a_read_at_a_follower_sees_what_was_acknowledged_anywhere() {
+    let mut cluster = three(3);
+    let (leader, follower) = (cluster.leader(), cluster.follower());
+    for number in 1..=5 {
+        let written = cluster.propose(leader, number);
+        while cluster.step(leader, true) | cluster.step(6 - leader - follower, true) {}
+        written.now().unwrap();
+        let read = cluster.barrier(follower);
+        cluster.settle();
+        assert_eq!(read.now(), Ok(()));
+        let (there, here) = (cluster.status(leader).applied, cluster.status(follower).applied);
+        assert_eq!(there, here);
+    }
+    // Asked while the leader is away, it is answered by the next one.
+    cluster.cut(leader, true);
+    let read = cluster.barrier(follower);
+    cluster.pass(60);
+    assert_eq!(read.now(), Ok(()));
+}
+
+#[test]
+fn the_lead_moves_when_asked_and_nothing_is_lost() {
+    let mut cluster = three(4);
+    let (leader, follower) = (cluster.leader(), cluster.follower());
+    let moved = cluster.node(leader).transfer(TALLY_GROUP, NodeId(follower));
+    let meanwhile = cluster.propose(leader, 1);
+    cluster.pass(40);
+    assert_eq!(moved.now(), Ok(()));
+    assert_eq!(cluster.leader(), follower);
+    assert_eq!(decode_tally(&meanwhile.now().unwrap()).unwrap(), [1]);
+    // A follower may take it for itself, and nobody else.
+    let taken = cluster.node(leader).transfer(TALLY_GROUP, NodeId(leader));
+    let other = 6 - leader - follower;
+    let refused = cluster.node(other).transfer(TALLY_GROUP, NodeId(leader));
+    cluster.pass(10);
+    assert_eq!(taken.now(), Ok(()));
+    assert_eq!(refused.now().map_err(|cause| cause.class), Err(Why::Moved));
+    assert_eq!(cluster.leader(), leader);
+}
+
+#[test]
+fn members_change_by_both_majorities() {
+    let mut cluster = Cluster::with_learner(5);
+    cluster.pass(60);
+    let leader = cluster.leader();
+    assert_eq!(cluster.tally(4, 1), [1], "a learner asks like any follower");
+    let (gone, stay) = (cluster.follower(), 6 - leader - cluster.follower());
+    let wanted = Members::of([leader, stay, 4].map(NodeId));
+    let changed = cluster.node(leader).change(TALLY_GROUP, wanted.clone());
+    let second = cluster.node(leader).change(TALLY_GROUP, Members::of([NodeId(leader)]));
+    cluster.pass(5);
+    assert_eq!(changed.now(), Ok(()));
+    assert_eq!(second.now().map_err(|cause| cause.class), Err(Why::Busy));
+    assert_eq!(cluster.status(4).members, wanted);
+    cluster.crash(gone);
+    // Asked of a follower, whose leader does not hear it at first.
+    cluster.cut(stay, true);
+    let again = cluster.node(stay).change(TALLY_GROUP, Members::of([leader, stay, 4].map(NodeId)));
+    cluster.settle();
+    cluster.cut(stay, false);
+    cluster.pass(30);
+    assert_eq!(again.now(), Ok(()));
+    cluster.crash(stay);
+    assert_eq!(cluster.tally(4, 2), [1, 2], "the learner has become a voter, and one may be away");
+    // Who they are is known after a restart of all.
+    for id in [leader, 4] {
+        cluster.crash(id);
+        cluster.start(id);
+    }
+    cluster.pass(60);
+    let lead = cluster.leader();
+    assert_eq!(cluster.tally(lead, 3), [1, 2, 3]);
+    assert_eq!(cluster.status(lead).members, wanted);
+}
+
+#[test]
+fn a_leader_that_is_no_member_any_more_stops_to_lead() {
+    let mut cluster = three(6);
+    let leader = cluster.leader();
+    let others: Vec<u64> = (1..=3).filter(|id| *id != leader).collect();
+    let changed = cluster.node(leader).change(TALLY_GROUP, Members::of(others.iter().copied().map(NodeId)));
+    cluster.pass(60);
+    assert_eq!(changed.now(), Ok(()));
+    let next = cluster.leader();
+    assert!(others.contains(&next));
+    assert_eq!(cluster.tally(next, 1), [1]);
+}
+
+#[test]
+fn idle_groups_sleep_and_wake_when_their_leader_is_gone() {
+    let mut cluster = three(7);
+    cluster.pass(60);
+    assert!((1..=3).all(|id| cluster.status(id).asleep));
+    let term = cluster.status(1).term;
+    let before = cluster.wires.sent();
+    cluster.pass(100);
+    // A heartbeat between any two nodes twice a second, and nothing for any group.
+    assert_eq!(cluster.wires.sent() - before, 10 * 3 * 2);
+    let follower = cluster.follower();
+    assert_eq!(cluster.tally(follower, 1), [1]);
+    assert_eq!(cluster.status(1).term, term, "it woke without an election");
+    cluster.pass(60);
+    assert!((1..=3).all(|id| cluster.status(id).asleep));
+    let leader = cluster.leader();
+    cluster.crash(leader);
+    cluster.pass(90);
+    let next = cluster.leader();
+    assert_eq!(cluster.tally(next, 2), [1, 2]);
+    cluster.pass(60);
+    cluster.start(leader);
+    cluster.pass(60);
+    assert_eq!(cluster.status(leader).applied, cluster.status(next).applied);
+}
+
+#[test]
+fn a_leader_whose_disk_hangs_is_replaced() {
+    let mut cluster = three(8);
+    let leader = cluster.leader();
+    let stuck = cluster.propose(leader, 1);
+    for _ in 0..80 {
+        for id in 1..=3 {
+            while cluster.step(id, id != leader) {}
+        }
+        (1..=3).for_each(|id| cluster.node(id).tick());
+    }
+    let next = cluster.leader();
+    assert_ne!(next, leader, "its heartbeats came all the time");
+    let alive = cluster.node(next).standing().peers;
+    assert!(alive.iter().all(|peer| peer.alive == (peer.node != NodeId(leader))), "{alive:?}");
+    cluster.pass(60);
+    assert!(matches!(stuck.now(), Err(Cause { class: Why::Uncertain { .. }, .. }) | Ok(_)));
+    assert!(cluster.node(next).standing().peers.iter().all(|peer| peer.alive));
+}
+
+#[test]
+fn a_disk_that_was_set_back_takes_no_part() {
+    let mut cluster = three(9);
+    let old = {
+        let member = &cluster.members[0];
+        member.sim.record_boundaries();
+        member.sim.take_boundaries().pop().unwrap()
+    };
+    let leader = cluster.leader();
+    assert_eq!(cluster.tally(leader, 1), [1]);
+    cluster.pass(20);
+    cluster.crash(1);
+    let (disk, sim) = old.crash(1);
+    cluster.members[0].world.disk = disk;
+    cluster.members[0].sim = sim;
+    cluster.start(1);
+    cluster.pass(30);
+    let failed = cluster.members[0].node.as_mut().unwrap().settle();
+    // Its peers say so, or its leader has heard of more than there is.
+    assert_eq!(failed.unwrap_err().class, Why::Corrupt);
+    cluster.crash(1);
+    cluster.pass(60);
+    let leader = cluster.leader();
+    assert_eq!(cluster.tally(leader, 2), [1, 2], "the two others go on");
+}
+
+#[test]
+fn a_lone_voter_tells_its_learner_nothing_before_its_vote_is_durable() {
+    let mut cluster =
+        Cluster::of(10, 2, Members { learners: [NodeId(2)].into(), ..Members::of([NodeId(1)]) });
+    // It leads already, and its vote is in the log's queue.
+    while cluster.step(1, false) {}
+    assert!(cluster.status(1).leads);
+    assert_eq!(cluster.wires.sent(), 0);
+    cluster.pass(5);
+    assert_eq!(cluster.tally(2, 1), [1]);
 }
