@@ -301,3 +301,13 @@ fn append<E: Lack>(out: &mut Vec<u8>, mut write: impl FnMut(&mut [u8]) -> Result
     out.truncate(before + *written.as_ref().unwrap_or(&0));
     written.map(|_| ())
 }
+
+#[cfg(test)]
+impl<S: Side> Channel<S> {
+    /// Changes keys, as rustls does by itself when they have sealed millions of records.
+    pub(crate) fn change_keys(&mut self) {
+        let UnbufferedStatus { state, .. } = self.tls.process(&mut []);
+        let Ok(ConnectionState::WriteTraffic(traffic)) = state else { panic!("not open") };
+        traffic.refresh_traffic_keys().expect("TLS 1.3 can");
+    }
+}

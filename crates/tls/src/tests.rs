@@ -208,3 +208,28 @@ fn peers_believe_each_other_by_their_authority_whatever_their_names() {
         assert!(why.contains("UnknownIssuer") || why.contains("UnknownCA"), "{why}");
     }
 }
+
+/// Links between nodes stand for weeks, in which keys change often.
+#[test]
+fn keys_change_on_the_way() {
+    let authority = Authority::new("ours");
+    let (a, b) = (peer("keys-a", &authority, &authority), peer("keys-b", &authority, &authority));
+    let (mut client, mut server) = meet(&a, &b).unwrap();
+    let mut input = BytesMut::new();
+    for round in 0..10 {
+        if round % 3 != 0 {
+            client.change_keys();
+        }
+        if round % 3 != 1 {
+            server.change_keys();
+        }
+        // That keys change is said when something is opened, or with what is sealed next.
+        pass(&mut client, &mut server, &mut input).unwrap();
+        assert_eq!(client.seal(b"ping").unwrap(), 4);
+        pass(&mut client, &mut server, &mut input).unwrap();
+        pass(&mut server, &mut client, &mut input).unwrap();
+        assert_eq!(server.seal(b"pong").unwrap(), 4);
+        pass(&mut server, &mut client, &mut input).unwrap();
+    }
+    assert_eq!(input, b"pingpong".repeat(10)[..]);
+}
