@@ -523,6 +523,7 @@ impl Group {
         // What the core does not want, it drops: a message that is late, or of a stranger.
         let _ = self.core.step(message);
         self.set_timeout();
+        self.leave_when_known();
     }
 
     /// Messages that may leave now.
@@ -559,6 +560,7 @@ impl Group {
         }
         let committed = ready.take_committed_entries();
         let entries = ready.take_entries();
+        self.core.mut_store().append(&entries);
         if let Some(hard_state) = ready.hs() {
             self.keep_hard_state(hard_state.clone(), number, ready.must_sync());
         }
@@ -567,7 +569,6 @@ impl Group {
             entry: Some((entry.index, entry.term)),
             completes: None,
         }));
-        self.core.mut_store().append(&entries);
         let (now, later) = (ready.take_messages(), ready.take_persisted_messages());
         let moved = ready.ss().is_some();
         self.core.advance_append_async(ready);
@@ -592,7 +593,10 @@ impl Group {
 
     fn keep_hard_state(&mut self, hard_state: HardState, number: u64, must_sync: bool) {
         let before = std::mem::replace(&mut self.core.mut_store().hard_state, hard_state.clone());
-        // A commit index alone is not worth a write: it is found again from the votes.
+        // A commit index alone is not worth a write: it is found again from the votes. But votes are asked
+        // for by members, and who they are, a restart must not forget.
+        let (from, to) = (before.commit + 1, hard_state.commit);
+        let must_sync = must_sync || (!self.is_single() && self.core.store().changes_members(from, to));
         if !must_sync || self.sabotage == Some(Sabotage::VoteNotPersisted) {
             return;
         }
@@ -722,7 +726,7 @@ impl Group {
         let raft = &self.core.raft;
         let leading = self.is_sole_voter() && raft.state == StateRole::Leader && raft.term == term;
         self.shared.alone_and_leading.store(leading, Ordering::Release);
-        self.step_down_if_removed();
+        self.leave_when_known();
         self.trim_memory(term);
         self.reads.applied(last);
         self.ask_reads();

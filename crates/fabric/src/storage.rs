@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 
 use raft::{
     GetEntriesContext, RaftState, Storage, StorageError,
-    eraftpb::{ConfState, Entry, HardState, Snapshot},
+    eraftpb::{ConfState, Entry, EntryType, HardState, Snapshot},
 };
 
 /// One group's Raft state.
@@ -64,6 +64,13 @@ impl GroupStorage {
         self.entries.clear();
         self.bytes = 0;
         self.compact(index, 0);
+    }
+
+    /// Whether one of the entries `from` to `to` changes members.
+    pub(crate) fn changes_members(&self, from: u64, to: u64) -> bool {
+        (from..=to)
+            .filter_map(|index| self.get(index))
+            .any(|entry| entry.entry_type != EntryType::EntryNormal)
     }
 
     /// How many entries it has, and about how many bytes they are.

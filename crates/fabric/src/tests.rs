@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod chaos;
 mod cluster;
 mod cold_streams;
 mod damage;

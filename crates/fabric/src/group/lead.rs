@@ -10,7 +10,7 @@
 //! noticed once for all groups, between nodes ([`crate::peers`]); then the groups that it led wake.
 
 use base::{Cause, NodeId};
-use raft::StateRole;
+use raft::{StateRole, eraftpb::ConfChangeV2};
 use store::Done;
 
 use super::{
@@ -85,6 +85,7 @@ impl Group {
             self.core.tick();
         }
         self.set_timeout();
+        self.leave_when_known();
         self.send_requests();
         self.ask_reads();
         self.maybe_sleep();
@@ -113,6 +114,7 @@ impl Group {
 
     fn maybe_sleep(&mut self) {
         let idle = self.core.raft.state == StateRole::Leader
+            && self.core.raft.promotable()
             && self.pending.is_empty()
             && self.requests.is_empty()
             && self.reads.is_empty()
@@ -227,7 +229,7 @@ impl Group {
         let refused = |error| Cause::corrupt(format!("a change of members cannot be applied: {error}"));
         let mut conf = self.core.apply_conf_change(&change).map_err(refused)?;
         if self.sabotage == Some(Sabotage::NoJointMajority) && members::is_joint(&conf) {
-            conf = self.core.apply_conf_change(&raft::eraftpb::ConfChangeV2::default()).map_err(refused)?;
+            conf = self.core.apply_conf_change(&ConfChangeV2::default()).map_err(refused)?;
         }
         self.core.mut_store().conf_state = conf;
         self.keep_members();
@@ -235,12 +237,38 @@ impl Group {
         Ok(())
     }
 
-    /// Whoever leads and is no member any more stops to lead: the others choose.
-    pub(super) fn step_down_if_removed(&mut self) {
-        let raft = &mut self.core.raft;
-        if raft.state == StateRole::Leader && !raft.promotable() {
+    /// As the leader: ends a joint configuration, or its own lead when it is no voter any more, as soon as a
+    /// majority of the voters to be knows that the step before is committed.
+    ///
+    /// Members count from the entry that is *applied*, not from the one that is in the log as in the paper. If the
+    /// old voters had already applied that they are none, and the new ones not yet that they are, then nobody
+    /// could be elected, for ever. So new voters must know themselves first: in the joint configuration they
+    /// can campaign, and old voters, whatever they have become, answer.
+    pub(super) fn leave_when_known(&mut self) {
+        let raft = &self.core.raft;
+        if raft.state != StateRole::Leader || raft.has_pending_conf() {
+            return;
+        }
+        let conf = &self.core.store().conf_state;
+        let joint = members::is_joint(conf);
+        if !joint && raft.promotable() {
+            return;
+        }
+        let since = raft.pending_conf_index;
+        let knows = |id: &&u64| match raft.prs().get(**id) {
+            _ if **id == self.node.0 => true,
+            Some(progress) => progress.committed_index >= since,
+            None => false,
+        };
+        if conf.voters.iter().filter(knows).count() * 2 <= conf.voters.len() {
+            return;
+        }
+        if joint {
+            // Refused, it is proposed at the next tick.
+            let _ = self.core.propose_conf_change(Vec::new(), ConfChangeV2::default());
+        } else {
             let term = raft.term;
-            raft.become_follower(term, raft::INVALID_ID);
+            self.core.raft.become_follower(term, raft::INVALID_ID);
             self.set_timeout();
         }
     }

@@ -1,14 +1,13 @@
 //! Who the members of a group are, and how they become others: joint consensus (Raft paper, 6).
 //!
 //! Whoever changes members says who they should be, and the difference becomes one entry: a change of
-//! one member alone is simple, any other goes through a joint configuration, which the core leaves by
-//! itself. The core wants that entry's data as protobuf when it is proposed; what replicas read is its
+//! one member alone is simple, any other goes through a joint configuration. The core wants that entry's data as protobuf when it is proposed; what replicas read is its
 //! context, in bytes of our own, because it comes from a socket.
 
 use std::collections::BTreeSet;
 
 use base::{Malformed, NodeId, Reader, Writer};
-use raft::eraftpb::{ConfChangeSingle, ConfChangeType, ConfChangeV2, ConfState};
+use raft::eraftpb::{ConfChangeSingle, ConfChangeTransition, ConfChangeType, ConfChangeV2, ConfState};
 
 /// Who the members of a group should be.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -70,7 +69,15 @@ pub(crate) fn difference(now: &ConfState, wanted: &Members) -> ConfChangeV2 {
     for id in now.voters.iter().chain(&now.learners).filter(|id| !stays(id)) {
         change(ConfChangeType::RemoveNode, *id);
     }
-    ConfChangeV2 { changes: changes.into(), ..ConfChangeV2::default() }
+    change_of(changes)
+}
+
+/// One member is changed simply; several by a joint configuration, which the leader ends when it may
+/// (see [`super::lead`]).
+fn change_of(changes: Vec<ConfChangeSingle>) -> ConfChangeV2 {
+    let transition =
+        if changes.len() > 1 { ConfChangeTransition::Explicit } else { ConfChangeTransition::Auto };
+    ConfChangeV2 { transition, changes: changes.into(), ..ConfChangeV2::default() }
 }
 
 /// A change as the context of its entry. One that leaves a joint configuration is empty.
@@ -101,7 +108,7 @@ pub(crate) fn decode(context: &[u8]) -> Result<ConfChangeV2, Malformed> {
         let node_id = reader.varint("member")?;
         changes.push(ConfChangeSingle { change_type, node_id, ..ConfChangeSingle::default() });
     }
-    Ok(ConfChangeV2 { changes: changes.into(), ..ConfChangeV2::default() })
+    Ok(change_of(changes))
 }
 
 #[cfg(test)]

@@ -22,7 +22,11 @@ use store::{
 };
 use world::{Clock, Disk, Entropy, SimDisk, World};
 
-use super::{power_cut::permit, tiny};
+use super::{
+    chaos::{Shown, View},
+    power_cut::permit,
+    tiny,
+};
 use crate::{Addresses, Among, GroupStatus, Identity, Members, Settings, Stepped, enter};
 
 type Letter = (NodeId, Class, Bytes);
@@ -69,6 +73,7 @@ struct Member {
     world: World,
     sim: SimDisk,
     node: Option<Stepped>,
+    view: View,
 }
 
 /// Nodes that share wires. Node `n` is the `n`-th, from 1.
@@ -103,25 +108,26 @@ impl Cluster {
             };
             let identity = Identity { cluster: 1, node: NodeId(id), host_uuid: u128::from(id) };
             enter(&world.disk, identity).unwrap();
-            cluster.members.push(Member { world, sim, node: None });
+            cluster.members.push(Member { world, sim, node: None, view: View::default() });
             cluster.start(id);
         }
         cluster
     }
 
-    fn start(&mut self, id: u64) {
+    pub(super) fn start(&mut self, id: u64) {
         let founders = [GroupId(0), TALLY_GROUP].map(|group| (group, self.founders.clone())).into();
         let link: Arc<dyn Link> = Arc::new(Wire { node: NodeId(id), wires: self.wires.clone() });
         let among = Among { link: Some(link), founders };
-        let machines: Vec<(GroupId, Box<dyn Machine>)> = vec![(TALLY_GROUP, Box::new(Tally::default()))];
         let member = &mut self.members[id as usize - 1];
+        let shown = Shown { tally: Tally::default(), view: member.view.clone() };
+        let machines: Vec<(GroupId, Box<dyn Machine>)> = vec![(TALLY_GROUP, Box::new(shown))];
         let node =
             Stepped::start_among(&member.world, self.settings.clone(), machines, Addresses::new(), among);
         member.node = Some(node.unwrap_or_else(|cause| panic!("seed {}, node {id}: {cause}", self.seed)));
     }
 
     /// Ends a node without a word; what was not synced may be lost.
-    fn crash(&mut self, id: u64) {
+    pub(super) fn crash(&mut self, id: u64) {
         let member = &mut self.members[id as usize - 1];
         member.node = None;
         member.sim.crash();
@@ -129,7 +135,7 @@ impl Cluster {
         self.wires.to.lock().unwrap().remove(&NodeId(id));
     }
 
-    fn node(&mut self, id: u64) -> &mut Stepped {
+    pub(super) fn node(&mut self, id: u64) -> &mut Stepped {
         self.members[id as usize - 1].node.as_mut().unwrap()
     }
 
@@ -138,7 +144,7 @@ impl Cluster {
     }
 
     /// Nothing passes between the node and the others, or everything again.
-    fn cut(&mut self, id: u64, cut: bool) {
+    pub(super) fn cut(&mut self, id: u64, cut: bool) {
         let all = self.members.len() as u64;
         let mut wires = self.wires.cut.lock().unwrap();
         for other in (1..=all).filter(|other| *other != id) {
@@ -153,7 +159,7 @@ impl Cluster {
     }
 
     /// From now on so many messages of a hundred are lost.
-    fn lose(&mut self, percent: u64) {
+    pub(super) fn lose(&mut self, percent: u64) {
         *self.wires.loss.lock().unwrap() = (percent, Some(Dice(self.seed)));
     }
 
@@ -171,7 +177,7 @@ impl Cluster {
     }
 
     /// Delivers what is there for a node and lets it do a step; without its log if `syncs` is not set.
-    fn step(&mut self, id: u64, syncs: bool) -> bool {
+    pub(super) fn step(&mut self, id: u64, syncs: bool) -> bool {
         let letters = self.wires.to.lock().unwrap().remove(&NodeId(id)).unwrap_or_default();
         let any = !letters.is_empty();
         let node = self.node(id);
@@ -183,7 +189,7 @@ impl Cluster {
     }
 
     /// Lets time pass, with everything that happens in it.
-    fn pass(&mut self, ticks: u32) {
+    pub(super) fn pass(&mut self, ticks: u32) {
         for _ in 0..ticks {
             self.settle();
             for id in self.alive() {
@@ -193,13 +199,18 @@ impl Cluster {
         self.settle();
     }
 
-    fn status(&mut self, id: u64) -> GroupStatus {
+    pub(super) fn status(&mut self, id: u64) -> GroupStatus {
         let standing = self.node(id).standing();
         standing.groups.into_iter().find(|status| status.group == TALLY_GROUP).unwrap()
     }
 
+    /// What a node's test Machine holds; nothing is known after a restart until it applies an entry.
+    pub(super) fn view(&self, id: u64) -> View {
+        self.members[id as usize - 1].view.clone()
+    }
+
     /// The node that leads the test Machine's group, of the highest term.
-    fn leader(&mut self) -> u64 {
+    pub(super) fn leader(&mut self) -> u64 {
         let leading = self.alive().into_iter().map(|id| (self.status(id), id));
         let leader = leading.filter(|(status, _)| status.leads).max_by_key(|(status, _)| status.term);
         leader.expect("somebody leads").1
@@ -232,7 +243,7 @@ impl Cluster {
     }
 
     /// What the Machine holds, as the answer of one more entry says.
-    fn tally(&mut self, id: u64, number: u64) -> Vec<u64> {
+    pub(super) fn tally(&mut self, id: u64, number: u64) -> Vec<u64> {
         let answer = self.propose(id, number);
         self.pass(5);
         decode_tally(&answer.now().unwrap()).unwrap()
