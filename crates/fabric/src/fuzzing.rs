@@ -9,7 +9,7 @@ use world::garbage::Target;
 
 use crate::{
     catalog::Command,
-    records::{GroupRecord, decode_clock_bound, encode_clock_bound, group_of, stream_of, voters_only},
+    records::{Base, GroupRecord, decode_clock_bound, encode_clock_bound, group_of, stream_of, voters_only},
 };
 
 /// Every reader. What they have in common is the law: what is read is written and read again as the same.
@@ -26,12 +26,20 @@ fn records() -> Vec<Vec<u8>> {
     entry.data = b"what a door proposed".to_vec().into();
     let mut asked = entry.clone();
     asked.context = b"who asked for it".to_vec().into();
+    let base = |generation| Base {
+        index: 9,
+        term: 3,
+        members: voters_only(&[1]),
+        hard_state: hard_state.clone(),
+        generation,
+    };
     let all = [
         GroupRecord::Born { members: voters_only(&[1, 2, 300]) },
         GroupRecord::Entry(asked),
         GroupRecord::Entry(entry),
         GroupRecord::HardState(hard_state.clone()),
-        GroupRecord::Base { index: 9, term: 3, members: voters_only(&[1]), hard_state },
+        GroupRecord::Base(base(0)),
+        GroupRecord::Installed(base(7)),
     ];
     let bound = encode_clock_bound(Hlc(77 << 20));
     all.iter().map(GroupRecord::encode).chain([bound]).collect()

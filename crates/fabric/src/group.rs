@@ -10,7 +10,8 @@
 //!
 //! [`message`] is what replicas say to each other, [`requests`] how a follower's proposals come to the
 //! leader and are applied once, [`reads`] linearizable reads, [`members`] who takes part, [`lead`] what
-//! is asked of a leader and of time, [`log`] what may be forgotten. A group of one voter pays for none
+//! is asked of a leader and of time, [`log`] what may be forgotten, [`catch_up`] how the state of
+//! another replica is taken over. A group of one voter pays for none
 //! of it.
 //!
 //! The log may refuse a record for want of space, at the call. Then nothing further is taken from
@@ -21,6 +22,7 @@
 //! tree's files do. When they do, a *base* record says so, and everything before it that has become
 //! useless is trimmed: entries that are in files, older bases, votes.
 
+pub(crate) mod catch_up;
 mod lead;
 mod log;
 pub(crate) mod members;
@@ -32,7 +34,7 @@ use std::{
     collections::VecDeque,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -45,6 +47,7 @@ use raft::{
 use store::{Changes, Done, Machine};
 
 use self::{
+    catch_up::CatchUp,
     lead::{Time, Wish},
     members::Members,
     message::GroupMessage,
@@ -70,6 +73,8 @@ pub(crate) struct GroupShared {
     pub(crate) stalled: AtomicBool,
     /// [`Machine::weight`] after the last entry applied.
     pub(crate) weight_bytes: AtomicUsize,
+    /// Which tree holds the state.
+    pub(crate) generation: AtomicU64,
 }
 
 /// What a group was when the log was replayed.
@@ -84,6 +89,8 @@ pub(crate) struct Replayed {
     pub(crate) has_base: bool,
     /// Where the last base stands, or the record of the group's birth.
     pub(crate) base_at: Position,
+    /// Which tree holds the state.
+    pub(crate) generation: u64,
 }
 
 /// Where an entry stands in the log.
@@ -166,6 +173,8 @@ pub(crate) struct Outgoing {
     pub(crate) record: Vec<u8>,
     /// Index and term of the entry it is.
     entry: Option<(u64, u64)>,
+    /// Whether it says that another replica's state counts here.
+    installs: bool,
     /// What its durability completes.
     pub(crate) completes: Option<Completes>,
 }
@@ -232,6 +241,7 @@ pub(crate) struct Group {
     base_under_way: bool,
     keep: Keep,
     lag_entries: u64,
+    catch_up: CatchUp,
     sabotage: Option<Sabotage>,
 }
 
@@ -253,7 +263,7 @@ impl Group {
             storage.hard_state = born_hard_state();
             storage.compact(BORN_INDEX, BORN_TERM);
             let record = GroupRecord::Born { members: born.clone() }.encode();
-            outgoing.push_back(Outgoing { record, entry: None, completes: None });
+            outgoing.push_back(Outgoing { record, entry: None, installs: false, completes: None });
         }
         let base = (storage.snapshot_index, storage.snapshot_term);
         // The state of a group that was born has nothing to say of its birth.
@@ -279,7 +289,9 @@ impl Group {
         machine.restore(Arc::new(state.clone()))?;
         let core = RawNode::new(&config(node, applied, &settings), storage, &raft_logger())
             .map_err(|error| Cause::corrupt(format!("Raft group {id} cannot start: {error}")))?;
+        let next_generation = state.next_generation();
         let shared = Arc::new(GroupShared::default());
+        shared.generation.store(state.generation(), Ordering::Release);
         shared.weight_bytes.store(machine.weight(), Ordering::Relaxed);
         let mut group = Group {
             core,
@@ -314,6 +326,7 @@ impl Group {
             base_under_way: false,
             keep: Keep { entries: settings.kept_entries, bytes: settings.kept_bytes },
             lag_entries: settings.lag_entries,
+            catch_up: CatchUp::new(replica.seed, &settings, next_generation),
             sabotage: replica.sabotage,
         };
         // The first batch has to say it, because later nothing else does.
@@ -499,6 +512,7 @@ impl Group {
                 }
             }
             GroupMessage::Sleep { term, index } => self.told_to_sleep(from, term, index),
+            GroupMessage::Snapshot(message) => self.step_snapshot(from, message),
         }
     }
 
@@ -520,6 +534,9 @@ impl Group {
             )));
             return;
         }
+        if message.msg_type == MessageType::MsgSnapshot && self.holds_back(from, &message) {
+            return self.offered(from, message);
+        }
         // What the core does not want, it drops: a message that is late, or of a stranger.
         let _ = self.core.step(message);
         self.set_timeout();
@@ -535,6 +552,7 @@ impl Group {
     /// from the first on, about `bytes` of them, and none behind one that completes something. The
     /// caller offers them there, all or the first, and says [`Group::accepted`] or [`Group::refused`].
     pub(crate) fn turn(&mut self, bytes: usize) -> impl ExactSizeIterator<Item = &Outgoing> {
+        self.offer_cut();
         while self.outgoing.is_empty() && self.core.has_ready() {
             self.take_ready();
         }
@@ -564,9 +582,13 @@ impl Group {
         if let Some(hard_state) = ready.hs() {
             self.keep_hard_state(hard_state.clone(), number, ready.must_sync());
         }
+        if !ready.snapshot().is_empty() {
+            self.install(ready.snapshot().get_metadata(), number);
+        }
         self.outgoing.extend(entries.iter().map(|entry| Outgoing {
             record: encode_entry(entry),
             entry: Some((entry.index, entry.term)),
+            installs: false,
             completes: None,
         }));
         let (now, later) = (ready.take_messages(), ready.take_persisted_messages());
@@ -604,7 +626,7 @@ impl Group {
             self.vote_in = Some(number);
         }
         let record = GroupRecord::HardState(hard_state).encode();
-        self.outgoing.push_back(Outgoing { record, entry: None, completes: None });
+        self.outgoing.push_back(Outgoing { record, entry: None, installs: false, completes: None });
     }
 
     /// A leader's messages leave at once, unless its own vote is still under way: a lone voter leads
@@ -639,6 +661,7 @@ impl Group {
     /// Everything up to `Ready` number `number` is durable.
     fn durable(&mut self, number: u64) {
         self.core.on_persist_ready(number);
+        self.installed(number);
         self.vote_in.take_if(|vote_in| *vote_in <= number);
         while let Some((_, message)) = self.held.pop_front_if(|(held, _)| *held <= number) {
             self.post(message);
@@ -675,6 +698,9 @@ impl Group {
     /// The first record on its way out stands at `position`.
     fn note_place(&mut self, position: Position) {
         let Some(outgoing) = self.outgoing.pop_front() else { return };
+        if outgoing.installs {
+            self.base_at = position;
+        }
         let Some((index, term)) = outgoing.entry else { return };
         // An entry replaces those from its index on.
         while self.places.pop_back_if(|place| place.index >= index).is_some() {}

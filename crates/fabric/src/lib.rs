@@ -31,6 +31,7 @@ mod among;
 mod catalog;
 mod cluster;
 mod consistency;
+mod errands;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -48,6 +49,7 @@ mod replay;
 mod runner;
 mod settings;
 mod shared;
+mod snapshot;
 mod spine;
 mod starts;
 mod state;
@@ -434,7 +436,12 @@ fn assemble<L>(
     let catalog: (GroupId, Box<dyn Machine>) = (CATALOG_GROUP, Box::new(CatalogMachine::new(shared.clone())));
     for (id, machine) in std::iter::once(catalog).chain(machines) {
         let replayed = recovered.take_group(id)?;
-        let state = StateTree::new(shared.engine.forest().clone(), id, shared.readers.clone());
+        let state = {
+            let forest = shared.engine.forest().clone();
+            StateTree::new(forest, id, replayed.generation, shared.readers.clone())
+        };
+        // States that were on their way here when the node stopped, and those that were replaced.
+        state.orphans().into_iter().for_each(|tree| shared.drop_tree_later(tree));
         let sabotage = shared.settings.planted();
         let state = state.sabotaged(sabotage);
         let replica = Replica {

@@ -23,6 +23,7 @@ use crate::{
     records,
     settings::Sabotage,
     shared::Shared,
+    snapshot::SnapshotMessage,
     spine::Event,
 };
 
@@ -237,7 +238,7 @@ fn is_of_leader(message: &GroupMessage) -> bool {
             matches!(message.msg_type, MessageType::MsgAppend | MessageType::MsgHeartbeat)
         }
         GroupMessage::Sleep { .. } => true,
-        GroupMessage::Propose { .. } | GroupMessage::Change { .. } => false,
+        GroupMessage::Propose { .. } | GroupMessage::Change { .. } | GroupMessage::Snapshot(_) => false,
     }
 }
 
@@ -249,6 +250,8 @@ fn class_of(message: &GroupMessage) -> Class {
             _ => Class::Control,
         },
         GroupMessage::Propose { .. } => Class::Log,
+        GroupMessage::Snapshot(SnapshotMessage::Chunk(_)) => Class::Bulk,
+        GroupMessage::Snapshot(_) => Class::Log,
         GroupMessage::Change { .. } | GroupMessage::Sleep { .. } => Class::Control,
     }
 }

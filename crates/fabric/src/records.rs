@@ -38,8 +38,9 @@ pub(crate) fn group_of(stream: StreamId) -> Option<GroupId> {
 /// 1 born           members                                        the group's first members
 /// 2 entry          index | term | type u8 | data                  replaces every entry from `index` on
 /// 3 hard state     term | vote | commit
-/// 7 base           index | term | members | hard state            the first members, once more
+/// 7 base           index | term | members | hard state | generation   the first members, once more
 /// 8 entry          index | term | type u8 | bytes context | data  the same, with a context
+/// 9 installed      as a base                                      replaces all before
 /// members = voters | learners | outgoing voters | learners to be | leaves by itself u8
 /// each a count | varint...
 /// ```
@@ -47,13 +48,27 @@ pub(crate) fn group_of(stream: StreamId) -> Option<GroupId> {
 /// Who is a member now stands in the Machine's tree, once it has anything; until then the first
 /// members are. A base says that the Machine's tree holds, durably,
 /// everything up to the entry at `index`; the log may then forget what stands before, hence it
-/// repeats what must survive. (4 to 6 were snapshots, which disk format 1 kept in the log.)
+/// repeats what must survive. Where another replica's state was installed, the tree is that of another
+/// generation from there on, and none of the entries before counts (see [`crate::snapshot`]). (4 to 6 were snapshots, which disk format 1 kept in the log.)
 #[derive(Debug, PartialEq)]
 pub(crate) enum GroupRecord {
     Born { members: ConfState },
     Entry(Entry),
     HardState(HardState),
-    Base { index: u64, term: u64, members: ConfState, hard_state: HardState },
+    Base(Base),
+    Installed(Base),
+}
+
+/// Where the log of a group begins.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Base {
+    /// The last entry that the tree holds, and its term.
+    pub(crate) index: u64,
+    pub(crate) term: u64,
+    pub(crate) members: ConfState,
+    pub(crate) hard_state: HardState,
+    /// Of the tree.
+    pub(crate) generation: u64,
 }
 
 /// The entry that a group has behind it when it is born, and its term. Nobody has it: whoever comes later
@@ -71,6 +86,7 @@ const ENTRY: u8 = 2;
 const HARD_STATE: u8 = 3;
 const BASE: u8 = 7;
 const ENTRY_WITH_CONTEXT: u8 = 8;
+const INSTALLED: u8 = 9;
 
 /// Members of a group at most, of each kind. Far above what anybody places.
 const MEMBERS_MAX: usize = 64;
@@ -88,13 +104,8 @@ impl GroupRecord {
                 out.u8(HARD_STATE);
                 put_hard_state(&mut out, hard_state);
             }
-            GroupRecord::Base { index, term, members, hard_state } => {
-                out.u8(BASE);
-                out.varint(*index);
-                out.varint(*term);
-                put_members(&mut out, members);
-                put_hard_state(&mut out, hard_state);
-            }
+            GroupRecord::Base(base) => base.put(BASE, &mut out),
+            GroupRecord::Installed(base) => base.put(INSTALLED, &mut out),
         }
         out.into_vec()
     }
@@ -107,16 +118,35 @@ impl GroupRecord {
                 GroupRecord::Entry(take_entry(&mut reader, kind == ENTRY_WITH_CONTEXT)?)
             }
             HARD_STATE => GroupRecord::HardState(take_hard_state(&mut reader)?),
-            BASE => GroupRecord::Base {
-                index: reader.varint("base index")?,
-                term: reader.varint("base term")?,
-                members: take_members(&mut reader)?,
-                hard_state: take_hard_state(&mut reader)?,
-            },
+            BASE => GroupRecord::Base(Base::take(&mut reader)?),
+            INSTALLED => GroupRecord::Installed(Base::take(&mut reader)?),
             _ => return Err(Malformed("group record kind")),
         };
         reader.end("group record")?;
         Ok(record)
+    }
+}
+
+impl Base {
+    fn put(&self, kind: u8, out: &mut Writer) {
+        out.u8(kind);
+        out.varint(self.index);
+        out.varint(self.term);
+        put_members(out, &self.members);
+        put_hard_state(out, &self.hard_state);
+        out.varint(self.generation);
+    }
+
+    fn take(reader: &mut Reader<'_>) -> Result<Base, Malformed> {
+        let base = Base {
+            index: reader.varint("base index")?,
+            term: reader.varint("base term")?,
+            members: take_members(reader)?,
+            hard_state: take_hard_state(reader)?,
+            generation: reader.varint("generation")?,
+        };
+        let is_one = base.generation < disk_engine::Engine::MAX_GENERATIONS;
+        if is_one { Ok(base) } else { Err(Malformed("generation")) }
     }
 }
 
@@ -279,11 +309,16 @@ mod tests {
             members.voters_outgoing = ids[2].clone();
             members.learners_next = ids[3].clone();
             members.auto_leave = leaves;
+            let base = |generation| {
+                let (members, hard_state) = (members.clone(), hard_state(a, b, c));
+                Base { index: a, term: b, members, hard_state, generation }
+            };
             for record in [
                 GroupRecord::Born { members: members.clone() },
                 GroupRecord::Entry(entry),
                 GroupRecord::HardState(hard_state(a, b, c)),
-                GroupRecord::Base { index: a, term: b, members, hard_state: hard_state(a, b, c) },
+                GroupRecord::Base(base(0)),
+                GroupRecord::Installed(base(c % disk_engine::Engine::MAX_GENERATIONS)),
             ] {
                 let bytes = record.encode();
                 prop_assert_eq!(GroupRecord::decode(&bytes), Ok(record));

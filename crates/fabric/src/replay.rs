@@ -10,7 +10,7 @@ use disk_engine::{Engine, tree::Work};
 
 use crate::{
     group::{Place, Replayed},
-    records::{self, BORN_INDEX, BORN_TERM, GroupRecord},
+    records::{self, BORN_INDEX, BORN_TERM, Base, GroupRecord},
 };
 
 /// What the log held.
@@ -99,7 +99,7 @@ fn make_room(engine: &Engine) -> Result<(), Cause> {
 
 impl Replayed {
     fn visit(&mut self, position: Position, record: GroupRecord) -> Result<(), Cause> {
-        let Replayed { storage, born, places, has_base, base_at } = self;
+        let Replayed { storage, born, places, has_base, base_at, generation: counts } = self;
         match record {
             GroupRecord::Born { members } => {
                 *born = members;
@@ -132,19 +132,30 @@ impl Replayed {
                 storage.append(&[entry]);
             }
             GroupRecord::HardState(hard_state) => storage.hard_state = hard_state,
-            GroupRecord::Base { index, term, members, hard_state } => {
+            GroupRecord::Base(Base { index, term, members, hard_state, generation }) => {
                 // An older one, which trimming left, covers less than entries show to be gone.
                 if index < storage.snapshot_index {
                     return Ok(());
                 }
                 *has_base = true;
                 *base_at = position;
+                *counts = generation;
                 storage.compact(index, term);
                 while places.pop_front_if(|place| place.index <= index).is_some() {}
                 *born = members;
                 if hard_state.term >= storage.hard_state.term {
                     storage.hard_state = hard_state;
                 }
+            }
+            GroupRecord::Installed(Base { index, term, members, hard_state, generation }) => {
+                *has_base = true;
+                *base_at = position;
+                *counts = generation;
+                storage.restart_at(index);
+                storage.compact(index, term);
+                places.clear();
+                *born = members;
+                storage.hard_state = hard_state;
             }
         }
         Ok(())
@@ -167,7 +178,13 @@ mod tests {
 
     fn base(index: u64) -> GroupRecord {
         let hard_state = HardState { term: 1, vote: 1, commit: index, ..HardState::default() };
-        GroupRecord::Base { index, term: 1, members: records::voters_only(&[1]), hard_state }
+        let members = records::voters_only(&[1]);
+        GroupRecord::Base(Base { index, term: 1, members, hard_state, generation: 0 })
+    }
+
+    fn installed(index: u64, generation: u64) -> GroupRecord {
+        let GroupRecord::Base(base) = base(index) else { unreachable!("a base is one") };
+        GroupRecord::Installed(Base { generation, ..base })
     }
 
     fn replay(records: Vec<GroupRecord>) -> Result<Replayed, Cause> {
@@ -203,5 +220,21 @@ mod tests {
         let replayed = replay(records).expect("entry 5 of term 2 replaces both of term 1");
         assert_eq!((replayed.storage.snapshot_index, replayed.storage.last()), (4, 7));
         assert_eq!(replayed.places.iter().map(|place| place.term).collect::<Vec<_>>(), [2, 2, 2]);
+    }
+
+    /// What was installed takes the place of all that stands before, entries behind it included; which tree
+    /// counts is said again by each base.
+    #[test]
+    fn an_installed_state_replaces_what_was_before() {
+        let before = vec![base(3), entry(4), entry(5), entry(6)];
+        let replayed = replay(before.into_iter().chain([installed(5, 2), entry_of(6, 2)]).collect());
+        let replayed = replayed.expect("it is whole");
+        assert_eq!((replayed.storage.snapshot_index, replayed.storage.last()), (5, 6));
+        assert_eq!(replayed.places.iter().map(|place| place.term).collect::<Vec<_>>(), [2]);
+        assert_eq!(replayed.generation, 2);
+        // Trimming may leave the end of what was before, and no base of it.
+        let replayed = replay(vec![entry(4), installed(90, 1), entry(91)]).expect("it is whole");
+        assert_eq!((replayed.storage.snapshot_index, replayed.storage.last()), (90, 91));
+        assert!(replay(vec![entry(4), installed(90, 1), entry(92)]).is_err(), "a gap");
     }
 }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use base::{Cause, GroupId, Mutation, Position, TableId};
-use disk_engine::Engine;
+use disk_engine::{Engine, tree::TreeId};
 use store::Done;
 use world::{Clock, World};
 
@@ -58,7 +58,7 @@ pub(crate) struct Shared {
     failed: OnceLock<Cause>,
     facts: RwLock<Arc<Facts>>,
     groups: RwLock<BTreeMap<GroupId, Arc<GroupShared>>>,
-    doomed: Mutex<Vec<TableId>>,
+    doomed: Mutex<Vec<TreeId>>,
     in_flight_bytes: AtomicUsize,
     machines_bytes: AtomicUsize,
 }
@@ -168,11 +168,16 @@ impl Shared {
 
     /// Puts a table among those to be dropped.
     pub(crate) fn drop_later(&self, table: TableId) {
-        self.doomed.lock().unwrap_or_else(PoisonError::into_inner).push(table);
+        self.drop_tree_later(Engine::tree_of(table));
     }
 
-    /// The tables that are to be dropped.
-    pub(crate) fn take_doomed(&self) -> Vec<TableId> {
+    /// Puts a tree among those to be dropped.
+    pub(crate) fn drop_tree_later(&self, tree: TreeId) {
+        self.doomed.lock().unwrap_or_else(PoisonError::into_inner).push(tree);
+    }
+
+    /// The trees that are to be dropped.
+    pub(crate) fn take_doomed(&self) -> Vec<TreeId> {
         std::mem::take(&mut *self.doomed.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -185,9 +190,10 @@ impl Shared {
         groups.get(&id).cloned().ok_or_else(|| Cause::absent(format!("no Machine has the id {id}")))
     }
 
-    /// The groups here.
-    pub(crate) fn group_ids(&self) -> Vec<GroupId> {
-        self.groups.read().unwrap_or_else(PoisonError::into_inner).keys().copied().collect()
+    /// The groups here, and the generations of their trees.
+    pub(crate) fn group_trees(&self) -> Vec<(GroupId, u64)> {
+        let groups = self.groups.read().unwrap_or_else(PoisonError::into_inner);
+        groups.iter().map(|(id, group)| (*id, group.generation.load(Ordering::Acquire))).collect()
     }
 
     /// Adds up what Machines hold, after some applied entries.

@@ -24,8 +24,10 @@ use node_link::Received;
 use store::{Cas, CasOutcome, Done, Page, Read};
 
 use crate::{
+    errands,
     group::{
         Completes, Group, GroupStatus, Outgoing,
+        catch_up::Part,
         members::Members,
         message::{Frame, Life},
     },
@@ -34,6 +36,7 @@ use crate::{
     peers::PeerStatus,
     records,
     shared::{Admitted, Shared},
+    snapshot::Chunk,
 };
 
 /// What groups count time in.
@@ -54,6 +57,10 @@ pub(crate) enum Event {
     Flushed { group: GroupId, up_to: Position },
     /// The log wants to forget what stands before `floor`.
     RaiseFloor { floor: Position },
+    /// A piece of a state was read, for another replica.
+    ChunkRead { group: GroupId, to: NodeId, chunk: Result<Chunk, Cause> },
+    /// A piece of another replica's state is in a file, or cannot be.
+    Staged { group: GroupId, part: Part, outcome: Result<(), Cause> },
     /// A conditional write.
     Cas { cas: Cas, done: Done<CasOutcome>, room: Admitted },
     /// A read that must be linearizable with conditional writes.
@@ -260,6 +267,14 @@ impl Spine {
                 }
                 Some(group)
             }
+            Event::ChunkRead { group, to, chunk } => {
+                self.groups.get_mut(&group)?.chunk_read(to, chunk);
+                Some(group)
+            }
+            Event::Staged { group, part, outcome } => {
+                self.groups.get_mut(&group)?.staged(part, outcome);
+                Some(group)
+            }
             Event::Flushed { group, up_to } => {
                 self.groups.get_mut(&group)?.flushed(up_to);
                 Some(group)
@@ -386,6 +401,12 @@ impl Spine {
         }
         if let Some(neighbours) = &mut self.neighbours {
             group.take_mail().for_each(|(to, message)| neighbours.post(to, id, &message));
+        }
+        for errand in group.take_errands() {
+            errands::run(&self.shared, id, errand);
+        }
+        if let Some(up_to) = group.take_trim() {
+            self.log.trim(records::stream_of(id), up_to);
         }
         if let Some(cause) = &group.failed {
             self.shared.fail(cause.clone());

@@ -10,17 +10,20 @@
 //! behind it are applied again. (An index that lags behind the state lets entries be applied twice;
 //! that is how etcd 3.5.0 to 3.5.2 lost data.)
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use base::{Cause, GroupId, Position, Reader};
 use bytes::Bytes;
 use disk_engine::{
     Engine,
-    tree::{self, Batch, Forest, TreeError, TreeId, decode_latest, encode_latest},
+    tree::{self, Batch, Forest, Stage, TreeError, TreeId, decode_latest, encode_latest},
 };
 use store::{Changes, Job, MachineState, Patience, Records, Unread};
 
-use crate::{readers::Readers, settings::Sabotage};
+use crate::{readers::Readers, settings::Sabotage, snapshot::CutTree};
 
 const APPLIED: &[u8] = &[0];
 /// The first byte of the keys under which the group keeps things, which are longer.
@@ -32,13 +35,70 @@ const BEHIND_STATE: &[u8] = &[2];
 pub(crate) struct StateTree {
     forest: Forest,
     tree: TreeId,
+    generation: u64,
+    group: GroupId,
     readers: Arc<Readers>,
+    /// Another tree has taken its place.
+    retired: Arc<AtomicBool>,
     index_lags: bool,
 }
 
 impl StateTree {
-    pub(crate) fn new(forest: Forest, group: GroupId, readers: Arc<Readers>) -> StateTree {
-        StateTree { forest, tree: Engine::machine_tree(group, 0), readers, index_lags: false }
+    pub(crate) fn new(forest: Forest, group: GroupId, generation: u64, readers: Arc<Readers>) -> StateTree {
+        let tree = Engine::machine_tree(group, generation);
+        let retired = Arc::default();
+        StateTree { forest, tree, generation, group, readers, retired, index_lags: false }
+    }
+
+    /// The state of the same Machine in another tree.
+    pub(crate) fn of_generation(&self, generation: u64) -> StateTree {
+        let (forest, readers) = (self.forest.clone(), self.readers.clone());
+        let state = StateTree::new(forest, self.group, generation, readers);
+        StateTree { index_lags: self.index_lags, ..state }
+    }
+
+    /// The keys and values that the Machine has put.
+    #[cfg(test)]
+    pub(crate) fn all(&self) -> Vec<(Bytes, Bytes)> {
+        let all = self.scan(&[], None, Patience::Wait).and_then(Iterator::collect);
+        all.unwrap_or_else(|unread| panic!("{unread:?}"))
+    }
+
+    /// Which of the Machine's trees it is.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// One that no tree of the Machine has or had, as far as the disk knows.
+    pub(crate) fn next_generation(&self) -> u64 {
+        let others = others_of(&self.forest, self.group, self.generation);
+        1 + others.map(|(generation, _)| generation).chain([self.generation]).max().unwrap_or(0)
+    }
+
+    /// Trees of the same Machine that hold no state that counts.
+    pub(crate) fn orphans(&self) -> Vec<TreeId> {
+        others_of(&self.forest, self.group, self.generation).map(|(_, tree)| tree).collect()
+    }
+
+    /// The state as it is now, for as long as it is held.
+    pub(crate) fn cut(&self) -> CutTree {
+        CutTree { snapshot: Arc::new(self.forest.snapshot()), tree: self.tree }
+    }
+
+    /// The beginning of a tree of another generation.
+    pub(crate) fn stage(&self, generation: u64) -> Stage {
+        self.forest.stage(Engine::machine_tree(self.group, generation))
+    }
+
+    /// Another tree takes its place: whoever still reads this one is told so, instead of finding nothing when
+    /// it is dropped.
+    pub(crate) fn retire(&self) {
+        self.retired.store(true, Ordering::Release);
+    }
+
+    fn check(&self) -> Result<(), Unread> {
+        let busy = || Unread::Failed(Cause::busy("the state was replaced by a later one"));
+        if self.retired.load(Ordering::Acquire) { Err(busy()) } else { Ok(()) }
     }
 
     /// Plants the bug of that name.
@@ -102,11 +162,22 @@ impl StateTree {
     }
 }
 
+/// The trees of a Machine but for one, dropped ones that are remembered included, with their generations.
+fn others_of(forest: &Forest, group: GroupId, but: u64) -> impl Iterator<Item = (u64, TreeId)> {
+    let all = forest.trees().into_iter().chain(forest.dropped());
+    all.filter_map(move |tree| {
+        let (of, generation) = Engine::machine_of(tree)?;
+        (of == group && generation != but).then_some((generation, tree))
+    })
+}
+
 /// What the Machine reads of it. What it has not written yet is not in here.
 impl MachineState for StateTree {
     fn get(&self, key: &[u8], patience: Patience) -> Result<Option<Bytes>, Unread> {
         let value =
             self.forest.get_with(self.tree, &Changes::marked(key), patience_of(patience)).map_err(unread)?;
+        // Afterwards: it may have been replaced and dropped meanwhile.
+        self.check()?;
         let Some(value) = value else { return Ok(None) };
         decode_latest(&value).map_err(|malformed| Unread::Failed(malformed.into()))
     }
@@ -115,7 +186,10 @@ impl MachineState for StateTree {
         let to = to.map_or(Bytes::from_static(BEHIND_STATE), Changes::marked);
         let scan =
             self.forest.scan_with(self.tree, Changes::marked(from), Some(to), false, patience_of(patience));
-        Ok(Box::new(scan.map_err(unread)?.filter_map(|found| {
+        let scan = scan.map_err(unread)?;
+        // What the scan has begun to read stays until it ends.
+        self.check()?;
+        Ok(Box::new(scan.filter_map(|found| {
             let live = |(key, value): (Bytes, Bytes)| {
                 let value = decode_latest(&value).map_err(|malformed| Unread::Failed(malformed.into()))?;
                 Ok(value.map(|value| (key.slice(1..), value)))

@@ -4,7 +4,7 @@
 //! be kept for those who lag behind, is let go of (see [`crate::group`]); to the core that looks like
 //! entries under a snapshot.
 
-use std::collections::VecDeque;
+use std::{cell::Cell, collections::VecDeque};
 
 use raft::{
     GetEntriesContext, RaftState, Storage, StorageError,
@@ -23,6 +23,11 @@ pub(crate) struct GroupStorage {
     entries: VecDeque<Entry>,
     /// Bytes of the entries, roughly.
     bytes: usize,
+    /// What the core may send to those who lag behind the entries: the id of a cut (see
+    /// [`crate::snapshot`]).
+    pub(crate) offer: Option<Snapshot>,
+    /// The core asked for one that was not there.
+    pub(crate) wants_offer: Cell<bool>,
 }
 
 impl GroupStorage {
@@ -145,9 +150,19 @@ impl Storage for GroupStorage {
         Ok(self.last())
     }
 
-    /// Only asked for by a leader whose follower lags behind the log. The core treats this answer as "later".
-    fn snapshot(&self, _request_index: u64, _to: u64) -> raft::Result<Snapshot> {
-        Err(StorageError::SnapshotTemporarilyUnavailable.into())
+    /// Asked for by a leader whose follower lags behind the log. The core treats an error as "later".
+    fn snapshot(&self, request_index: u64, _to: u64) -> raft::Result<Snapshot> {
+        let fits = |offer: &&Snapshot| {
+            let index = offer.get_metadata().index;
+            index >= request_index && index >= self.snapshot_index
+        };
+        match self.offer.as_ref().filter(fits) {
+            Some(offer) => Ok(offer.clone()),
+            None => {
+                self.wants_offer.set(true);
+                Err(StorageError::SnapshotTemporarilyUnavailable.into())
+            }
+        }
     }
 }
 

@@ -39,7 +39,7 @@ fn moving_world(disk: Disk, seed: u64) -> World {
 }
 
 /// Small enough that a short program fills segments, makes files and compacts them.
-fn tiny() -> Settings {
+pub(crate) fn tiny() -> Settings {
     let tree = TreeSettings {
         block_bytes: 128,
         memtable_bytes: 1_000,

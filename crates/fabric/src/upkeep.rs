@@ -97,7 +97,7 @@ impl Upkeep {
 
     /// Does a step of what there is to do.
     pub(crate) fn turn(&mut self) -> Turn {
-        let dropped = self.drop_tables();
+        let dropped = self.drop_trees();
         self.raise_floor();
         let forest = self.shared.engine.forest();
         let worked = forest.work(STEP_BYTES, &|tree| self.horizon(tree));
@@ -119,21 +119,33 @@ impl Upkeep {
         turn
     }
 
-    /// Frees what dropped tables hold.
-    fn drop_tables(&self) -> Turn {
+    /// Frees what dropped tables hold, and states of Machines that others have taken the place of.
+    fn drop_trees(&self) -> Turn {
         let mut full = false;
-        for table in self.shared.take_doomed() {
-            match self.shared.engine.drop_table(table) {
+        for tree in self.shared.take_doomed() {
+            match self.drop_tree(tree) {
                 Ok(()) => {}
                 // It and those behind it stay doomed until there is room for a manifest.
                 Err(TreeError::Full) => {
-                    self.shared.drop_later(table);
+                    self.shared.drop_tree_later(tree);
                     full = true;
                 }
                 Err(error) => self.shared.fail(error.into()),
             }
         }
         if full { Turn::Full } else { Turn::Done }
+    }
+
+    fn drop_tree(&self, tree: TreeId) -> Result<(), TreeError> {
+        let forest = self.shared.engine.forest();
+        if Engine::table_of(tree).is_some() {
+            return forest.drop_tree(tree);
+        }
+        if forest.trees().contains(&tree) {
+            forest.drop_tree(tree)?;
+        }
+        // The log does not say which tree of a Machine a change is for.
+        forest.forget_dropped(tree)
     }
 
     /// What compaction may purge of a tree. Writes with a timestamp of their own choice may be older
@@ -160,8 +172,8 @@ impl Upkeep {
             self.trimmed = up_to;
             self.log.trim(records::TABLES, up_to);
         }
-        for group in self.shared.group_ids() {
-            let tree = Engine::machine_tree(group, 0);
+        for (group, generation) in self.shared.group_trees() {
+            let tree = Engine::machine_tree(group, generation);
             let applied = forest.applied(tree);
             let pinned = forest.pinned(|other| other == tree);
             let flushed = pinned.map_or(applied, |first| Position(first.0 - 1).min(applied));

@@ -37,7 +37,9 @@ pub trait Machine: Send {
         let _ = changes;
     }
 
-    /// Takes up the durable state, once, before the first entry. It may be kept, to be read later.
+    /// Takes up the durable state, before the first entry, and again whenever another replica's later
+    /// state has taken its place: nothing of what was before counts then. It may be kept, to be read later;
+    /// one whose place was taken fails such reads.
     fn restore(&mut self, state: Arc<dyn MachineState>) -> Result<(), Cause>;
 
     /// Bytes of memory the state takes, roughly: what the memory budget counts.

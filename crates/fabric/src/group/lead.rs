@@ -77,6 +77,7 @@ impl Group {
         if self.time.asleep || self.is_single() {
             return false;
         }
+        self.tick_catch_up();
         self.requests.tick();
         self.reads.tick();
         self.age_wishes();
@@ -161,6 +162,7 @@ impl Group {
 
     fn fall_asleep(&mut self) {
         self.time.asleep = true;
+        self.end_catch_up();
         let applied = self.applied;
         // Nobody lacks any of it.
         self.core.mut_store().forget(applied);

@@ -4,7 +4,7 @@
 use base::Position;
 
 use super::{Completes, Group, Outgoing};
-use crate::records::GroupRecord;
+use crate::records::{Base, GroupRecord};
 
 impl Group {
     /// Files hold the batches of the state up to `flushed`: a base has to say so.
@@ -30,21 +30,32 @@ impl Group {
         if std::mem::replace(&mut self.base_under_way, true) {
             return;
         }
-        let record = GroupRecord::Base {
-            index: self.base.0,
-            term: self.base.1,
-            members: self.born.clone(),
-            hard_state: self.core.store().hard_state.clone(),
-        };
+        let record = GroupRecord::Base(self.base_of(self.base));
         self.written_base = self.base.0;
         let completes = Some(Completes::Base);
-        self.outgoing.push_back(Outgoing { record: record.encode(), entry: None, completes });
+        self.outgoing.push_back(Outgoing {
+            record: record.encode(),
+            entry: None,
+            installs: false,
+            completes,
+        });
+    }
+
+    /// What a record says of the state as it is after entry `index`, of `term`.
+    pub(super) fn base_of(&self, (index, term): (u64, u64)) -> Base {
+        Base {
+            index,
+            term,
+            members: self.born.clone(),
+            hard_state: self.core.store().hard_state.clone(),
+            generation: self.state.generation(),
+        }
     }
 
     /// The base is durable, at `position`. Returns up to where the stream may be trimmed.
     pub(crate) fn base_persisted(&mut self, position: Position) -> Position {
         self.base_under_way = false;
-        self.base_at = position;
+        self.base_at = self.base_at.max(position);
         while self.places.pop_front_if(|place| place.index <= self.written_base).is_some() {}
         let first = self.places.front().map_or(position, |place| place.position.min(position));
         if self.base.0 > self.written_base {

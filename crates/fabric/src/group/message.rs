@@ -10,6 +10,7 @@
 //! 64 proposal   request | entry                 a follower asks its leader to propose
 //! 65 change     members                         the same for a change of members
 //! 66 sleep      term varint | index varint      everybody has everything up to `index`
+//! 67 snapshot   see [`crate::snapshot`]
 //! ```
 //! Every frame says which life of which start of a node it is from, so that what a dead process has sent,
 //! and a disk that was set back, are recognised without any order between frames ([`crate::peers`]).
@@ -24,6 +25,7 @@ use raft::eraftpb::{ConfState, Entry, Message, MessageType, Snapshot, SnapshotMe
 use crate::{
     group::requests::RequestId,
     records::{entry_type, entry_type_code, put_members, take_members},
+    snapshot::SnapshotMessage,
 };
 
 /// Which process a frame is from.
@@ -64,6 +66,8 @@ pub(crate) enum GroupMessage {
     Change { members: ConfState },
     /// From a leader whose group has nothing to do: stop counting time.
     Sleep { term: u64, index: u64 },
+    /// About the state that a snapshot of the core stands for.
+    Snapshot(SnapshotMessage),
 }
 
 const GROUPS: u8 = 0;
@@ -73,6 +77,7 @@ const REFUSED: u8 = 2;
 const PROPOSE: u8 = 64;
 const CHANGE: u8 = 65;
 const SLEEP: u8 = 66;
+const SNAPSHOT: u8 = 67;
 
 /// The messages that replicas may send each other, by their code. What the core sends to itself only
 /// is not among them.
@@ -186,6 +191,10 @@ pub(crate) fn put_message(out: &mut Writer, group: GroupId, message: &GroupMessa
             body.varint(*term);
             body.varint(*index);
         }
+        GroupMessage::Snapshot(message) => {
+            body.u8(SNAPSHOT);
+            message.put(&mut body);
+        }
     }
     let body = body.into_vec();
     out.bytes(&body);
@@ -200,6 +209,7 @@ fn take_message(bytes: &[u8]) -> Result<GroupMessage, Malformed> {
             let entry = Bytes::copy_from_slice(reader.take(reader.rest().len(), "entry")?);
             GroupMessage::Propose { id, entry }
         }
+        SNAPSHOT => GroupMessage::Snapshot(SnapshotMessage::take(&mut reader)?),
         CHANGE => GroupMessage::Change { members: take_members(&mut reader)? },
         SLEEP => GroupMessage::Sleep { term: reader.varint("term")?, index: reader.varint("index")? },
         tag => GroupMessage::Raft(Box::new(take_raft(tag, &mut reader)?)),
@@ -350,6 +360,7 @@ pub(crate) mod tests {
                 GroupMessage::Propose { id, entry: Bytes::from(context) },
                 GroupMessage::Change { members: crate::records::voters_only(&numbers) },
                 GroupMessage::Sleep { term: numbers[4], index: numbers[5] },
+                GroupMessage::Snapshot(SnapshotMessage::Gone { cut: numbers[6] }),
             ];
             for frame in [
                 Frame::Groups(messages.into_iter().map(|message| (GroupId(numbers[6]), message)).collect()),
@@ -374,7 +385,8 @@ pub(crate) mod tests {
         let mut out = Writer::new();
         put_raft(&mut out, &append);
         assert_eq!(take_message(&out.into_vec()), Err(Malformed("entries")));
-        for tag in (0..=u8::MAX).filter(|tag| !(1..=13).contains(tag) && !(PROPOSE..=SLEEP).contains(tag)) {
+        for tag in (0..=u8::MAX).filter(|tag| !(1..=13).contains(tag) && !(PROPOSE..=SNAPSHOT).contains(tag))
+        {
             assert!(take_message(&[tag; 40]).is_err(), "{tag}");
         }
     }

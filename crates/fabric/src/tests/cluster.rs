@@ -1,6 +1,8 @@
 //! Three nodes and more, stepped by hand over a network of this file: votes, entries, lost nodes, restarts,
 //! forwarded proposals, reads, members that change, the lead that moves, sleep, disks that were set back.
 
+mod snapshots;
+
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     future::Future,

@@ -34,6 +34,7 @@ impl Machine for Tally {
     }
 
     fn restore(&mut self, state: Arc<dyn MachineState>) -> Result<(), Cause> {
+        *self = Tally::default();
         for entry in state.scan(&[], None, Patience::Wait)? {
             let (key, value) = entry?;
             match key.first() {
