@@ -9,15 +9,18 @@ use world::garbage::Target;
 
 use crate::{
     catalog::Command,
+    group::message::{self, Frame, GroupMessage, Life},
     records::{Base, GroupRecord, decode_clock_bound, encode_clock_bound, group_of, stream_of, voters_only},
+    snapshot::{Pull, SnapshotMessage},
 };
 
 /// Every reader. What they have in common is the law: what is read is written and read again as the same.
-pub const TARGETS: [Target; 4] = [
+pub const TARGETS: [Target; 5] = [
     Target { name: "fabric_record", samples: records, read: record },
     Target { name: "fabric_mutation", samples: mutations, read: mutation },
     Target { name: "fabric_catalog", samples: commands, read: command },
     Target { name: "fabric_paxos", samples: acceptors, read: acceptor },
+    Target { name: "fabric_frame", samples: frames, read: frame },
 ];
 
 fn records() -> Vec<Vec<u8>> {
@@ -175,6 +178,37 @@ fn acceptor(bytes: &[u8]) -> bool {
     let Ok(acceptor) = Acceptor::decode(bytes) else { return false };
     let again = acceptor.encode();
     assert!(Acceptor::decode(&again).is_ok_and(|acceptor| acceptor.encode() == again));
+    true
+}
+
+/// What nodes say to each other about states that one takes over from another.
+fn frames() -> Vec<Vec<u8>> {
+    let life = Life { start: 3, life: 77, found: 300 };
+    let pull = Pull { cut: 9, number: 2, chain: 5, from: Bytes::from_static(b"key") };
+    let mut records = Writer::new();
+    records.bytes(b"key");
+    records.bytes(b"value");
+    let chunk = pull.answer(records.into_vec().into(), true);
+    let all = [SnapshotMessage::Pull(pull), SnapshotMessage::Chunk(chunk), SnapshotMessage::Gone { cut: 9 }];
+    let groups = all.into_iter().map(|message| (GroupId(7), GroupMessage::Snapshot(message))).collect();
+    let alive = Frame::Alive { durable: 9, stalled: true };
+    [Frame::Groups(groups), alive].iter().map(|frame| life.frame(frame).to_vec()).collect()
+}
+
+/// A frame from another node.
+fn frame(bytes: &[u8]) -> bool {
+    let Ok((life, frame)) = message::decode(bytes) else { return false };
+    if let Frame::Groups(messages) = &frame {
+        for (_, message) in messages {
+            if let GroupMessage::Snapshot(SnapshotMessage::Chunk(chunk)) = message {
+                let bytes = |entries: Vec<(Bytes, Bytes)>| -> usize {
+                    entries.iter().map(|(key, value)| key.len() + value.len()).sum()
+                };
+                assert!(chunk.entries().map_or(0, bytes) <= chunk.records.len());
+            }
+        }
+    }
+    assert_eq!(message::decode(&life.frame(&frame)), Ok((life, frame)));
     true
 }
 
