@@ -156,6 +156,10 @@ impl Server {
         self.door("http")
     }
 
+    pub(crate) fn node(&self) -> SocketAddr {
+        self.door("node")
+    }
+
     fn door(&self, name: &str) -> SocketAddr {
         *self.doors.get(name).unwrap_or_else(|| panic!("the door {name} is closed; open: {:?}", self.doors))
     }
