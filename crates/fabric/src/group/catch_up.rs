@@ -115,7 +115,7 @@ impl Group {
             return;
         }
         let first = self.core.store().first();
-        let offer = match self.catch_up.cuts.fit(first) {
+        let offer = match self.catch_up.cuts.fit(first, &self.core.store().conf_state) {
             Some(offer) => offer.clone(),
             None => match self.hold_cut() {
                 Ok(Some(offer)) => offer,
@@ -192,7 +192,7 @@ impl Group {
             self.core.report_snapshot(silent.0, SnapshotStatus::Failure);
         }
         let first = self.core.store().first();
-        if self.catch_up.cuts.fit(first).is_none() {
+        if self.catch_up.cuts.fit(first, &self.core.store().conf_state).is_none() {
             self.core.mut_store().offer = None;
         }
     }

@@ -12,6 +12,7 @@ use disk_engine::tree::{Snapshot, TreeId, decode_latest};
 use raft::eraftpb::ConfState;
 
 use super::codec::{Chunk, Pull, put_record};
+use crate::group::members::others;
 
 /// Cuts of a group at a time: one that is being pulled, and one for those who come too late for it.
 const CUTS_MAX: usize = 2;
@@ -62,9 +63,13 @@ impl Cuts {
         Cuts { next: first, held: Vec::new(), followers: Vec::new() }
     }
 
-    /// The newest cut behind which entries from `first` on can follow.
-    pub(crate) fn fit(&self, first: u64) -> Option<&Offer> {
-        let fits = |held: &&Held| held.offer.index + 1 >= first;
+    /// The newest cut behind which entries from `first` on can follow, and which knows all of `members`: a
+    /// replica takes no state of a group of which it is no member.
+    pub(crate) fn fit(&self, first: u64, members: &ConfState) -> Option<&Offer> {
+        let members = others(members, raft::INVALID_ID);
+        let fits = |held: &&Held| {
+            held.offer.index + 1 >= first && members.is_subset(&others(&held.offer.members, raft::INVALID_ID))
+        };
         self.held.iter().filter(fits).map(|held| &held.offer).next_back()
     }
 

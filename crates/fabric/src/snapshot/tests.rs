@@ -249,8 +249,12 @@ fn cuts_are_few_and_end() {
     let mut cuts = Cuts::new(u64::MAX);
     let hold = |cuts: &mut Cuts, index| cuts.hold(cut_of(&engine), index, 1, ConfState::default());
     let (first, second) = (hold(&mut cuts, 10), hold(&mut cuts, 20));
-    assert_eq!(cuts.fit(11), Some(&second));
-    assert_eq!((cuts.fit(21), cuts.fit(22)), (Some(&second), None));
+    let nobody = ConfState::default();
+    assert_eq!(cuts.fit(11, &nobody), Some(&second));
+    assert_eq!((cuts.fit(21, &nobody), cuts.fit(22, &nobody)), (Some(&second), None));
+    // A learner that came later would not take a state of a group without it.
+    let joined = ConfState { learners: vec![3], ..ConfState::default() };
+    assert_eq!(cuts.fit(11, &joined), None);
     hold(&mut cuts, 30);
     assert!(cuts.pulled(NodeId(2), first.cut).is_none(), "the oldest made room");
     // Who pulls keeps its cut; the other one goes.
