@@ -32,6 +32,8 @@ mod catalog;
 mod cluster;
 mod consistency;
 mod errands;
+#[cfg(any(test, feature = "sabotage"))]
+mod explain;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -77,6 +79,8 @@ pub use among::{Among, Standing};
 pub use catalog::join::{Ask, Told};
 pub use disk_engine::tree::{Compression, FOLDER as TREE_FOLDER, TreeSettings};
 pub use disk_log::FOLDER as LOG_FOLDER;
+#[cfg(any(test, feature = "sabotage"))]
+pub use explain::{explain, gives_vote};
 pub use group::{GroupStatus, members::Members};
 pub use identity::{DISK_FORMAT, Identity, ask_as, enter};
 pub use peers::PeerStatus;
@@ -333,6 +337,19 @@ impl Stepped {
     /// Lets upkeep do a step; says whether there may be more.
     pub fn step_upkeep(&mut self) -> bool {
         self.upkeep.turn() == Turn::More
+    }
+
+    /// Offers the log again what it refused for want of room, as the spine's own thread does from
+    /// time to time.
+    pub fn retry(&mut self) {
+        if self.spine.needs_own_thread() {
+            self.spine.retry();
+        }
+    }
+
+    /// Why the node is at its end, if it is.
+    pub fn failure(&self) -> Option<Cause> {
+        self.parts.shared.failure().cloned()
     }
 
     /// Steps until nothing is left to do.

@@ -1,26 +1,29 @@
-//! Automation: `cargo xtask test`, `tidy`, `bench`, `diff`. What a developer and CI type is the same.
+//! Automation: `cargo xtask test`, `tidy`, `bench`, `diff`, `sim`. What a developer and CI type is the same.
 
 mod java;
 mod python;
 mod run;
+mod sim;
 mod test;
 mod tidy;
 
 use std::{path::PathBuf, process::ExitCode};
 
-const USAGE: &str = "usage: cargo xtask test [fmt|clippy|tidy|unit|it [FILTER]]
+const USAGE: &str = "usage: cargo xtask test [fmt|clippy|tidy|unit|sim|it [FILTER]]
        cargo xtask tidy
        cargo xtask python
        cargo xtask java
        cargo xtask bench [ARGS]
        cargo xtask diff zookeeper [--operations N] [--seed N] [--record]
+       cargo xtask sim [--seeds N | --hours N | --seed N [--explain] | --table]
 
 test    builds everything and passes every test, or those of one part; the last line counts them
 tidy    the laws of the house that no compiler keeps
 python  makes the Python environment of the tests and prints its interpreter
 java    fetches the Java clients of the tests and prints the folder of their jars
 bench   release-built load programs beside the peers; see bench/README.md
-diff    random programs on the ZooKeeper door and on Apache ZooKeeper, compared; --record for the tests";
+diff    random programs on the ZooKeeper door and on Apache ZooKeeper, compared; --record for the tests
+sim     whole nodes under one seed with faults of every kind; --table writes the planted bugs into docs/sim.md";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -62,6 +65,7 @@ fn main() -> ExitCode {
             cargo.args(["run", "--quiet", "--package", "bench", "--bin", "bench-diff", "--"]).args(rest);
             if run::succeeds(&mut cargo) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
+        ["sim", rest @ ..] => sim::run(&root(), rest),
         _ => usage(),
     }
 }

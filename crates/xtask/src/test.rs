@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{in_ci, java, python, root, run, target, tidy};
+use crate::{in_ci, java, python, root, run, sim, target, tidy};
 
 /// A test program must end within this. The longest, `it`, needs a third of it.
 const PROGRAM_LIMIT: Duration = Duration::from_secs(25 * 60);
@@ -80,7 +80,7 @@ impl fmt::Display for Tally {
 pub(crate) fn run(args: &[&str]) -> ExitCode {
     let (part, filter) = match args {
         [] => (None, None),
-        [part @ ("fmt" | "clippy" | "tidy" | "unit" | "it")] => (Some(*part), None),
+        [part @ ("fmt" | "clippy" | "tidy" | "unit" | "sim" | "it")] => (Some(*part), None),
         ["it", filter] => (Some("it"), Some(*filter)),
         _ => return crate::usage(),
     };
@@ -105,6 +105,10 @@ pub(crate) fn run(args: &[&str]) -> ExitCode {
     if wants("clippy") {
         heading("clippy");
         told("clippy", clippy(&root));
+    }
+    if wants("sim") {
+        heading("sim");
+        told("sim", sim::test(&root));
     }
     if wants("unit") || wants("it") {
         heading("build");

@@ -201,7 +201,7 @@ pub(crate) struct Requests {
     /// How many at the front are with the leader, for all that is known, and their bytes.
     sent: usize,
     sent_bytes: usize,
-    /// Ticks since the front changed or something was sent.
+    /// Ticks since a request was applied, or the first of those under way was sent.
     quiet_ticks: u32,
 }
 
@@ -232,7 +232,10 @@ impl Requests {
         request.was_sent = true;
         self.sent += 1;
         self.sent_bytes += request.entry.len();
-        self.quiet_ticks = 0;
+        // More requests behind one that is lost must not put off that it is sent again.
+        if self.sent == 1 {
+            self.quiet_ticks = 0;
+        }
         let id = RequestId { origin: self.origin, start: self.start, number: request.number, lowest };
         Some((id, request.entry.clone()))
     }
@@ -259,6 +262,7 @@ impl Requests {
         while self.waiting.front().is_some_and(|front| windows.is_past(self.origin, self.start, front.number))
         {
             self.pop_front(|_| ());
+            self.quiet_ticks = 0;
         }
     }
 
@@ -271,6 +275,7 @@ impl Requests {
             }
             let mut found = None;
             self.pop_front(|request| found = Some(request));
+            self.quiet_ticks = 0;
             if front == number {
                 return found;
             }
@@ -284,7 +289,6 @@ impl Requests {
             self.sent -= 1;
             self.sent_bytes -= request.entry.len();
         }
-        self.quiet_ticks = 0;
         take(request);
     }
 

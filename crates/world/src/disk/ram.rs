@@ -349,11 +349,14 @@ impl Ram {
         if self.capacity_bytes == u64::MAX {
             return u64::MAX;
         }
-        // What only a power cut could bring back takes no room.
+        self.capacity_bytes.saturating_sub(self.used_bytes())
+    }
+
+    /// The sum of the lengths of its files. What only a power cut could bring back takes no room.
+    pub(super) fn used_bytes(&self) -> u64 {
         let named: BTreeSet<u64> = self.names.values().copied().collect();
         let there = self.inodes.iter().filter(|(id, inode)| inode.handles > 0 || named.contains(id));
-        let used: u64 = there.map(|(_, inode)| inode.now.len()).sum();
-        self.capacity_bytes.saturating_sub(used)
+        there.map(|(_, inode)| inode.now.len()).sum()
     }
 
     fn powered(&self, op: &'static str, name: &str) -> Result<(), DiskError> {

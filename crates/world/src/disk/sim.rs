@@ -72,6 +72,11 @@ impl SimDisk {
         self.0.state().capacity_bytes = bytes;
     }
 
+    /// What counts against the capacity.
+    pub fn used_bytes(&self) -> u64 {
+        self.0.state().used_bytes()
+    }
+
     /// From now on has `percent` of a hundred calls of [`super::File::read_now`] answer that they would
     /// wait, drawn from the disk's seed.
     pub fn set_waits(&self, percent: u64) {
