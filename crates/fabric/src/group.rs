@@ -401,7 +401,7 @@ impl Group {
     /// Proposes an entry, here or at whoever leads.
     pub(crate) fn propose(&mut self, entry: Bytes, done: Done<Bytes>, room: Admitted) {
         let raft = &self.core.raft;
-        if !self.is_sole_voter() {
+        if !self.is_sole_voter() || !self.requests.is_empty() {
             self.wake();
             let raft = &self.core.raft;
             let takes = raft.state == StateRole::Leader && raft.lead_transferee.is_none();
@@ -616,9 +616,12 @@ impl Group {
     fn keep_hard_state(&mut self, hard_state: HardState, number: u64, must_sync: bool) {
         let before = std::mem::replace(&mut self.core.mut_store().hard_state, hard_state.clone());
         // A commit index alone is not worth a write: it is found again from the votes. But votes are asked
-        // for by members, and who they are, a restart must not forget.
+        // for by members, and who they are, a restart must not forget: whoever has the next change in its log
+        // must know of this one. A leader knows whether a change may be among them.
         let (from, to) = (before.commit + 1, hard_state.commit);
-        let must_sync = must_sync || (!self.is_single() && self.core.store().changes_members(from, to));
+        let raft = &self.core.raft;
+        let maybe = raft.state != StateRole::Leader || raft.pending_conf_index >= from;
+        let must_sync = must_sync || (maybe && self.core.store().changes_members(from, to));
         if !must_sync || self.sabotage == Some(Sabotage::VoteNotPersisted) {
             return;
         }
@@ -676,7 +679,7 @@ impl Group {
                 pending.done.complete(Err(Cause::uncertain("the lead of the group was lost meanwhile")));
             }
         }
-        if self.is_single() {
+        if self.is_single() && self.requests.is_empty() {
             return;
         }
         self.proposed.clear();

@@ -74,7 +74,10 @@ impl Time {
 impl Group {
     /// 50 ms have passed; says whether that matters.
     pub(crate) fn tick(&mut self) -> bool {
-        if self.time.asleep || self.is_single() {
+        let asked = !self.requests.is_empty() || !self.reads.is_empty() || !self.wishes.is_empty();
+        // A lone voter that does not lead yet had changes of members to apply first.
+        let content = self.core.raft.state == StateRole::Leader && !asked;
+        if self.time.asleep || (self.is_single() && content) {
             return false;
         }
         self.tick_catch_up();

@@ -221,6 +221,20 @@ impl Program {
     }
 }
 
+/// Programs that have found a bug of ours.
+const NAMED: [(u64, &str); 2] = [
+    (0, "old voters left the joint configuration before new ones knew of it, and nobody could be elected"),
+    (173, "a node became the only voter, and what it was asked then overtook what it still asked for"),
+];
+
+#[test]
+fn what_was_found_once_stays_away() {
+    for (seed, story) in NAMED {
+        let program = AssertUnwindSafe(|| Program::new(seed, None).run());
+        assert!(catch_unwind(program).is_ok(), "seed {seed}: {story}");
+    }
+}
+
 #[test]
 fn whatever_happens_nothing_is_lost_and_nothing_comes_twice() {
     for seed in 0..PROGRAMS {
