@@ -482,7 +482,7 @@ impl Group {
             self.reads.answered(number, committed);
             return self.reads.applied(self.applied);
         }
-        if early || raft.leader_id == raft::INVALID_ID {
+        if early || raft.leader_id == raft::INVALID_ID || self.leads_as_stranger() {
             return;
         }
         // Other nodes' reads are with the same leader.
@@ -490,6 +490,12 @@ impl Group {
         [self.node.0, self.start, number].into_iter().for_each(|part| context.u64(part));
         self.core.read_index(context.into_vec());
         self.reads.asked();
+    }
+
+    /// Whether this replica leads and is no voter any more. The core would then take a lone voter for this
+    /// replica itself, and confirm reads without asking it.
+    fn leads_as_stranger(&self) -> bool {
+        self.core.raft.state == StateRole::Leader && !self.core.raft.promotable()
     }
 
     /// A message has come from another replica.
@@ -536,6 +542,9 @@ impl Group {
         }
         if message.msg_type == MessageType::MsgSnapshot && self.holds_back(from, &message) {
             return self.offered(from, message);
+        }
+        if message.msg_type == MessageType::MsgReadIndex && self.leads_as_stranger() {
+            return;
         }
         // What the core does not want, it drops: a message that is late, or of a stranger.
         let _ = self.core.step(message);

@@ -222,9 +222,10 @@ impl Program {
 }
 
 /// Programs that have found a bug of ours.
-const NAMED: [(u64, &str); 2] = [
+const NAMED: [(u64, &str); 3] = [
     (0, "old voters left the joint configuration before new ones knew of it, and nobody could be elected"),
     (173, "a node became the only voter, and what it was asked then overtook what it still asked for"),
+    (1429, "a leader that was no voter any more answered reads without asking the only voter there was"),
 ];
 
 #[test]
