@@ -111,6 +111,9 @@ impl Group {
     /// If the core asked for a state that it can send, and there was none: makes one of the state as it is. The
     /// core asks again.
     pub(super) fn offer_cut(&mut self) {
+        if self.truncates_past_followers() {
+            return;
+        }
         if !self.core.store().wants_offer.take() || self.core.raft.state != StateRole::Leader {
             return;
         }

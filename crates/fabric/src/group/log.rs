@@ -89,7 +89,7 @@ impl Group {
         }
     }
 
-    fn truncates_past_followers(&self) -> bool {
+    pub(super) fn truncates_past_followers(&self) -> bool {
         self.sabotage == Some(crate::settings::Sabotage::TruncatePastFollower)
     }
 }
