@@ -546,6 +546,9 @@ impl Group {
         if message.msg_type == MessageType::MsgReadIndex && self.leads_as_stranger() {
             return;
         }
+        if message.msg_type == MessageType::MsgTimeoutNow && self.is_installing() {
+            return;
+        }
         // What the core does not want, it drops: a message that is late, or of a stranger.
         let _ = self.core.step(message);
         self.set_timeout();
@@ -587,6 +590,11 @@ impl Group {
         }
         let committed = ready.take_committed_entries();
         let entries = ready.take_entries();
+        if !ready.snapshot().is_empty() {
+            // The entries stand behind it.
+            let metadata = ready.snapshot().get_metadata();
+            self.core.mut_store().restart_at(metadata.index, metadata.term);
+        }
         self.core.mut_store().append(&entries);
         if let Some(hard_state) = ready.hs() {
             self.keep_hard_state(hard_state.clone(), number, ready.must_sync());

@@ -116,7 +116,8 @@ impl Replayed {
                 let gap = entry.index > storage.last() + 1 && storage.last() == storage.snapshot_index;
                 let replaced = entry.index <= storage.snapshot_index && !*has_base;
                 if gap || replaced {
-                    storage.restart_at(entry.index - 1);
+                    // Of what term the one before was, only a base can say.
+                    storage.restart_at(entry.index - 1, 0);
                     places.clear();
                     *has_base = false;
                 }
@@ -151,8 +152,7 @@ impl Replayed {
                 *has_base = true;
                 *base_at = position;
                 *counts = generation;
-                storage.restart_at(index);
-                storage.compact(index, term);
+                storage.restart_at(index, term);
                 places.clear();
                 *born = members;
                 storage.hard_state = hard_state;

@@ -64,11 +64,11 @@ impl GroupStorage {
         }
     }
 
-    /// Forgets everything; the next entry is the one behind `index`.
-    pub(crate) fn restart_at(&mut self, index: u64) {
+    /// Forgets everything; the next entry is the one behind `index`, which is of `term`.
+    pub(crate) fn restart_at(&mut self, index: u64, term: u64) {
         self.entries.clear();
         self.bytes = 0;
-        self.compact(index, 0);
+        self.compact(index, term);
     }
 
     /// Whether one of the entries `from` to `to` changes members.

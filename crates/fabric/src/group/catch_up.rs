@@ -317,15 +317,13 @@ impl Group {
         Ok(())
     }
 
-    /// The core begins anew behind a state that it took: so does everything else here. The record that says
-    /// so goes out.
+    /// The core begins anew behind a state that it took, and its storage has: so does everything else here. The
+    /// record that says so goes out.
     pub(super) fn install(&mut self, metadata: &SnapshotMetadata, number: u64) {
         let state = self.catch_up.taken.take().expect("the core hears of a state that is here");
         let replaced = self.state.generation();
         let (index, term) = (metadata.index, metadata.term);
         let store = self.core.mut_store();
-        store.restart_at(index);
-        store.compact(index, term);
         store.conf_state = metadata.get_conf_state().clone();
         self.places.clear();
         self.batches.clear();
@@ -340,6 +338,12 @@ impl Group {
         let record = GroupRecord::Installed(self.base_of(self.base)).encode();
         self.outgoing.push_back(Outgoing { record, entry: None, installs: true, completes: None });
         self.catch_up.installs.push_back(Installs { number, index, replaced });
+    }
+
+    /// Whether a state is in use that does not count for a start yet. Then this replica asks for no votes: the core
+    /// looks into the entries it has not applied first, and those behind the state before are gone.
+    pub(super) fn is_installing(&self) -> bool {
+        !self.catch_up.installs.is_empty()
     }
 
     /// Goes on with another state.
