@@ -36,7 +36,9 @@ bugs! {
     ReadBeforeOwnTerm = "a leader answers reads before an entry of its own term is committed",
     DuplicateApply = "a proposal that was sent twice is applied twice",
     IndexApart = "the applied index is not that of the state beside it",
-    TrimAtApplied = "the log forgets what is applied, not what is in files",
+    SnapshotNotAtomic = "a snapshot is read from a state that goes on meanwhile",
+    StaleSnapshot = "a snapshot is installed over a newer state",
+    TruncatePastFollower = "a leader forgets entries that a follower lacks, and gives it no snapshot",
 }
 
 impl Bug {
@@ -49,7 +51,9 @@ impl Bug {
             Bug::ReadBeforeOwnTerm => Sabotage::ReadBeforeOwnTerm,
             Bug::DuplicateApply => Sabotage::ApplyTwice,
             Bug::IndexApart => Sabotage::IndexLags,
-            Bug::TrimAtApplied => Sabotage::TrimAtApplied,
+            Bug::SnapshotNotAtomic => Sabotage::SnapshotNotAtomic,
+            Bug::StaleSnapshot => Sabotage::StaleSnapshot,
+            Bug::TruncatePastFollower => Sabotage::TruncatePastFollower,
         }
     }
 }

@@ -23,4 +23,14 @@ pub const NAMED: &[Named] = &[
         story: "a forwarded proposal that was lost was not sent again while others went after it, and all of them waited for it",
     },
     Named { seed: 32, nodes: 3, story: "the same, with three nodes and lost messages" },
+    Named {
+        seed: 181,
+        nodes: 5,
+        story: "entries that came in one step with a snapshot were kept before it, though they stand behind it",
+    },
+    Named {
+        seed: 309,
+        nodes: 5,
+        story: "a replica asked for votes while the snapshot it had taken was not durable, and looked for entries that were gone",
+    },
 ];

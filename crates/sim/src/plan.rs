@@ -85,19 +85,14 @@ impl FaultKind {
     }
 }
 
-/// Whether a replica that lacks what its leader's log has forgotten gets a snapshot. Not yet: so with several
-/// nodes the log must forget nothing.
-const SNAPSHOTS: bool = false;
-
 /// How tight the limits of a node are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Limits {
-    /// Log segments of 4 KB, memtables and files of a few hundred bytes.
+    /// Log segments of 4 KB, memtables and files of a few hundred bytes, a snapshot for whoever lags behind by more
+    /// than ten entries.
     Tiny,
     /// Segments of 64 KB.
     Small,
-    /// Those of a node at work: within a run nothing goes into files and the log forgets nothing.
-    Roomy,
 }
 
 /// What a seed decides.
@@ -148,7 +143,6 @@ impl Plan {
             nodes,
             faults,
             limits: match entropy.below(4) {
-                _ if nodes > 1 && !SNAPSHOTS => Limits::Roomy,
                 0 => Limits::Small,
                 _ => Limits::Tiny,
             },
@@ -171,12 +165,6 @@ impl Plan {
     /// The settings of its nodes.
     pub(crate) fn settings(&self) -> Settings {
         let mut settings = Settings::default();
-        if self.limits == Limits::Roomy {
-            settings.log.segment_bytes = 4 << 20;
-            settings.log.max_record_bytes = 1 << 20;
-            settings.log.queue_bytes = 3 << 20;
-            return settings;
-        }
         if self.limits == Limits::Small {
             settings.log_keep_bytes = 256 << 10;
             settings.log.segment_bytes = 64 << 10;
@@ -185,8 +173,9 @@ impl Plan {
             settings.tree.memtable_bytes = 16 << 10;
             return settings;
         }
-        settings.groups.kept_entries = 4_096;
-        settings.groups.kept_bytes = 1 << 20;
+        settings.groups.kept_entries = 10;
+        settings.groups.snapshot_chunk_bytes = 200;
+        settings.groups.snapshot_tick_bytes = 2_000;
         settings.groups.lag_entries = 200;
         settings.groups.uncommitted_bytes = 4_000;
         settings.groups.message_bytes = 500;
