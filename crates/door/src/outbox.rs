@@ -239,11 +239,11 @@ impl Outbox {
 
     /// Sends what waits, if that is all there is to do for the sleeping task. False if it has to act.
     fn send(&self, state: &mut State) -> bool {
-        let is_asleep = state.wants == Wants::Sending && state.sleeper.is_some();
+        // The task may have been woken by its socket since, and hold bytes that come before these.
+        let is_asleep = state.wants == Wants::Sending && state.sleeper.is_some() && state.taken == 0;
         let Some(line) = self.line.as_ref().filter(|_| is_asleep && state.end == End::Open) else {
             return false;
         };
-        debug_assert_eq!(state.taken, 0, "a task that holds bytes wants to be woken");
         let Some(socket) = line.socket.upgrade() else { return false };
         // A broken socket is the task's affair.
         let Ok(sent) = socket.try_write(&state.waiting) else { return false };
@@ -390,6 +390,22 @@ mod tests {
             let count = asleep(&second, Wants::Sending);
             second.push(b"who knows what locks are held");
             assert_eq!((woken(&count), second.unsent()), (1, 29));
+        });
+    }
+
+    #[test]
+    fn bytes_that_the_task_holds_are_not_overtaken() {
+        run(async {
+            let (outbox, _writer, _client) = sendable().await;
+            // It sleeps, is woken by its socket, which the outbox does not hear of, and takes what is there.
+            let count = asleep(&outbox, Wants::Sending);
+            let mut taken = Vec::new();
+            later::step(|| {
+                outbox.push(b"first");
+                assert!(outbox.swap(&mut taken));
+            });
+            later::step(|| outbox.push(b"second"));
+            assert_eq!((woken(&count), outbox.unsent()), (1, 11));
         });
     }
 
