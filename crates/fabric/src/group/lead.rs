@@ -85,7 +85,8 @@ impl Group {
         self.reads.tick();
         self.age_wishes();
         // A lone voter would lead at once, for which its entries must be durable; it leads soon.
-        if !(self.is_sole_voter() && self.persisting > 0) && !self.is_installing() {
+        let leads_too_early = self.is_sole_voter() && self.persisting > 0;
+        if !leads_too_early && !self.is_installing() {
             self.core.tick();
         }
         self.set_timeout();
